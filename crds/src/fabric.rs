@@ -1,0 +1,64 @@
+//! Fabric: what all sites and anchors share.
+
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, Resource};
+
+/// The fabric: one object, named `default`.
+///
+/// ```yaml
+/// apiVersion: pathsteer.io/v1alpha1
+/// kind: Fabric
+/// metadata: {name: default}
+/// spec:
+///   overlay: 10.100.0.0/16
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FabricSpec {
+    /// IPv4 prefix of length 16 to 20 for the shim endpoints and probe addresses of all nodes. It never appears on a
+    /// WAN and must overlap neither a LAN nor an underlay. A /16 holds 2,047 nodes, a /20 holds 127.
+    #[schemars(with = "String")]
+    pub overlay: Ipv4Net,
+    /// Width of a sequence window in packets: how far the slower path may lag behind before its packets count as
+    /// late. A power of two from 1,024 to 65,536; default 16,384 (costs 1 MiB per remote and steering class). Too
+    /// small loses packets behind queues, too large only costs memory.
+    #[serde(default = "default_window")]
+    pub window_packets: u32,
+    /// MTU of every tunnel in bytes, 1,280 to 1,440; default 1,420 (WireGuard over IPv4 on a 1,480-byte underlay or
+    /// better). Sessions see 32 bytes less. Too large is a black hole for big packets, too small wastes headers.
+    #[serde(default = "default_tunnel_mtu")]
+    pub tunnel_mtu: u16,
+}
+
+fn default_window() -> u32 {
+    16_384
+}
+
+fn default_tunnel_mtu() -> u16 {
+    1_420
+}
+
+impl Resource for FabricSpec {
+    const KIND: Kind = Kind::Fabric;
+
+    fn check(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        if !(16..=20).contains(&self.overlay.prefix_len()) {
+            problems.push(("overlay".into(), format!("`{}` must have a prefix length from 16 to 20", self.overlay)));
+        }
+        if self.overlay.trunc() != self.overlay {
+            problems
+                .push(("overlay".into(), format!("`{}` has host bits set: write {}", self.overlay, self.overlay.trunc())));
+        }
+        if !self.window_packets.is_power_of_two() || !(1_024..=65_536).contains(&self.window_packets) {
+            problems.push(("windowPackets".into(), "must be a power of two from 1024 to 65536".into()));
+        }
+        if !(1_280..=1_440).contains(&self.tunnel_mtu) {
+            problems.push(("tunnelMtu".into(), "must be from 1280 to 1440".into()));
+        }
+        problems
+    }
+}

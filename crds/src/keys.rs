@@ -1,0 +1,57 @@
+//! The key layout in etcd: a public, versioned contract. Whatever is put at a spec key with plain `etcdctl` is
+//! treated like an object applied.
+
+use crate::Kind;
+
+/// Everything of ours lies below this.
+pub const ROOT: &str = "/pathsteer/v1/";
+
+/// `spec/<plural>/<name>`: what a person declared; JSON of the object without status and resourceVersion.
+pub fn spec(kind: Kind, key: &str) -> String {
+    format!("{ROOT}spec/{}/{key}", kind.plural())
+}
+
+/// `status/<plural>/<name>`: what the operator says about it.
+pub fn status(kind: Kind, key: &str) -> String {
+    format!("{ROOT}status/{}/{key}", kind.plural())
+}
+
+/// `admitted/<plural>/<name>`: its last valid version, compiled while the newest is invalid.
+pub fn admitted(kind: Kind, key: &str) -> String {
+    format!("{ROOT}admitted/{}/{key}", kind.plural())
+}
+
+/// `allocations/…`: numbers given out once and kept.
+pub const ALLOCATIONS: &str = "/pathsteer/v1/allocations/all";
+
+/// Everything below belongs to one node.
+pub fn node(node: &str) -> String {
+    format!("{ROOT}nodes/{node}/")
+}
+
+/// The plan's root: written last, names the fragments by hash.
+pub fn plan_root(node: &str) -> String {
+    format!("{ROOT}nodes/{node}/plan/root")
+}
+
+/// One content-addressed fragment of a plan.
+pub fn plan_fragment(node: &str, sha256: &str) -> String {
+    format!("{ROOT}nodes/{node}/plan/fragments/{sha256}")
+}
+
+/// The node's latest report.
+pub fn report(node: &str) -> String {
+    format!("{ROOT}nodes/{node}/report/status")
+}
+
+/// The node's identity facts.
+pub fn identity(node: &str) -> String {
+    format!("{ROOT}nodes/{node}/report/identity")
+}
+
+/// Kind and object key of a spec key, if it is one.
+pub fn parse_spec(key: &str) -> Option<(Kind, &str)> {
+    let (plural, name) = key.strip_prefix(ROOT)?.strip_prefix("spec/")?.split_once('/')?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural)?;
+    Some((kind, name))
+}

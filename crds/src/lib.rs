@@ -1,0 +1,35 @@
+//! Every type that crosses a process boundary: the kinds an operator writes, the plan an agent carries out, the
+//! report it sends back, and the formats (marks, keys, ownership numbers) all of them agree on.
+//!
+//! One kind per file. Manifests are strict (unknown fields are errors), plans and reports are tolerant (an older
+//! reader ignores what a newer writer added inside a known version).
+
+pub mod canonical;
+pub mod identity;
+pub mod keys;
+pub mod mark;
+pub mod meta;
+pub mod ownership;
+pub mod plan;
+pub mod report;
+pub mod session;
+
+mod anchor;
+mod fabric;
+mod kind;
+mod mode;
+mod overrides;
+mod site;
+mod traffic_policy;
+mod uplink;
+mod vlan;
+
+pub use anchor::{AnchorEndpoint, AnchorSpec, Egress, InternetInterface};
+pub use fabric::FabricSpec;
+pub use kind::{AnyObject, Kind, Object, Resource};
+pub use mode::{ModeKind, ModeSpec};
+pub use overrides::{OverrideAction, OverrideSpec};
+pub use site::SiteSpec;
+pub use traffic_policy::{Match, PortRange, Protocol, TrafficPolicySpec, Treatment};
+pub use uplink::{AddressMethod, Attach, UplinkKind, UplinkSpec};
+pub use vlan::VlanSpec;

@@ -1,0 +1,60 @@
+//! How PathSteer's own kernel state is recognised after total amnesia. What does not carry one of these is not ours
+//! and is never changed.
+
+use std::ops::RangeInclusive;
+
+/// Prefix of every namespace and interface we create. Names are built from slot and anchor index, never from
+/// user names, so that they fit the kernel's 15 characters.
+pub const PREFIX: &str = "ps";
+/// Route protocol of every route we add (`ip route … proto 77`); unassigned in iproute2's rt_protos.
+pub const ROUTE_PROTOCOL: u8 = 77;
+/// Priorities of every ip rule we add.
+pub const RULE_PRIORITIES: RangeInclusive<u32> = 7_700..=7_999;
+/// Routing tables we fill.
+pub const TABLES: RangeInclusive<u32> = 7_700..=7_999;
+/// Name of our nft table, one per namespace, family inet.
+pub const NFT_TABLE: &str = "pathsteer";
+/// Folder below the bpffs that holds our pins, one folder per layout version below it.
+pub const BPF_FOLDER: &str = "pathsteer";
+
+/// The routing table of the path through `slot` (1-8) to the anchor with index `anchor` (1-15; 0 on an anchor).
+pub const fn path_table(slot: u8, anchor: u8) -> u32 {
+    7_700 + (anchor as u32) * 16 + slot as u32
+}
+
+/// Priority of the rule that sends marked packets to [`path_table`]: the same number.
+pub const fn path_rule_priority(slot: u8, anchor: u8) -> u32 {
+    path_table(slot, anchor)
+}
+
+/// Priority of the rule that stops what leaves the shim without a path: after every path rule, before the main table.
+pub const NO_PATH_RULE_PRIORITY: u32 = 7_999;
+
+/// The edge's namespace for VIPs, LANs and the shim.
+pub const VIP_NETNS: &str = "psvip";
+/// The anchor's namespace.
+pub const ANCHOR_NETNS: &str = "psan";
+
+/// The namespace of the uplink in `slot`.
+pub fn uplink_netns(slot: u8) -> String {
+    format!("psup{slot}")
+}
+
+/// The shim pair: packets routed to the first leave the second with a shim.
+pub const SHIM_LINK: &str = "ps0";
+pub const SHIM_PEER: &str = "ps1";
+
+/// The veth from the vip namespace to the uplink in `slot`: this end, and the end in the uplink's namespace.
+pub fn uplink_veth(slot: u8) -> (String, &'static str) {
+    (format!("psu{slot}"), "psv")
+}
+
+/// The edge's WireGuard interface of `slot` to the anchor with index `anchor`.
+pub fn edge_tunnel(slot: u8, anchor: u8) -> String {
+    format!("psw{slot}a{anchor}")
+}
+
+/// The anchor's WireGuard interface of `slot`.
+pub fn anchor_tunnel(slot: u8) -> String {
+    format!("psw{slot}")
+}

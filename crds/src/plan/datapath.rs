@@ -1,0 +1,81 @@
+//! What the BPF programs need to know.
+
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A Site: it decides which path its traffic takes.
+    Edge,
+    /// An Anchor: it answers over the path it is spoken to.
+    Anchor,
+}
+
+/// The node's shim; at most one a plan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatapathSpec {
+    /// Namespace of the shim pair.
+    pub netns: String,
+    pub role: Role,
+    /// The node's shim endpoint: outer source of what it sends. Never assigned to an interface.
+    #[schemars(with = "String")]
+    pub address: Ipv4Addr,
+    /// Width of a sequence window in packets, a power of two.
+    pub window_packets: u32,
+}
+
+/// A BPF program on the ingress of a link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramSpec {
+    pub netns: String,
+    pub link: String,
+    pub program: Program,
+    /// The slot whose packets come in by this link; 0 on the shim pair.
+    pub slot: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Program {
+    /// Adds the shim (Ethernet).
+    Encap,
+    /// Takes it off, drops second copies (Ethernet: the edge's veth).
+    DecapEthernet,
+    /// The same on an interface without link layer (the anchor's WireGuard).
+    DecapIp,
+}
+
+/// A node at the other end of the shim.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteSpec {
+    /// The remote's node index, 1 to 2,047, unique in the fabric.
+    pub id: u32,
+    pub node: String,
+    /// Its shim endpoint.
+    #[schemars(with = "String")]
+    pub address: Ipv4Addr,
+    /// Its anchor index in marks (1-15) if it is an anchor, else 0.
+    pub anchor: u8,
+    /// Steering classes (1-15) for which sequences and windows exist; sorted.
+    pub classes: Vec<u8>,
+}
+
+/// Which remote a prefix lies behind. Longest match decides, for destinations of what is sent and for sources of what
+/// is received.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrefixSpec {
+    #[schemars(with = "String")]
+    pub prefix: IpNet,
+    /// Absent: behind none; what is sent there is dropped, what claims to come from there is forged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<u32>,
+}

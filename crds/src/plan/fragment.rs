@@ -1,0 +1,139 @@
+//! Cutting a plan into content-addressed fragments and putting it together again.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{NodePlan, PLAN_VERSION, PlanObjects, Role, each_noun};
+use crate::canonical;
+
+/// The key under which a plan becomes visible; written after every fragment it names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanRoot {
+    pub version: u32,
+    pub node: String,
+    pub role: Role,
+    pub store_epoch: u64,
+    pub generation: i64,
+    /// `<noun>/<scope>` to SHA-256 of the fragment's canonical JSON.
+    pub fragments: BTreeMap<String, String>,
+}
+
+/// Why fragments do not make a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum FragmentError {
+    #[error("plan version {0} is not one this agent reads (it reads {PLAN_VERSION})")]
+    Version(u32),
+    #[error("fragment {0} is missing")]
+    Missing(String),
+    #[error("fragment {name} does not hash to its name {sha256}")]
+    Damaged { name: String, sha256: String },
+    #[error("fragment {name} cannot be read")]
+    Unreadable { name: String, source: serde_json::Error },
+}
+
+/// The fragments of `scopes` (scope name to its objects): `<noun>/<scope>` to canonical JSON.
+pub fn split(scopes: &BTreeMap<String, PlanObjects>) -> BTreeMap<String, String> {
+    let mut fragments = BTreeMap::new();
+    for (scope, objects) in scopes {
+        let mut sorted = objects.clone();
+        sorted.sort();
+        macro_rules! one {
+            ($field:ident) => {
+                if !sorted.$field.is_empty() {
+                    let only = PlanObjects { $field: sorted.$field.clone(), ..PlanObjects::default() };
+                    fragments.insert(format!("{}/{scope}", stringify!($field)), canonical::to_json(&only));
+                }
+            };
+        }
+        each_noun!(one);
+    }
+    fragments
+}
+
+/// The plan that `root` and the fragments it names (by hash) make.
+///
+/// # Errors
+/// A version we do not read, a fragment that is missing, damaged or unreadable. The plan is whole or not there.
+pub fn assemble(root: &PlanRoot, by_hash: &BTreeMap<String, String>) -> Result<NodePlan, FragmentError> {
+    if root.version != PLAN_VERSION {
+        return Err(FragmentError::Version(root.version));
+    }
+    let mut objects = PlanObjects::default();
+    for (name, sha256) in &root.fragments {
+        let json = by_hash.get(sha256).ok_or_else(|| FragmentError::Missing(name.clone()))?;
+        if canonical::sha256(json.as_bytes()) != *sha256 {
+            return Err(FragmentError::Damaged { name: name.clone(), sha256: sha256.clone() });
+        }
+        let fragment: PlanObjects =
+            serde_json::from_str(json).map_err(|source| FragmentError::Unreadable { name: name.clone(), source })?;
+        objects.merge(fragment);
+    }
+    Ok(NodePlan {
+        version: root.version,
+        node: root.node.clone(),
+        role: root.role,
+        store_epoch: root.store_epoch,
+        generation: root.generation,
+        objects,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::NetnsSpec;
+
+    fn sample() -> (PlanRoot, BTreeMap<String, String>) {
+        let objects = PlanObjects {
+            netns: vec![NetnsSpec { name: "psvip".into() }, NetnsSpec { name: "psup1".into() }],
+            ..PlanObjects::default()
+        };
+        let fragments = split(&BTreeMap::from([("node".to_owned(), objects)]));
+        let by_hash: BTreeMap<_, _> = fragments.values().map(|j| (canonical::sha256(j.as_bytes()), j.clone())).collect();
+        let root = PlanRoot {
+            version: PLAN_VERSION,
+            node: "rv-07".into(),
+            role: Role::Edge,
+            store_epoch: 1,
+            generation: 7,
+            fragments: fragments.iter().map(|(n, j)| (n.clone(), canonical::sha256(j.as_bytes()))).collect(),
+        };
+        (root, by_hash)
+    }
+
+    #[test]
+    fn a_plan_survives_being_cut_and_put_together() {
+        let (root, by_hash) = sample();
+        let plan = assemble(&root, &by_hash).unwrap();
+        assert_eq!(plan.objects.netns.len(), 2);
+        assert_eq!(plan.objects.netns[0].name, "psup1", "lists are sorted");
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_fragment_is_refused() {
+        let (root, mut by_hash) = sample();
+        for json in by_hash.values_mut() {
+            *json = json.replace("psup1", "psup3");
+        }
+        assert!(matches!(assemble(&root, &by_hash), Err(FragmentError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_missing_fragment_is_refused() {
+        let (root, _) = sample();
+        assert!(matches!(assemble(&root, &BTreeMap::new()), Err(FragmentError::Missing(_))));
+    }
+
+    #[test]
+    fn a_field_of_a_newer_writer_is_ignored() {
+        let (mut root, mut by_hash) = sample();
+        let json = r#"{"netns":[{"name":"psvip","colour":"blue"}],"tomorrow":[1]}"#.to_owned();
+        let sha256 = canonical::sha256(json.as_bytes());
+        root.fragments = BTreeMap::from([("netns/node".to_owned(), sha256.clone())]);
+        by_hash.insert(sha256, json);
+        assert_eq!(assemble(&root, &by_hash).unwrap().objects.netns[0].name, "psvip");
+    }
+}

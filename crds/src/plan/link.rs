@@ -1,0 +1,71 @@
+//! Interfaces, their addresses and neighbours.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An interface. It is always administratively up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkSpec {
+    pub netns: String,
+    pub name: String,
+    pub kind: LinkKind,
+    /// Bytes; left as found when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Six bytes in hexadecimal with colons; left as found when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// 1 makes the kernel segment before the interface sees a packet; left as found when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gso_max_segs: Option<u32>,
+}
+
+/// What kind of interface, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LinkKind {
+    /// The namespace's own `lo`.
+    Loopback,
+    /// One end of a pair; the other end is a link of the plan too.
+    #[serde(rename_all = "camelCase")]
+    Veth { peer_netns: String, peer: String },
+    /// A persistent TUN with virtio headers, to which a WireGuard worker attaches.
+    Tun,
+    /// A network card, moved in from the node's own namespace and given back at teardown.
+    Nic,
+}
+
+/// An address of an interface. IPv6 addresses skip duplicate address detection: both ends are ours.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressSpec {
+    pub netns: String,
+    pub link: String,
+    #[schemars(with = "String")]
+    pub address: IpNet,
+}
+
+/// A permanent neighbour entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NeighbourSpec {
+    pub netns: String,
+    pub link: String,
+    #[schemars(with = "String")]
+    pub address: IpAddr,
+    pub mac: String,
+}
+
+/// An interface that gets its IPv4 address and default route (main table, metric 0) by DHCP.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DhcpSpec {
+    pub netns: String,
+    pub link: String,
+    /// The uplink's slot.
+    pub slot: u8,
+}
