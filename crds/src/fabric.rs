@@ -50,8 +50,10 @@ impl Resource for FabricSpec {
             problems.push(("overlay".into(), format!("`{}` must have a prefix length from 16 to 20", self.overlay)));
         }
         if self.overlay.trunc() != self.overlay {
-            problems
-                .push(("overlay".into(), format!("`{}` has host bits set: write {}", self.overlay, self.overlay.trunc())));
+            problems.push((
+                "overlay".into(),
+                format!("`{}` has host bits set: write {}", self.overlay, self.overlay.trunc()),
+            ));
         }
         if !self.window_packets.is_power_of_two() || !(1_024..=65_536).contains(&self.window_packets) {
             problems.push(("windowPackets".into(), "must be a power of two from 1024 to 65536".into()));

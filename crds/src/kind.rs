@@ -200,8 +200,9 @@ impl AnyObject {
                 "metadata.site".to_owned(),
                 format!("{kind} belongs to a site: add `site: <name of the Site>` under metadata"),
             )),
-            (Some(_), false) => problems
-                .push(("metadata.site".to_owned(), format!("{kind} does not belong to a site: remove `site`"))),
+            (Some(_), false) => {
+                problems.push(("metadata.site".to_owned(), format!("{kind} does not belong to a site: remove `site`")))
+            }
             _ => {}
         }
         problems

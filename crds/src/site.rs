@@ -59,14 +59,16 @@ impl Resource for SiteSpec {
             }
         }
         if self.prefixes.is_empty() && self.vips.is_empty() {
-            problems.push(("prefixes".into(), "a site needs at least one prefix or VIP, or nothing could reach it".into()));
+            problems
+                .push(("prefixes".into(), "a site needs at least one prefix or VIP, or nothing could reach it".into()));
         }
         for prefix in &self.prefixes {
             if prefix.trunc() != *prefix {
                 problems.push(("prefixes".into(), format!("`{prefix}` has host bits set: write {}", prefix.trunc())));
             }
             if prefix.prefix_len() == 0 {
-                problems.push(("prefixes".into(), format!("`{prefix}` is everything: name the networks behind this site")));
+                problems
+                    .push(("prefixes".into(), format!("`{prefix}` is everything: name the networks behind this site")));
             }
         }
         problems

@@ -125,7 +125,8 @@ impl Resource for TrafficPolicySpec {
         for (index, one) in self.matches.iter().enumerate() {
             let path = |field: &str| format!("match[{index}].{field}");
             if *one == Match::default() {
-                problems.push((format!("match[{index}]"), "names nothing: give protocol, prefix, ports or dscp".into()));
+                problems
+                    .push((format!("match[{index}]"), "names nothing: give protocol, prefix, ports or dscp".into()));
             }
             if !one.ports.is_empty() && !matches!(one.protocol, Some(Protocol::Tcp | Protocol::Udp)) {
                 problems.push((path("ports"), "ports need `protocol: tcp` or `protocol: udp`".into()));

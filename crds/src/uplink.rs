@@ -89,7 +89,13 @@ pub(crate) fn check_interface_name(path: &str, name: &str) -> Option<(String, St
         return Some((path.into(), format!("`{name}` is not an interface name: 1 to 15 characters, no `/` or space")));
     }
     name.starts_with(ownership::PREFIX).then(|| {
-        (path.into(), format!("`{name}` starts with `{}`, which marks PathSteer's own interfaces: rename the interface", ownership::PREFIX))
+        (
+            path.into(),
+            format!(
+                "`{name}` starts with `{}`, which marks PathSteer's own interfaces: rename the interface",
+                ownership::PREFIX
+            ),
+        )
     })
 }
 

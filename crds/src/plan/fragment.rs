@@ -92,7 +92,8 @@ mod tests {
             ..PlanObjects::default()
         };
         let fragments = split(&BTreeMap::from([("node".to_owned(), objects)]));
-        let by_hash: BTreeMap<_, _> = fragments.values().map(|j| (canonical::sha256(j.as_bytes()), j.clone())).collect();
+        let by_hash: BTreeMap<_, _> =
+            fragments.values().map(|j| (canonical::sha256(j.as_bytes()), j.clone())).collect();
         let root = PlanRoot {
             version: PLAN_VERSION,
             node: "rv-07".into(),
