@@ -1,1 +1,18 @@
+//! The BPF programs, their maps, and the structs that programs and agent share.
+//!
+//! Guarantees: maps and attachments are pinned, so that the datapath runs on while the agent is down; opening again
+//! adopts what is pinned and never clears sequences or windows.
+//! Assumptions: a bpffs that outlives the agent, clang-built programs inside this binary.
 
+pub mod control;
+mod datapath;
+pub mod layout;
+mod maps;
+mod program;
+
+pub use datapath::{Datapath, Error, unpin_all};
+pub use maps::Maps;
+pub use program::{Kind, Programs, attached};
+
+/// The compiled programs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pathsteer.bpf.o"));

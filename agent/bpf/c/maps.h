@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* The maps. All are pinned by name, so that programs and agent come and go while sequences and windows stay. */
+#pragma once
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "layout.h"
+
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct config);
+} ps_config SEC(".maps");
+
+/* prefix -> remote id, NO_REMOTE for "behind none" */
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+    __uint(max_entries, 65536);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, struct prefix_key);
+    __type(value, __u32);
+} ps_prefix SEC(".maps");
+
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 2048);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);
+    __type(value, struct remote);
+} ps_remote SEC(".maps");
+
+/* shim endpoint -> remote id */
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 2048);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __be32);
+    __type(value, __u32);
+} ps_endpoint SEC(".maps");
+
+/* ifindex of a tunnel-side interface -> slot */
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 64);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);
+    __type(value, __u32);
+} ps_slot SEC(".maps");
+
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 32768);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);
+    __type(value, struct chosen);
+} ps_chosen SEC(".maps");
+
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 32768);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);
+    __type(value, struct learned);
+} ps_learned SEC(".maps");
+
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 2048);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);
+    __type(value, struct incarnation);
+} ps_incarnation SEC(".maps");
+
+/* last sequence number sent, per bucket */
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+    __uint(max_entries, 32768);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);
+    __array(values, struct {
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, BUCKETS);
+        __type(key, __u32);
+        __type(value, __u32);
+    });
+} ps_sequence SEC(".maps");
+
+/* sequence windows; how many words a bucket has depends on the declared width, so the inner size is free */
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+    __uint(max_entries, 32768);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);
+    __array(values, struct {
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, BUCKETS);
+        __uint(map_flags, BPF_F_INNER_MAP);
+        __type(key, __u32);
+        __type(value, __u64);
+    });
+} ps_window SEC(".maps");
+
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 65536);
+} ps_ack SEC(".maps");
+
+struct {
+    __uint(pinning, LIBBPF_PIN_BY_NAME);
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, C_MAX);
+    __type(key, __u32);
+    __type(value, __u64);
+} ps_counter SEC(".maps");
+
+static __always_inline int count_and(enum counter which, int verdict)
+{
+    __u32 key = which;
+    __u64 *value = bpf_map_lookup_elem(&ps_counter, &key);
+    if (value)
+        (*value)++;
+    return verdict;
+}

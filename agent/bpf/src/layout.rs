@@ -1,0 +1,134 @@
+//! What programs and agent both read and write: the twin of `c/layout.h`.
+
+use aya::Pod;
+
+/// Names the pin folder: programs and agents of one layout share maps; a new layout takes over the old one's sequences.
+pub const LAYOUT: u32 = 1;
+/// Flow buckets per remote and class.
+pub const BUCKETS: u32 = 256;
+/// "Behind none".
+pub const NO_REMOTE: u32 = u32::MAX;
+
+/// Key of everything kept per remote (node index) and steering class (1-15).
+pub const fn class_key(remote: u32, class: u8) -> u32 {
+    (remote << 4) | class as u32
+}
+
+/// Remote and class of such a key.
+pub const fn split_class_key(key: u32) -> (u32, u8) {
+    (key >> 4, (key & 15) as u8)
+}
+
+macro_rules! layout {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+        // SAFETY: integers only, laid out without padding (checked below), any bit pattern is a value.
+        unsafe impl Pod for $name {}
+        const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$type>())*, "no padding");
+    };
+}
+
+layout! {
+    /// `struct config`.
+    Config {
+        /// Own shim endpoint, network byte order.
+        self_address: [u8; 4],
+        /// 0-31.
+        epoch: u32,
+        /// log2 of the window in packets.
+        window_shift: u32,
+        /// 1 edge, 2 anchor.
+        role: u32,
+    }
+}
+
+layout! {
+    /// `struct remote`.
+    Remote {
+        address: [u8; 4],
+        anchor: u32,
+    }
+}
+
+layout! {
+    /// `struct chosen`.
+    Chosen {
+        active: u8,
+        copies: u8,
+        pad: [u8; 6],
+        counter: u64,
+    }
+}
+
+layout! {
+    /// `struct learned`.
+    Learned {
+        active: u8,
+        copies: u8,
+        serial: u8,
+        pad: [u8; 5],
+        counter: u64,
+        seen_ns: u64,
+    }
+}
+
+layout! {
+    /// `struct incarnation`.
+    Incarnation {
+        state: u64,
+        changed_ns: u64,
+        previous: u32,
+        lock: u32,
+    }
+}
+
+layout! {
+    /// `struct acknowledgement`.
+    Acknowledgement {
+        remote: u32,
+        class: u8,
+        active: u8,
+        copies: u8,
+        slot: u8,
+        counter: u64,
+        nonce: u64,
+    }
+}
+
+impl Acknowledgement {
+    /// The record in `bytes`, if it has the right size.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        (bytes.len() >= size_of::<Self>()).then_some(())?;
+        Some(Acknowledgement {
+            remote: u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?),
+            class: bytes[4],
+            active: bytes[5],
+            copies: bytes[6],
+            slot: bytes[7],
+            counter: u64_at(8)?,
+            nonce: u64_at(16)?,
+        })
+    }
+}
+
+/// Names of the counters, in the order of `enum counter`.
+pub const COUNTERS: [&str; 14] = [
+    "sent",
+    "delivered",
+    "duplicate",
+    "late",
+    "staleEpoch",
+    "control",
+    "noRemote",
+    "noPath",
+    "noState",
+    "notShim",
+    "unknown",
+    "forged",
+    "oversize",
+    "error",
+];

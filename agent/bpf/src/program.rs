@@ -1,0 +1,114 @@
+//! The programs and where they are attached.
+
+use std::path::PathBuf;
+
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{SchedClassifierLink, TcAttachOptions},
+    },
+};
+
+use crate::Error;
+
+/// Which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Adds the shim (Ethernet).
+    Encap,
+    /// Takes it off (Ethernet).
+    DecapEthernet,
+    /// Takes it off (no link layer).
+    DecapIp,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::Encap, Kind::DecapEthernet, Kind::DecapIp];
+
+    /// The function's name, at most 15 characters, which the kernel shows.
+    const fn name(self) -> &'static str {
+        match self {
+            Kind::Encap => "ps_encap",
+            Kind::DecapEthernet => "ps_decap_eth",
+            Kind::DecapIp => "ps_decap_ip",
+        }
+    }
+}
+
+/// The loaded programs.
+pub struct Programs {
+    object: Ebpf,
+    pins: PathBuf,
+}
+
+impl Programs {
+    pub(crate) fn load(mut object: Ebpf, pins: PathBuf) -> Result<Self, Error> {
+        for kind in Kind::ALL {
+            program(&mut object, kind)?.load()?;
+        }
+        Ok(Programs { object, pins })
+    }
+
+    /// Whether exactly this build's `kind` runs on the ingress of `ifname`, an interface of the calling thread's
+    /// namespace.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn is_current(&mut self, ifname: &str, kind: Kind) -> Result<bool, Error> {
+        let tag = program(&mut self.object, kind)?.info()?.tag();
+        let (_, running) = SchedClassifier::query_tcx(ifname, TcAttachType::Ingress)?;
+        Ok(running.iter().any(|info| info.name_as_str() == Some(kind.name()) && info.tag() == tag))
+    }
+
+    /// Attaches `kind` to the ingress of `ifname`, an interface of the calling thread's namespace, and pins the
+    /// attachment as `pin`. A pinned attachment to that interface gets the new program without a gap.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach(&mut self, ifname: &str, pin: &str, kind: Kind) -> Result<(), Error> {
+        let path = self.pins.join(pin);
+        let on_interface = attached(ifname)?.is_some();
+        let program = program(&mut self.object, kind)?;
+        if path.exists() {
+            if on_interface {
+                let link: FdLink = PinnedLink::from_pin(&path)?.into();
+                program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+                return Ok(());
+            }
+            // the pin outlived its interface
+            PinnedLink::from_pin(&path)?.unpin().map_err(|source| Error::Folder { path: path.clone(), source })?;
+        }
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        let id = program.attach_with_options(ifname, TcAttachType::Ingress, options)?;
+        let link: FdLink = program.take_link(id)?.try_into()?;
+        link.pin(&path)?;
+        Ok(())
+    }
+
+    /// Detaches what is pinned as `pin`; nothing there is fine.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn detach(&mut self, pin: &str) -> Result<(), Error> {
+        let path = self.pins.join(pin);
+        if path.exists() {
+            PinnedLink::from_pin(&path)?.unpin().map_err(|source| Error::Folder { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Which of our programs runs on the ingress of `ifname`, an interface of the calling thread's namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub fn attached(ifname: &str) -> Result<Option<Kind>, Error> {
+    let (_, running) = SchedClassifier::query_tcx(ifname, TcAttachType::Ingress)?;
+    Ok(Kind::ALL.into_iter().find(|kind| running.iter().any(|info| info.name_as_str() == Some(kind.name()))))
+}
+
+fn program(object: &mut Ebpf, kind: Kind) -> Result<&mut SchedClassifier, Error> {
+    Ok(object.program_mut(kind.name()).ok_or(Error::Missing("program"))?.try_into()?)
+}

@@ -1,0 +1,82 @@
+//! The programs under the kernel's verifier, and the maps as the agent uses them. Needs root and a bpffs.
+
+use std::path::PathBuf;
+
+use pathsteer_bpf::{
+    Datapath,
+    layout::{Chosen, Config, Remote},
+    unpin_all,
+};
+
+/// A pin folder of this test alone, on a bpffs of its own, gone when the test ends.
+struct Bpffs(tempfile::TempDir);
+
+impl Bpffs {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        nix::mount::mount(Some("bpf"), folder.path(), Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+        Bpffs(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("pathsteer")
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[test]
+fn what_was_chosen_survives_a_restart_of_the_agent() {
+    let bpffs = Bpffs::new();
+    let mut first = Datapath::open(&bpffs.path()).unwrap();
+    assert!(first.fresh, "nothing was pinned");
+    first.maps.set_config(Config { self_address: [10, 100, 0, 2], epoch: 1, window_shift: 14, role: 1 }).unwrap();
+    first.maps.set_remote(1, Remote { address: [10, 100, 0, 1], anchor: 1 }, &[1, 2], 16_384).unwrap();
+    let chosen = Chosen { active: 1, copies: 0b10, counter: 7, ..Chosen::default() };
+    first.maps.choose(1, 2, chosen).unwrap();
+    drop(first);
+
+    let second = Datapath::open(&bpffs.path()).unwrap();
+    assert!(!second.fresh);
+    assert_eq!(second.maps.config().unwrap().epoch, 1);
+    assert_eq!(second.maps.chosen().unwrap()[&(1, 2)], chosen);
+    assert_eq!(second.maps.remotes().unwrap()[&1].1, [1, 2]);
+    assert!(second.maps.learned().unwrap().is_empty(), "no packet has taught anything");
+    unpin_all(&bpffs.path()).unwrap();
+    assert!(Datapath::open(&bpffs.path()).unwrap().fresh);
+}
+
+#[test]
+fn a_remote_that_loses_a_class_loses_its_maps_alone() {
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open(&bpffs.path()).unwrap();
+    let remote = Remote { address: [10, 100, 0, 1], anchor: 1 };
+    datapath.maps.set_remote(1, remote, &[1, 2], 1_024).unwrap();
+    datapath.maps.set_remote(2, Remote { address: [10, 100, 0, 9], anchor: 0 }, &[1], 1_024).unwrap();
+    datapath.maps.set_remote(1, remote, &[1], 1_024).unwrap();
+    assert_eq!(datapath.maps.remotes().unwrap()[&1].1, [1]);
+    datapath.maps.remove_remote(1).unwrap();
+    datapath.maps.remove_remote(1).unwrap();
+    assert_eq!(datapath.maps.remotes().unwrap().keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
+fn prefixes_of_both_families_come_back_as_they_were_put() {
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open(&bpffs.path()).unwrap();
+    let all = [("172.16.7.0", 24, Some(1)), ("0.0.0.0", 0, Some(2)), ("2001:db8::", 32, None), ("::", 0, Some(3))];
+    for (address, length, remote) in all {
+        datapath.maps.set_prefix(address.parse().unwrap(), length, remote).unwrap();
+    }
+    let back = datapath.maps.prefixes().unwrap();
+    assert_eq!(back.len(), all.len());
+    for (address, length, remote) in all {
+        assert_eq!(back[&(address.parse().unwrap(), length)], remote, "{address}/{length}");
+    }
+    datapath.maps.remove_prefix("172.16.7.0".parse().unwrap(), 24).unwrap();
+    assert_eq!(datapath.maps.prefixes().unwrap().len(), 3);
+}
