@@ -1,7 +1,8 @@
 //! The kinds, and the object that wraps each kind's spec.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::meta::{API_VERSION, Metadata, Status};
 use crate::{AnchorSpec, FabricSpec, ModeSpec, OverrideSpec, SiteSpec, TrafficPolicySpec, UplinkSpec, VlanSpec};
@@ -208,21 +209,32 @@ impl AnyObject {
         problems
     }
 
+    /// The object of kind `kind` that `deserializer` holds; unknown fields are refused.
+    ///
+    /// # Errors
+    /// The first thing that does not fit, in the words of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<AnyObject, D::Error> {
+        Ok(match kind {
+            Kind::Fabric => AnyObject::Fabric(Object::deserialize(deserializer)?),
+            Kind::Anchor => AnyObject::Anchor(Object::deserialize(deserializer)?),
+            Kind::Site => AnyObject::Site(Object::deserialize(deserializer)?),
+            Kind::Uplink => AnyObject::Uplink(Object::deserialize(deserializer)?),
+            Kind::Vlan => AnyObject::Vlan(Object::deserialize(deserializer)?),
+            Kind::TrafficPolicy => AnyObject::TrafficPolicy(Object::deserialize(deserializer)?),
+            Kind::Mode => AnyObject::Mode(Object::deserialize(deserializer)?),
+            Kind::Override => AnyObject::Override(Object::deserialize(deserializer)?),
+        })
+    }
+
     /// The object of kind `kind` that `json` holds.
     ///
     /// # Errors
     /// The first thing that does not fit, as serde_json words it.
     pub fn from_json(kind: Kind, json: &str) -> Result<AnyObject, serde_json::Error> {
-        Ok(match kind {
-            Kind::Fabric => AnyObject::Fabric(serde_json::from_str(json)?),
-            Kind::Anchor => AnyObject::Anchor(serde_json::from_str(json)?),
-            Kind::Site => AnyObject::Site(serde_json::from_str(json)?),
-            Kind::Uplink => AnyObject::Uplink(serde_json::from_str(json)?),
-            Kind::Vlan => AnyObject::Vlan(serde_json::from_str(json)?),
-            Kind::TrafficPolicy => AnyObject::TrafficPolicy(serde_json::from_str(json)?),
-            Kind::Mode => AnyObject::Mode(serde_json::from_str(json)?),
-            Kind::Override => AnyObject::Override(serde_json::from_str(json)?),
-        })
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let object = Self::deserialize(kind, &mut deserializer)?;
+        deserializer.end()?;
+        Ok(object)
     }
 }
 

@@ -7,11 +7,13 @@
 pub mod canonical;
 pub mod identity;
 pub mod keys;
+pub mod manifest;
 pub mod mark;
 pub mod meta;
 pub mod ownership;
 pub mod plan;
 pub mod report;
+pub mod schema;
 pub mod session;
 
 mod anchor;
