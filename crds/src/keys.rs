@@ -24,6 +24,9 @@ pub fn admitted(kind: Kind, key: &str) -> String {
 /// `allocations/…`: numbers given out once and kept.
 pub const ALLOCATIONS: &str = "/pathsteer/v1/allocations/all";
 
+/// The store epoch (decimal): raised when the store's revisions ran backwards. Absent means 1.
+pub const EPOCH: &str = "/pathsteer/v1/allocations/epoch";
+
 /// Everything below belongs to one node.
 pub fn node(node: &str) -> String {
     format!("{ROOT}nodes/{node}/")
@@ -37,6 +40,12 @@ pub fn plan_root(node: &str) -> String {
 /// One content-addressed fragment of a plan.
 pub fn plan_fragment(node: &str, sha256: &str) -> String {
     format!("{ROOT}nodes/{node}/plan/fragments/{sha256}")
+}
+
+/// There when the node's plan was withdrawn because its Site or Anchor was deleted; gone when it has a plan again.
+/// A missing root alone says nothing: a store that lost its data has no roots either.
+pub fn plan_withdrawn(node: &str) -> String {
+    format!("{ROOT}nodes/{node}/plan/withdrawn")
 }
 
 /// The node's latest report.
