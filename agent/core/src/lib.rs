@@ -1,1 +1,41 @@
+//! What an agent decides, without doing any of it: which changes turn the observed kernel into the desired one and in
+//! which order, and which path and copies each steering class gets.
+//!
+//! Nothing in here names a clock, a socket, a file or a random source: time comes in as a [`std::time::Duration`] since
+//! some start, the kernel as [`pathsteer_crds::plan::PlanObjects`]. So every decision can be replayed by the thousand.
+//!
+//! One turn of an agent is: observe (the drivers dump the kernel), [`changes`], apply in the given order, observe again,
+//! [`Turn::new`].
 
+mod apply_order;
+mod bootstrap;
+mod changes;
+mod consequences;
+mod desired;
+mod noun;
+mod object;
+pub mod ownership;
+mod turn;
+
+mod address;
+mod datapath;
+mod link;
+mod neighbour;
+mod netns;
+mod nft_table;
+mod prefix;
+mod program;
+mod remote;
+mod route;
+mod rule;
+mod sysctl;
+mod wireguard_device;
+mod wireguard_peer;
+
+pub mod switch;
+
+pub use bootstrap::bootstrap_plan;
+pub use changes::{Action, Change, ChangeClass, changes, drift};
+pub use desired::{LEASE_ROUTE_METRIC, Lease, MAIN_TABLE, desired};
+pub use object::PlanObject;
+pub use turn::{Outcome, Turn, not_as_declared};

@@ -60,7 +60,7 @@ pub struct NeighbourSpec {
     pub mac: String,
 }
 
-/// An interface that gets its IPv4 address and default route (main table, metric 0) by DHCP.
+/// An interface that gets its IPv4 address and default route (main table, metric 10) by DHCP.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DhcpSpec {

@@ -19,3 +19,25 @@ pub struct SysctlSpec {
     pub key: String,
     pub value: String,
 }
+
+/// The sysctls of every namespace of ours, key and value. Our namespaces route; a packet may leave by one path and be
+/// answered by another, so no reverse-path filter (it takes the stricter of `all` and the interface's); and both ends
+/// of our links are ours, so no duplicate address detection.
+const OF_NAMESPACE: [(&str, &str); 6] = [
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/accept_dad", "0"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+];
+
+impl SysctlSpec {
+    /// What every namespace of ours is set to, whoever plans it.
+    pub fn of_namespace(netns: &str) -> Vec<SysctlSpec> {
+        OF_NAMESPACE
+            .iter()
+            .map(|(key, value)| SysctlSpec { netns: netns.into(), key: (*key).into(), value: (*value).into() })
+            .collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! From desired and observed to the changes between them.
+
+use std::collections::BTreeSet;
+
+use pathsteer_crds::plan::{LinkSpec, PlanObjects};
+
+use crate::apply_order::ORDER;
+use crate::noun::{Noun, by_key};
+use crate::{PlanObject, consequences, link};
+
+/// What is done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// It is not there as far as was observed. Creating what turns out to be there sets it right instead of failing: a
+    /// link that is down is observed as absent, and an nft table bound to a vanished link is loaded again.
+    ///
+    /// A veth is created with both its ends, both up. A network card is moved in from the node's own namespace.
+    Create,
+    /// It is there and differs; `previous` says how it was found.
+    Update,
+    /// It is there and is not declared. What is already gone is a success. A veth goes with both its ends, a network
+    /// card back to the node's own namespace, a WireGuard device with its peers, the datapath with its programs,
+    /// remotes and prefixes.
+    Delete,
+}
+
+/// What a change does to flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeClass {
+    /// Nothing: it is new, or nothing declared uses it.
+    None,
+    /// Replaced in one step under the flows that use it.
+    InPlace,
+    /// The new one is added before the old one is deleted.
+    MakeBeforeBreak,
+    /// Flows over it are interrupted until it is made again.
+    Disruptive,
+}
+
+/// One step from observed to desired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub action: Action,
+    /// As it shall be; for a deletion, as it was found.
+    pub object: PlanObject,
+    /// For an update: as it was found. Always of the same noun as `object`.
+    pub previous: Option<PlanObject>,
+    pub class: ChangeClass,
+}
+
+/// The changes that turn `observed` into `desired`, in the order in which they have to be applied.
+///
+/// `observed` holds what is ours in the kernel (see [`crate::ownership`]) and, to compare with, everything desired that
+/// was found.
+///
+/// `sweep` says that `desired` is complete. Without it nothing is deleted, not even what stands in the way of something
+/// declared. With it, what stands in the way goes first (those are the only [`ChangeClass::Disruptive`] changes), then
+/// everything is made in apply order, and only then, in reverse order, the rest is deleted: a path is made before its
+/// predecessor is broken.
+pub fn changes(desired: &PlanObjects, observed: &PlanObjects, sweep: bool) -> Vec<Change> {
+    let mut found = observed.clone();
+    let mut changes = Vec::new();
+    let mut removed = Vec::new();
+    if sweep {
+        changes = make_room(desired, &mut found);
+        removed = ORDER.iter().rev().flat_map(|stage| (stage.removed)(desired, &found)).collect();
+    }
+    consequences::lose_tables_bound_to_new_links(&mut found, desired);
+    changes.extend(ORDER.iter().flat_map(|stage| (stage.made)(desired, &found)));
+    changes.extend(removed);
+    link::once_per_pair(changes)
+}
+
+/// How many objects were found changed by somebody else: those the changes touch although nothing about them has been
+/// declared anew since `verified`, the desired state that was last seen to be in force.
+pub fn drift(verified: &PlanObjects, changes: &[Change]) -> u64 {
+    let declared: BTreeSet<PlanObject> = ORDER.iter().flat_map(|stage| (stage.listed)(verified)).collect();
+    let drifted = |change: &&Change| match change.action {
+        Action::Create | Action::Update => declared.contains(&change.object),
+        Action::Delete => !declared.contains(&change.object),
+    };
+    changes.iter().filter(drifted).map(|change| change.object.name()).collect::<BTreeSet<_>>().len() as u64
+}
+
+/// Deletes from `found` what stands in the way of something declared, and what goes along with it.
+fn make_room(desired: &PlanObjects, found: &mut PlanObjects) -> Vec<Change> {
+    let links: Vec<LinkSpec> = found
+        .links
+        .iter()
+        .filter(|found| desired.links.iter().any(|declared| link::in_the_way(declared, found)))
+        .cloned()
+        .collect();
+    let mut changes = Vec::new();
+    // A worker does not notice that the TUN under its device is gone, so the device goes before it.
+    for device in found.wireguard_devices.clone() {
+        let declared_otherwise = desired
+            .wireguard_devices
+            .iter()
+            .any(|declared| declared.key() == device.key() && declared.class(&device) == ChangeClass::Disruptive);
+        let on_one = links.iter().any(|link| (&link.netns, &link.name) == (&device.netns, &device.link));
+        if declared_otherwise || on_one {
+            consequences::lose_device(found, &device);
+            changes.push(Change::delete(&device, ChangeClass::Disruptive));
+        }
+    }
+    for datapath in found.datapath.clone() {
+        if desired.datapath.iter().any(|declared| declared.class(&datapath) == ChangeClass::Disruptive) {
+            consequences::lose_datapath(found);
+            changes.push(Change::delete(&datapath, ChangeClass::Disruptive));
+        }
+    }
+    for link in links {
+        consequences::lose_link(found, &link);
+        changes.push(Change::delete(&link, ChangeClass::Disruptive));
+    }
+    changes
+}
+
+/// What of noun `T` has to be created or updated.
+pub(crate) fn made<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> Vec<Change> {
+    let found = by_key::<T>(found);
+    let mut declared: Vec<&T> = T::list(desired).iter().collect();
+    declared.sort_by_key(|one| one.rank());
+    declared
+        .into_iter()
+        .filter_map(|declared| match found.get(&declared.key()).map(Vec::as_slice) {
+            None | Some([]) => Some(Change::create(declared)),
+            Some(same) if same.iter().any(|found| declared.satisfied_by(found)) => None,
+            Some([first, ..]) => {
+                let class = declared.class(first);
+                // What could not be cleared out of the way stays as it is.
+                (class != ChangeClass::Disruptive).then(|| Change::update(declared, first, class))
+            }
+        })
+        .collect()
+}
+
+/// What of noun `T` has to be deleted: what is not declared, and of several that are the same one all but one.
+pub(crate) fn removed<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> Vec<Change> {
+    let desired = by_key::<T>(desired);
+    let mut gone: Vec<&T> = Vec::new();
+    for (key, same) in by_key::<T>(found) {
+        let kept = desired.get(&key).map(|declared| {
+            // The one that satisfies, or else the first, which an update has turned into what is declared.
+            same.iter().position(|found| declared.iter().any(|one| one.satisfied_by(found))).unwrap_or(0)
+        });
+        let surplus = same.into_iter().enumerate().filter(|(index, _)| Some(*index) != kept).map(|(_, found)| found);
+        gone.extend(surplus.filter(|found| found.removable()));
+    }
+    gone.sort_by_key(|one| std::cmp::Reverse(one.rank()));
+    gone.into_iter().map(|found| Change::delete(found, ChangeClass::None)).collect()
+}
+
+impl Change {
+    fn create<T: Noun>(declared: &T) -> Change {
+        Change { action: Action::Create, object: declared.object(), previous: None, class: ChangeClass::None }
+    }
+
+    fn update<T: Noun>(declared: &T, found: &T, class: ChangeClass) -> Change {
+        Change { action: Action::Update, object: declared.object(), previous: Some(found.object()), class }
+    }
+
+    fn delete<T: Noun>(found: &T, class: ChangeClass) -> Change {
+        Change { action: Action::Delete, object: found.object(), previous: None, class }
+    }
+}

@@ -1,0 +1,107 @@
+//! Interfaces. One that is down is observed as absent: a link of a plan is always up.
+
+use std::collections::BTreeSet;
+
+use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+
+use crate::noun::Noun;
+use crate::{Action, Change, ChangeClass, PlanObject};
+
+impl Noun for LinkSpec {
+    type Key<'a> = (&'a str, &'a str);
+
+    fn key(&self) -> Self::Key<'_> {
+        (&self.netns, &self.name)
+    }
+
+    fn satisfied_by(&self, found: &Self) -> bool {
+        let Self { netns: _, name: _, kind, mtu, mac, gso_max_segs } = self;
+        *kind == found.kind
+            && (mtu.is_none() || *mtu == found.mtu)
+            && (gso_max_segs.is_none() || *gso_max_segs == found.gso_max_segs)
+            && mac.as_ref().is_none_or(|mac| found.mac.as_ref().is_some_and(|other| mac.eq_ignore_ascii_case(other)))
+    }
+
+    fn class(&self, found: &Self) -> ChangeClass {
+        if self.kind == found.kind { ChangeClass::InPlace } else { ChangeClass::Disruptive }
+    }
+
+    fn name(&self) -> String {
+        format!("link {}/{}", self.netns, self.name)
+    }
+
+    /// Network cards last: with them the world outside can come in, and by then everything inside stands.
+    fn rank(&self) -> u8 {
+        match self.kind {
+            LinkKind::Loopback => 0,
+            LinkKind::Veth { .. } | LinkKind::Tun => 1,
+            LinkKind::Nic => 2,
+        }
+    }
+
+    /// A namespace always has its loopback.
+    fn removable(&self) -> bool {
+        self.kind != LinkKind::Loopback
+    }
+
+    fn list(objects: &PlanObjects) -> &[Self] {
+        &objects.links
+    }
+
+    fn object(&self) -> PlanObject {
+        PlanObject::Link(self.clone())
+    }
+}
+
+/// `found` stands where `declared` has to be: it has its name and is something else, or it is the very network card,
+/// in another of our namespaces.
+pub(crate) fn in_the_way(declared: &LinkSpec, found: &LinkSpec) -> bool {
+    if declared.key() == found.key() {
+        declared.class(found) == ChangeClass::Disruptive
+    } else {
+        declared.name == found.name && declared.kind == LinkKind::Nic && found.kind == LinkKind::Nic
+    }
+}
+
+/// Leaves of two changes to the ends of one pair the one that does both: a pair is created and deleted whole. The end
+/// created along with the first still has to be given what is declared about it.
+pub(crate) fn once_per_pair(changes: Vec<Change>) -> Vec<Change> {
+    let mut created = BTreeSet::new();
+    let mut deleted = BTreeSet::new();
+    let mut kept = Vec::with_capacity(changes.len());
+    for change in changes {
+        let PlanObject::Link(LinkSpec { netns, name, kind: LinkKind::Veth { peer_netns, peer }, .. }) = &change.object
+        else {
+            kept.push(change);
+            continue;
+        };
+        let other_end = (peer_netns.clone(), peer.clone());
+        let done = match change.action {
+            Action::Create => &mut created,
+            Action::Delete => &mut deleted,
+            Action::Update => {
+                kept.push(change);
+                continue;
+            }
+        };
+        if !done.contains(&other_end) {
+            done.insert((netns.clone(), name.clone()));
+            kept.push(change);
+        } else if change.action == Action::Create {
+            kept.extend(rest_of_pair(&change.object));
+        }
+    }
+    kept
+}
+
+/// What is declared about an end that has just been created along with the other one.
+fn rest_of_pair(object: &PlanObject) -> Option<Change> {
+    let PlanObject::Link(declared) = object else { return None };
+    let bare = LinkSpec { mtu: None, mac: None, gso_max_segs: None, ..declared.clone() };
+    (*declared != bare).then(|| Change {
+        action: Action::Update,
+        object: object.clone(),
+        previous: Some(PlanObject::Link(bare)),
+        class: ChangeClass::None,
+    })
+}

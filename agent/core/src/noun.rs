@@ -1,0 +1,51 @@
+//! What every noun of a plan can say about itself.
+
+use std::collections::BTreeMap;
+
+use pathsteer_crds::plan::PlanObjects;
+use serde::Serialize;
+
+use crate::{ChangeClass, PlanObject};
+
+/// A kind of kernel object. Each noun's file answers the same questions in the same order.
+pub(crate) trait Noun: Clone + Serialize {
+    /// What makes two objects the same one, whatever else differs.
+    type Key<'a>: Ord
+    where
+        Self: 'a;
+
+    fn key(&self) -> Self::Key<'_>;
+
+    /// The object as found is what this one declares.
+    fn satisfied_by(&self, found: &Self) -> bool;
+
+    /// What turning `found` (same key, not satisfying) into this one does to flows. [`ChangeClass::Disruptive`] means
+    /// that it cannot be turned: it has to be deleted and created.
+    fn class(&self, found: &Self) -> ChangeClass;
+
+    /// Noun and name for people.
+    fn name(&self) -> String;
+
+    /// Of several objects of this noun, lower ones are made first and removed last.
+    fn rank(&self) -> u8 {
+        0
+    }
+
+    /// Whether it can be taken away by itself, rather than with what it belongs to.
+    fn removable(&self) -> bool {
+        true
+    }
+
+    fn list(objects: &PlanObjects) -> &[Self];
+
+    fn object(&self) -> PlanObject;
+}
+
+/// The objects by key. The kernel may hold several of one key (two rules of one priority, say).
+pub(crate) fn by_key<T: Noun>(objects: &PlanObjects) -> BTreeMap<T::Key<'_>, Vec<&T>> {
+    let mut all: BTreeMap<_, Vec<&T>> = BTreeMap::new();
+    for one in T::list(objects) {
+        all.entry(one.key()).or_default().push(one);
+    }
+    all
+}

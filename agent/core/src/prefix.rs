@@ -1,0 +1,35 @@
+//! Prefixes behind remotes: entries of a longest-match map.
+
+use ipnet::IpNet;
+use pathsteer_crds::plan::{PlanObjects, PrefixSpec};
+
+use crate::noun::Noun;
+use crate::{ChangeClass, PlanObject};
+
+impl Noun for PrefixSpec {
+    type Key<'a> = IpNet;
+
+    fn key(&self) -> Self::Key<'_> {
+        self.prefix
+    }
+
+    fn satisfied_by(&self, found: &Self) -> bool {
+        self.remote == found.remote
+    }
+
+    fn class(&self, _found: &Self) -> ChangeClass {
+        ChangeClass::InPlace
+    }
+
+    fn name(&self) -> String {
+        format!("prefix {}", self.prefix)
+    }
+
+    fn list(objects: &PlanObjects) -> &[Self] {
+        &objects.prefixes
+    }
+
+    fn object(&self) -> PlanObject {
+        PlanObject::Prefix(self.clone())
+    }
+}

@@ -1,0 +1,99 @@
+//! What came of a turn.
+
+use std::collections::BTreeMap;
+
+use pathsteer_crds::plan::PlanObjects;
+use pathsteer_crds::report::ObjectReport;
+use serde_json::Value;
+
+use crate::apply_order::ORDER;
+use crate::noun::{Noun, by_key};
+use crate::{Action, Change};
+
+/// What came of one change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub change: Change,
+    /// Why it failed, with the remedy where there is one; absent when it was applied.
+    pub failure: Option<String>,
+}
+
+/// What came of one turn: observe, plan, apply, observe again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    pub outcomes: Vec<Outcome>,
+    /// What is still not as declared after the changes, and what could not be deleted, each with the reason.
+    pub not_as_declared: Vec<ObjectReport>,
+    /// Objects that somebody else had changed.
+    pub drift: u64,
+}
+
+impl Turn {
+    /// Sums up a turn from what is desired, the kernel as observed after the changes, and what came of those.
+    pub fn new(desired: &PlanObjects, observed: &PlanObjects, outcomes: Vec<Outcome>, drift: u64) -> Turn {
+        let failures: BTreeMap<String, &Outcome> = outcomes
+            .iter()
+            .filter(|outcome| outcome.failure.is_some())
+            .map(|outcome| (outcome.change.object.name(), outcome))
+            .collect();
+        let mut reports = not_as_declared(desired, observed);
+        for report in &mut reports {
+            if let Some(failure) = failures.get(&report.object).and_then(|outcome| outcome.failure.as_ref()) {
+                report.reason = format!("{}: {failure}", report.reason);
+            }
+        }
+        for (object, outcome) in failures {
+            if let (Action::Delete, Some(failure)) = (outcome.change.action, &outcome.failure)
+                && !reports.iter().any(|report| report.object == object)
+            {
+                reports
+                    .push(ObjectReport { object, reason: format!("is not declared, and is still there: {failure}") });
+            }
+        }
+        Turn { outcomes, not_as_declared: reports, drift }
+    }
+
+    /// Everything declared was seen in the kernel as declared, and nothing is left over.
+    pub fn verified(&self) -> bool {
+        self.not_as_declared.is_empty()
+    }
+}
+
+/// The objects of `desired` that `observed` does not hold as declared, in apply order.
+pub fn not_as_declared(desired: &PlanObjects, observed: &PlanObjects) -> Vec<ObjectReport> {
+    ORDER.iter().flat_map(|stage| (stage.wrong)(desired, observed)).collect()
+}
+
+pub(crate) fn wrong<T: Noun>(desired: &PlanObjects, observed: &PlanObjects) -> Vec<ObjectReport> {
+    let observed = by_key::<T>(observed);
+    T::list(desired)
+        .iter()
+        .filter_map(|declared| {
+            let reason = match observed.get(&declared.key()).map(Vec::as_slice) {
+                None | Some([]) => "is missing".to_owned(),
+                Some(same) if same.iter().any(|found| declared.satisfied_by(found)) => return None,
+                Some([first, ..]) => differences(declared, first),
+            };
+            Some(ObjectReport { object: declared.name(), reason })
+        })
+        .collect()
+}
+
+/// The declared fields that differ, in words. Lists are too long to print.
+fn differences<T: Noun>(declared: &T, found: &T) -> String {
+    let fields = |one: &T| match serde_json::to_value(one) {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let found = fields(found);
+    let differing: Vec<String> = fields(declared)
+        .into_iter()
+        .filter(|(field, value)| found.get(field) != Some(value))
+        .map(|(field, value)| match (value, found.get(&field)) {
+            (Value::Array(_), _) => format!("{field} differ"),
+            (value, Some(other)) => format!("{field} is {other} instead of {value}"),
+            (value, None) => format!("{field} is not set instead of {value}"),
+        })
+        .collect();
+    differing.join(", ")
+}

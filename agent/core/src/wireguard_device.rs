@@ -1,0 +1,40 @@
+//! WireGuard interfaces, as their workers hold them.
+
+use pathsteer_crds::plan::{PlanObjects, WireguardDeviceSpec};
+
+use crate::noun::Noun;
+use crate::{ChangeClass, PlanObject};
+
+impl Noun for WireguardDeviceSpec {
+    type Key<'a> = &'a str;
+
+    fn key(&self) -> Self::Key<'_> {
+        &self.link
+    }
+
+    fn satisfied_by(&self, found: &Self) -> bool {
+        self == found
+    }
+
+    fn class(&self, found: &Self) -> ChangeClass {
+        let Self { slot, netns, link: _, underlay_netns, listen_port: _ } = self;
+        // A worker rebinds its socket to another port, but the keys and the namespaces it was made with stay.
+        if (slot, netns, underlay_netns) == (&found.slot, &found.netns, &found.underlay_netns) {
+            ChangeClass::InPlace
+        } else {
+            ChangeClass::Disruptive
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("wireguard device {}", self.link)
+    }
+
+    fn list(objects: &PlanObjects) -> &[Self] {
+        &objects.wireguard_devices
+    }
+
+    fn object(&self) -> PlanObject {
+        PlanObject::WireguardDevice(self.clone())
+    }
+}
