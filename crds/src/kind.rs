@@ -213,7 +213,7 @@ impl AnyObject {
     ///
     /// # Errors
     /// The first thing that does not fit, in the words of the deserializer.
-    pub fn deserialize<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<AnyObject, D::Error> {
+    pub fn of_kind<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<AnyObject, D::Error> {
         Ok(match kind {
             Kind::Fabric => AnyObject::Fabric(Object::deserialize(deserializer)?),
             Kind::Anchor => AnyObject::Anchor(Object::deserialize(deserializer)?),
@@ -232,9 +232,19 @@ impl AnyObject {
     /// The first thing that does not fit, as serde_json words it.
     pub fn from_json(kind: Kind, json: &str) -> Result<AnyObject, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
-        let object = Self::deserialize(kind, &mut deserializer)?;
+        let object = Self::of_kind(kind, &mut deserializer)?;
         deserializer.end()?;
         Ok(object)
+    }
+}
+
+/// From JSON (or any other format that holds `kind` as text), by the kind the object itself names.
+impl<'de> Deserialize<'de> for AnyObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let kind = Kind::deserialize(&value["kind"]).map_err(D::Error::custom)?;
+        AnyObject::of_kind(kind, value).map_err(D::Error::custom)
     }
 }
 

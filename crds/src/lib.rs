@@ -4,6 +4,7 @@
 //! One kind per file. Manifests are strict (unknown fields are errors), plans and reports are tolerant (an older
 //! reader ignores what a newer writer added inside a known version).
 
+pub mod api;
 pub mod canonical;
 pub mod identity;
 pub mod keys;

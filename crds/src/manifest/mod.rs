@@ -143,7 +143,7 @@ fn read(document: &Node) -> Result<AnyObject, Vec<Finding>> {
     found.extend(check_version(document));
     let mut is_whole = true;
     let object = loop {
-        match AnyObject::deserialize(kind, &rest) {
+        match AnyObject::of_kind(kind, &rest) {
             Ok(object) => break Some(object),
             Err(mismatch) => {
                 is_whole = false;
