@@ -149,6 +149,10 @@ impl AnyObject {
         each_object!(self, object => object.kind)
     }
 
+    pub fn api_version(&self) -> &str {
+        each_object!(self, object => &object.api_version)
+    }
+
     pub fn metadata(&self) -> &Metadata {
         each_object!(self, object => &object.metadata)
     }
