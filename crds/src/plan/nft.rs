@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,11 @@ pub enum NftRule {
         match_: Match,
         /// Which address and port of the packet are the remote's.
         remote: RemoteSide,
+        /// The other address must lie in one of these: the prefixes of the sites a policy holds for, seen at the
+        /// anchor; empty fits any. Sorted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(with = "Vec<String>")]
+        local: Vec<IpNet>,
         class: u8,
     },
     /// Every flow left without a class gets this one.
