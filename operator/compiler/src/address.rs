@@ -1,0 +1,96 @@
+//! Addresses of interfaces, permanent neighbours, and who asks for an address by DHCP.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use pathsteer_crds::AddressMethod;
+use pathsteer_crds::ownership::{
+    ANCHOR_NETNS, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, uplink_netns, uplink_veth,
+};
+use pathsteer_crds::plan::{AddressSpec, DhcpSpec, Family, NeighbourSpec, PlanObjects};
+
+use crate::anchor::Anchor;
+use crate::link::{SHIM_PEER_MAC, veth_mac, veth_peer_mac};
+use crate::resolve::Resolved;
+use crate::site::Site;
+
+const SHIM_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 1);
+/// Every link between two of our own ends is a /30: its two addresses, nothing else.
+const LINK_PREFIX: u8 = 30;
+
+/// Next hop behind the shim pair; nobody has this address, its neighbour entry is enough.
+pub(crate) fn shim_gateway(family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => IpAddr::V4(Ipv4Addr::new(169, 254, 77, 2)),
+        Family::Ipv6 => IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x77, 2)),
+    }
+}
+
+/// Address of the vip namespace's end of the veth to `slot` (1-8).
+pub(crate) fn veth_address(slot: u8) -> Ipv4Addr {
+    Ipv4Addr::new(169, 254, 78, 4 * slot + 1)
+}
+
+/// Address of the uplink namespace's end.
+pub(crate) fn veth_peer_address(slot: u8) -> Ipv4Addr {
+    Ipv4Addr::new(169, 254, 78, 4 * slot + 2)
+}
+
+pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    plan.addresses.extend(site.spec.vips.iter().map(|vip| address(VIP_NETNS, "lo", IpNet::from(*vip))));
+    for vlan in &site.vlans {
+        let addresses = vlan.spec.addresses.iter();
+        plan.addresses.extend(addresses.map(|own| address(VIP_NETNS, &vlan.spec.interface, *own)));
+    }
+    shim_pair(VIP_NETNS, plan);
+    for uplink in &site.uplinks {
+        let slot = uplink.spec.slot;
+        let netns = uplink_netns(slot);
+        match &uplink.spec.address {
+            AddressMethod::Dhcp => {
+                plan.dhcp.push(DhcpSpec { netns: netns.clone(), link: uplink.spec.interface.clone(), slot });
+            }
+            AddressMethod::Static { addresses, .. } => {
+                plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.interface, *own)));
+            }
+        }
+        let (veth, peer) = uplink_veth(slot);
+        plan.addresses.push(address(VIP_NETNS, &veth, of_link(veth_address(slot))));
+        plan.addresses.push(address(&netns, peer, of_link(veth_peer_address(slot))));
+        plan.neighbours.push(neighbour(VIP_NETNS, &veth, veth_peer_address(slot).into(), &veth_peer_mac(slot)));
+        plan.neighbours.push(neighbour(&netns, peer, veth_address(slot).into(), &veth_mac(slot)));
+        let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(site.node, slot)));
+        for anchor in resolved.anchors_of(site) {
+            plan.addresses.push(address(&netns, &edge_tunnel(slot, anchor.index), probe));
+        }
+    }
+}
+
+pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
+    let internet = &anchor.spec.internet;
+    plan.addresses.extend(internet.addresses.iter().map(|own| address(ANCHOR_NETNS, &internet.interface, *own)));
+    shim_pair(ANCHOR_NETNS, plan);
+    for slot in resolved.slots_of(anchor) {
+        let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(anchor.node, slot)));
+        plan.addresses.push(address(ANCHOR_NETNS, &anchor_tunnel(slot), probe));
+    }
+}
+
+fn shim_pair(netns: &str, plan: &mut PlanObjects) {
+    plan.addresses.push(address(netns, SHIM_LINK, of_link(SHIM_ADDRESS)));
+    for family in [Family::Ipv4, Family::Ipv6] {
+        plan.neighbours.push(neighbour(netns, SHIM_LINK, shim_gateway(family), SHIM_PEER_MAC));
+    }
+}
+
+fn address(netns: &str, link: &str, address: IpNet) -> AddressSpec {
+    AddressSpec { netns: netns.to_owned(), link: link.to_owned(), address }
+}
+
+fn of_link(address: Ipv4Addr) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(address, LINK_PREFIX))
+}
+
+fn neighbour(netns: &str, link: &str, address: IpAddr, mac: &str) -> NeighbourSpec {
+    NeighbourSpec { netns: netns.to_owned(), link: link.to_owned(), address, mac: mac.to_owned() }
+}

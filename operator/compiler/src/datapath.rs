@@ -1,0 +1,78 @@
+//! The shim: its programs, the nodes at its other end, and what lies behind them.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_PEER, VIP_NETNS, anchor_tunnel, uplink_veth};
+use pathsteer_crds::plan::{DatapathSpec, Family, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
+
+use crate::anchor::Anchor;
+use crate::resolve::Resolved;
+use crate::route::everything;
+use crate::site::Site;
+
+/// What has a meaning on one link only.
+pub(crate) fn never_shimmed() -> [IpNet; 4] {
+    [
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+    ]
+}
+
+pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    shim(resolved, VIP_NETNS, Role::Edge, site.node, plan);
+    for slot in site.slots() {
+        plan.programs.push(program(VIP_NETNS, &uplink_veth(slot).0, Program::DecapEthernet, slot));
+    }
+    for anchor in resolved.anchors_of(site) {
+        plan.remotes.push(remote(resolved, anchor.name, anchor.node, anchor.index));
+    }
+    // The preferred anchor carries everything; what is ours comes in by a segment, never through the shim.
+    let everywhere = resolved.anchors_of(site).next().map(|anchor| anchor.node);
+    for family in [Family::Ipv4, Family::Ipv6] {
+        plan.prefixes.push(PrefixSpec { prefix: everything(family), remote: everywhere });
+    }
+    plan.prefixes.extend(site.spec.all_prefixes().into_iter().map(|prefix| PrefixSpec { prefix, remote: None }));
+}
+
+pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
+    shim(resolved, ANCHOR_NETNS, Role::Anchor, anchor.node, plan);
+    for slot in resolved.slots_of(anchor) {
+        plan.programs.push(program(ANCHOR_NETNS, &anchor_tunnel(slot), Program::DecapIp, slot));
+    }
+}
+
+pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    plan.remotes.push(remote(resolved, site.name, site.node, 0));
+    let behind = Some(site.node);
+    plan.prefixes.extend(site.spec.all_prefixes().into_iter().map(|prefix| PrefixSpec { prefix, remote: behind }));
+}
+
+/// What both roles have.
+fn shim(resolved: &Resolved<'_>, netns: &str, role: Role, node: u32, plan: &mut PlanObjects) {
+    plan.datapath.push(DatapathSpec {
+        netns: netns.to_owned(),
+        role,
+        address: resolved.fabric.shim_endpoint(node),
+        window_packets: resolved.fabric.window_packets,
+    });
+    plan.programs.push(program(netns, SHIM_PEER, Program::Encap, 0));
+    let nowhere = never_shimmed().into_iter().chain([IpNet::V4(resolved.fabric.overlay)]);
+    plan.prefixes.extend(nowhere.map(|prefix| PrefixSpec { prefix, remote: None }));
+}
+
+fn program(netns: &str, link: &str, program: Program, slot: u8) -> ProgramSpec {
+    ProgramSpec { netns: netns.to_owned(), link: link.to_owned(), program, slot }
+}
+
+fn remote(resolved: &Resolved<'_>, node: &str, id: u32, anchor: u8) -> RemoteSpec {
+    RemoteSpec {
+        id,
+        node: node.to_owned(),
+        address: resolved.fabric.shim_endpoint(id),
+        anchor,
+        classes: resolved.policies.classes.keys().copied().collect(),
+    }
+}

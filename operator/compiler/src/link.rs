@@ -1,0 +1,88 @@
+//! Interfaces.
+
+use pathsteer_crds::ownership::{
+    ANCHOR_NETNS, SHIM_LINK, SHIM_PEER, VIP_NETNS, anchor_tunnel, edge_tunnel, uplink_netns, uplink_veth,
+};
+use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+
+use crate::anchor::Anchor;
+use crate::fabric::Fabric;
+use crate::resolve::Resolved;
+use crate::site::Site;
+
+/// Locally administered addresses (`02`), then `ps` in ASCII: what routes through the shim pair is addressed to the
+/// second without asking.
+const SHIM_LINK_MAC: &str = "02:70:73:00:00:01";
+pub(crate) const SHIM_PEER_MAC: &str = "02:70:73:00:00:02";
+
+/// MAC of the vip namespace's end of the veth to `slot`.
+pub(crate) fn veth_mac(slot: u8) -> String {
+    format!("02:70:73:01:00:{slot:02x}")
+}
+
+/// MAC of the uplink namespace's end.
+pub(crate) fn veth_peer_mac(slot: u8) -> String {
+    format!("02:70:73:02:00:{slot:02x}")
+}
+
+pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    let fabric = &resolved.fabric;
+    plan.links.push(link(VIP_NETNS, "lo", LinkKind::Loopback));
+    plan.links.extend(site.vlans.iter().map(|vlan| link(VIP_NETNS, &vlan.spec.interface, LinkKind::Nic)));
+    shim_pair(VIP_NETNS, fabric, plan);
+    for uplink in &site.uplinks {
+        let slot = uplink.spec.slot;
+        let netns = uplink_netns(slot);
+        plan.links.push(link(&netns, "lo", LinkKind::Loopback));
+        plan.links.push(link(&netns, &uplink.spec.interface, LinkKind::Nic));
+        let (veth, peer) = uplink_veth(slot);
+        let kind = |peer_netns: &str, peer: &str| LinkKind::Veth { peer_netns: peer_netns.into(), peer: peer.into() };
+        plan.links.push(LinkSpec {
+            mtu: Some(fabric.tunnel_mtu),
+            mac: Some(veth_mac(slot)),
+            ..link(VIP_NETNS, &veth, kind(&netns, peer))
+        });
+        plan.links.push(LinkSpec {
+            mtu: Some(fabric.tunnel_mtu),
+            mac: Some(veth_peer_mac(slot)),
+            ..link(&netns, peer, kind(VIP_NETNS, &veth))
+        });
+        for anchor in resolved.anchors_of(site) {
+            plan.links.push(tunnel(&netns, &edge_tunnel(slot, anchor.index), fabric));
+        }
+    }
+}
+
+pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
+    plan.links.push(link(ANCHOR_NETNS, "lo", LinkKind::Loopback));
+    plan.links.push(link(ANCHOR_NETNS, &anchor.spec.internet.interface, LinkKind::Nic));
+    shim_pair(ANCHOR_NETNS, &resolved.fabric, plan);
+    for slot in resolved.slots_of(anchor) {
+        plan.links.push(tunnel(ANCHOR_NETNS, &anchor_tunnel(slot), &resolved.fabric));
+    }
+}
+
+fn link(netns: &str, name: &str, kind: LinkKind) -> LinkSpec {
+    LinkSpec { netns: netns.to_owned(), name: name.to_owned(), kind, mtu: None, mac: None, gso_max_segs: None }
+}
+
+fn tunnel(netns: &str, name: &str, fabric: &Fabric) -> LinkSpec {
+    LinkSpec { mtu: Some(fabric.tunnel_mtu), ..link(netns, name, LinkKind::Tun) }
+}
+
+/// The pair whose second end adds the shim. The MTU is on the first, so that the kernel answers too big a packet with
+/// the right ICMP; one segment a packet, so that each packet on the wire has its own sequence number.
+fn shim_pair(netns: &str, fabric: &Fabric, plan: &mut PlanObjects) {
+    let kind = |peer: &str| LinkKind::Veth { peer_netns: netns.to_owned(), peer: peer.to_owned() };
+    plan.links.push(LinkSpec {
+        mtu: Some(fabric.inner_mtu()),
+        mac: Some(SHIM_LINK_MAC.to_owned()),
+        gso_max_segs: Some(1),
+        ..link(netns, SHIM_LINK, kind(SHIM_PEER))
+    });
+    plan.links.push(LinkSpec {
+        mtu: Some(fabric.inner_mtu()),
+        mac: Some(SHIM_PEER_MAC.to_owned()),
+        ..link(netns, SHIM_PEER, kind(SHIM_LINK))
+    });
+}

@@ -1,0 +1,98 @@
+//! Resolution: which objects take part, with every reference followed and every number given.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pathsteer_crds::Kind;
+
+use crate::allocate::{Allocations, Pools};
+use crate::anchor::{self, Anchor};
+use crate::claim::Claims;
+use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
+use crate::fabric::{self, Fabric};
+use crate::identity;
+use crate::inventory::Inventory;
+use crate::site::{self, Site};
+use crate::traffic_policy::{self, Policies};
+use crate::{interface, mode, overrides, uplink, vlan, wireguard};
+
+/// The objects that take part in plans.
+pub(crate) struct Resolved<'a> {
+    pub fabric: Fabric,
+    pub anchors: BTreeMap<&'a str, Anchor<'a>>,
+    pub sites: BTreeMap<&'a str, Site<'a>>,
+    pub policies: Policies<'a>,
+}
+
+impl<'a> Resolved<'a> {
+    /// The anchors of `site`, the preferred first.
+    pub fn anchors_of(&self, site: &Site<'a>) -> impl Iterator<Item = &Anchor<'a>> {
+        site.spec.anchors.iter().map(|name| &self.anchors[name.as_str()])
+    }
+
+    /// The sites that name `anchor`, by name.
+    pub fn sites_of(&self, anchor: &Anchor<'a>) -> impl Iterator<Item = &Site<'a>> {
+        self.sites.values().filter(|site| site.spec.anchors.iter().any(|name| name == anchor.name))
+    }
+
+    /// The slots in which some site of `anchor` has an uplink.
+    pub fn slots_of(&self, anchor: &Anchor<'a>) -> BTreeSet<u8> {
+        self.sites_of(anchor).flat_map(|site| site.slots()).collect()
+    }
+}
+
+/// What the admission of every kind works with.
+pub(crate) struct Admission<'a> {
+    pub inventory: &'a Inventory,
+    pub fabric: Fabric,
+    pub pools: Pools,
+    pub claims: Claims<'a>,
+    pub diagnostics: Diagnostics,
+}
+
+impl Admission<'_> {
+    /// Says which of `sites`, named by an object that holds for selected sites, do not exist. An object that names
+    /// none that exists is in error; one that names some holds for those. True unless in error.
+    pub fn selected_sites(&mut self, kind: Kind, key: &str, sites: &[String]) -> bool {
+        let all = &self.inventory.sites;
+        let effective = sites.is_empty() || sites.iter().any(|site| all.contains_key(site));
+        let severity = if effective { Severity::Warning } else { Severity::Error };
+        for site in sites.iter().filter(|site| !all.contains_key(*site)) {
+            self.diagnostics.dangling(severity, (kind, key), (Kind::Site, site), all);
+        }
+        effective
+    }
+}
+
+/// Follows every reference. Without a fabric nothing takes part and the allocations stay as they were.
+pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocations, Vec<Diagnostic>) {
+    let mut diagnostics = Diagnostics::default();
+    let before = &inventory.allocations;
+    let Some(fabric) = fabric::admit(inventory, &mut diagnostics) else {
+        return (None, before.clone(), diagnostics.into_vec());
+    };
+    let pools = Pools::new(
+        before,
+        fabric.last_node(),
+        |name| inventory.sites.contains_key(name) || inventory.anchors.contains_key(name),
+        |name| inventory.anchors.contains_key(name),
+        |name| inventory.traffic_policies.values().any(|policy| policy.steering_class == name),
+    );
+    let mut admission = Admission { inventory, fabric, pools, claims: Claims::new(&before.claims), diagnostics };
+
+    let anchors = anchor::admit(&mut admission);
+    let mut sites = site::admit(&mut admission, &anchors);
+    let uplinks = admission.diagnostics.sound(&inventory.uplinks);
+    let vlans = admission.diagnostics.sound(&inventory.vlans);
+    let doubly_used = interface::contest(&mut admission, &uplinks, &vlans);
+    uplink::admit(&mut admission, uplinks, &doubly_used, &mut sites);
+    vlan::admit(&mut admission, vlans, &doubly_used, &mut sites);
+    let policies = traffic_policy::admit(&mut admission);
+    let modes = mode::admit(&mut admission);
+    overrides::admit(&mut admission, &modes, &mut sites);
+    let mut resolved = Resolved { fabric, anchors, sites, policies };
+
+    let Admission { pools, claims, mut diagnostics, .. } = admission;
+    identity::attach(inventory, &mut resolved, &mut diagnostics);
+    wireguard::diagnose(&resolved, &mut diagnostics);
+    (Some(resolved), pools.into_allocations(claims.into_map()), diagnostics.into_vec())
+}

@@ -1,0 +1,51 @@
+//! Rules: from the mark to the path's table.
+
+use pathsteer_crds::mark;
+use pathsteer_crds::ownership::{
+    ANCHOR_NETNS, NO_PATH_RULE_PRIORITY, SHIM_PEER, VIP_NETNS, path_rule_priority, path_table,
+};
+use pathsteer_crds::plan::{Family, PlanObjects, RuleAction, RuleSpec};
+
+use crate::anchor::Anchor;
+use crate::resolve::Resolved;
+use crate::site::Site;
+
+/// On an anchor the mark has no anchor index.
+const ON_ANCHOR: u8 = 0;
+
+pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    for anchor in resolved.anchors_of(site) {
+        plan.rules.extend(site.slots().map(|slot| path(VIP_NETNS, slot, anchor.index)));
+    }
+    no_path(VIP_NETNS, plan);
+}
+
+pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
+    plan.rules.extend(resolved.slots_of(anchor).into_iter().map(|slot| path(ANCHOR_NETNS, slot, ON_ANCHOR)));
+    no_path(ANCHOR_NETNS, plan);
+}
+
+/// Shimmed packets are IPv4.
+fn path(netns: &str, slot: u8, anchor: u8) -> RuleSpec {
+    RuleSpec {
+        netns: netns.to_owned(),
+        family: Family::Ipv4,
+        priority: path_rule_priority(slot, anchor),
+        fwmark: Some((mark::path(slot, anchor), mark::PATH_MASK)),
+        iif: None,
+        action: RuleAction::Table(path_table(slot, anchor)),
+    }
+}
+
+/// What leaves the shim without a path would be routed to the shim again, until its TTL ends. IPv6 too: while the
+/// program is missing, packets leave as they came.
+fn no_path(netns: &str, plan: &mut PlanObjects) {
+    plan.rules.extend([Family::Ipv4, Family::Ipv6].map(|family| RuleSpec {
+        netns: netns.to_owned(),
+        family,
+        priority: NO_PATH_RULE_PRIORITY,
+        fwmark: None,
+        iif: Some(SHIM_PEER.to_owned()),
+        action: RuleAction::Blackhole,
+    }));
+}

@@ -1,0 +1,163 @@
+//! Sites that take part.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use pathsteer_crds::plan::{Family, NODE_SCOPE};
+use pathsteer_crds::{Kind, SiteSpec};
+
+use crate::anchor::{Anchor, out_of_nodes};
+use crate::claim::Networks;
+use crate::datapath;
+use crate::diagnostics::Severity;
+use crate::overrides::Will;
+use crate::resolve::Admission;
+use crate::uplink::Uplink;
+use crate::vlan::Vlan;
+
+pub(crate) struct Site<'a> {
+    pub name: &'a str,
+    pub spec: &'a SiteSpec,
+    /// Node index.
+    pub node: u32,
+    /// The preferred first.
+    pub uplinks: Vec<Uplink<'a>>,
+    /// By name.
+    pub vlans: Vec<Vlan<'a>>,
+    pub will: Will,
+    /// Public key per slot, once the node has reported it.
+    pub keys: BTreeMap<u8, &'a str>,
+}
+
+impl<'a> Site<'a> {
+    /// Slots that have an uplink, the preferred first.
+    pub fn slots(&self) -> impl Iterator<Item = u8> {
+        self.uplinks.iter().map(|uplink| uplink.spec.slot)
+    }
+
+    /// The address of `family` that the node answers with: its first VIP, else its first address on a segment.
+    pub fn own_address(&self, family: Family) -> Option<IpAddr> {
+        let vips = self.spec.vips.iter().copied();
+        let segments = self.vlans.iter().flat_map(|vlan| vlan.spec.addresses.iter().map(IpNet::addr));
+        vips.chain(segments).find(|address| address.is_ipv6() == (family == Family::Ipv6))
+    }
+
+    /// Whether anything behind the site has an address of `family`.
+    pub fn speaks(&self, family: Family) -> bool {
+        let v6 = family == Family::Ipv6;
+        self.spec.vips.iter().any(|vip| vip.is_ipv6() == v6)
+            || self.spec.prefixes.iter().any(|prefix| matches!(prefix, IpNet::V6(_)) == v6)
+    }
+}
+
+pub(crate) fn admit<'a>(
+    admission: &mut Admission<'a>,
+    anchors: &BTreeMap<&'a str, Anchor<'a>>,
+) -> BTreeMap<&'a str, Site<'a>> {
+    let sound = admission.diagnostics.sound(&admission.inventory.sites);
+    let wanted = sound.iter().flat_map(|(name, spec)| spec.all_prefixes().into_iter().map(move |one| (one, *name)));
+    let mut networks = admission.claims.networks("prefix", wanted);
+
+    let mut sites = BTreeMap::new();
+    for (name, spec) in &sound {
+        // Every check runs, so that all that is wrong is said at once.
+        let admitted = [
+            name_is_free(admission, name),
+            anchors_exist(admission, name, spec, anchors),
+            prefixes_are_usable(admission, name, spec, anchors),
+            prefixes_are_free(admission, name, spec, &networks),
+        ];
+        if admitted.contains(&false) {
+            continue;
+        }
+        let Some(node) = admission.pools.nodes.number(name) else {
+            out_of_nodes(admission, Kind::Site, name);
+            continue;
+        };
+        for prefix in spec.all_prefixes() {
+            networks.insert(prefix, name);
+        }
+        let (uplinks, vlans, will, keys) = (Vec::new(), Vec::new(), Will::default(), BTreeMap::new());
+        sites.insert(*name, Site { name, spec, node, uplinks, vlans, will, keys });
+    }
+    admission.claims.record(networks);
+    sites
+}
+
+fn name_is_free(admission: &mut Admission<'_>, name: &str) -> bool {
+    let mut free = true;
+    if admission.inventory.anchors.contains_key(name) {
+        free = false;
+        let message = format!("an Anchor is named `{name}` too, and nodes need names of their own: rename the Site");
+        admission.diagnostics.error(Kind::Site, name, "NameTaken", message);
+    }
+    if name == NODE_SCOPE {
+        free = false;
+        let message = format!("`{NODE_SCOPE}` marks what belongs to a node itself in every plan: rename the Site");
+        admission.diagnostics.error(Kind::Site, name, "NameTaken", message);
+    }
+    free
+}
+
+fn anchors_exist<'a>(
+    admission: &mut Admission<'a>,
+    name: &str,
+    spec: &SiteSpec,
+    anchors: &BTreeMap<&'a str, Anchor<'a>>,
+) -> bool {
+    let mut exist = true;
+    for anchor in spec.anchors.iter().filter(|anchor| !anchors.contains_key(anchor.as_str())) {
+        exist = false;
+        let target = (Kind::Anchor, anchor.as_str());
+        admission.diagnostics.dangling(Severity::Error, (Kind::Site, name), target, &admission.inventory.anchors);
+    }
+    exist
+}
+
+/// Whether the prefixes mean something else nowhere on the way: in the overlay, on a single link, at an anchor.
+fn prefixes_are_usable<'a>(
+    admission: &mut Admission<'a>,
+    name: &str,
+    spec: &SiteSpec,
+    anchors: &BTreeMap<&'a str, Anchor<'a>>,
+) -> bool {
+    let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+    let mut usable = true;
+    let mut fault = |reason: &'static str, message: String| {
+        usable = false;
+        admission.diagnostics.error(Kind::Site, name, reason, message);
+    };
+    for prefix in spec.all_prefixes() {
+        if admission.fabric.overlaps(&prefix) {
+            let overlay = admission.fabric.overlay;
+            fault("OverlayOverlap", format!("{prefix} overlaps the fabric's overlay {overlay}: one of them must move"));
+        }
+        for reserved in datapath::never_shimmed().into_iter().filter(|reserved| overlap(reserved, &prefix)) {
+            fault("PrefixReserved", format!("{prefix} overlaps {reserved}, which no router carries: use another"));
+        }
+        for anchor in spec.anchors.iter().filter_map(|anchor| anchors.get(anchor.as_str())) {
+            let internet = anchor.spec.internet.addresses.iter().map(IpNet::trunc);
+            for network in internet.filter(|network| overlap(network, &prefix)) {
+                let anchor = anchor.name;
+                fault(
+                    "PrefixOverlap",
+                    format!("{prefix} overlaps {network}, the internet network of Anchor `{anchor}`: use another"),
+                );
+            }
+        }
+    }
+    usable
+}
+
+fn prefixes_are_free(admission: &mut Admission<'_>, name: &str, spec: &SiteSpec, networks: &Networks<'_>) -> bool {
+    let mut free = true;
+    for prefix in spec.all_prefixes() {
+        if let Some((network, owner)) = networks.overlapping(prefix, name) {
+            free = false;
+            let message = format!("{prefix} overlaps {network} of Site `{owner}`: a prefix lies behind one site only");
+            admission.diagnostics.error(Kind::Site, name, "PrefixOverlap", message);
+        }
+    }
+    free
+}

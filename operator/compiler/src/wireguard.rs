@@ -1,0 +1,97 @@
+//! WireGuard interfaces and peers.
+
+use std::collections::BTreeMap;
+
+use ipnet::Ipv4Net;
+use pathsteer_crds::Kind;
+use pathsteer_crds::ownership::{ANCHOR_NETNS, anchor_tunnel, edge_tunnel, uplink_netns};
+use pathsteer_crds::plan::{PlanObjects, WireguardDeviceSpec, WireguardPeerSpec};
+
+use crate::anchor::Anchor;
+use crate::diagnostics::Diagnostics;
+use crate::fabric::Fabric;
+use crate::resolve::Resolved;
+use crate::site::Site;
+
+/// An edge listens on this plus the anchor's index, each uplink in its own namespace.
+const EDGE_PORT_BASE: u16 = 51_820;
+/// Under the 30 s after which the most impatient NATs forget a UDP flow.
+const KEEPALIVE_SECONDS: u16 = 20;
+
+pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    for uplink in &site.uplinks {
+        let slot = uplink.spec.slot;
+        for anchor in resolved.anchors_of(site) {
+            let link = edge_tunnel(slot, anchor.index);
+            plan.wireguard_devices.push(WireguardDeviceSpec {
+                slot,
+                netns: uplink_netns(slot),
+                link: link.clone(),
+                underlay_netns: uplink_netns(slot),
+                listen_port: EDGE_PORT_BASE + u16::from(anchor.index),
+            });
+            let keys = both(&site.keys, &anchor.keys, slot);
+            if let (Some((_, key)), Some(endpoint)) = (keys, uplink.endpoint(anchor)) {
+                plan.wireguard_peers.push(WireguardPeerSpec {
+                    link,
+                    public_key: key.to_owned(),
+                    node: anchor.name.to_owned(),
+                    endpoint: Some(endpoint),
+                    allowed_ips: allowed_ips(&resolved.fabric, anchor.node, slot),
+                    keepalive_seconds: KEEPALIVE_SECONDS,
+                });
+            }
+        }
+    }
+}
+
+/// One interface per slot: allowed IPs are unique per interface, and every site has the same in each slot.
+pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
+    plan.wireguard_devices.extend(resolved.slots_of(anchor).into_iter().map(|slot| WireguardDeviceSpec {
+        slot,
+        netns: ANCHOR_NETNS.to_owned(),
+        link: anchor_tunnel(slot),
+        underlay_netns: String::new(),
+        listen_port: anchor.port(slot),
+    }));
+}
+
+pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    for slot in site.slots() {
+        if let Some((key, _)) = both(&site.keys, &anchor.keys, slot) {
+            plan.wireguard_peers.push(WireguardPeerSpec {
+                link: anchor_tunnel(slot),
+                public_key: key.to_owned(),
+                node: site.name.to_owned(),
+                endpoint: None,
+                allowed_ips: allowed_ips(&resolved.fabric, site.node, slot),
+                keepalive_seconds: 0,
+            });
+        }
+    }
+}
+
+/// Says which uplinks have no address family in common with an anchor.
+pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
+    for site in resolved.sites.values() {
+        for uplink in &site.uplinks {
+            for anchor in resolved.anchors_of(site).filter(|anchor| uplink.endpoint(anchor).is_none()) {
+                let message = format!(
+                    "Anchor `{}` has no endpoint of an address family this uplink has: no tunnel to it; add an endpoint",
+                    anchor.name
+                );
+                let key = format!("{}/{}", site.name, uplink.name);
+                diagnostics.warning(Kind::Uplink, &key, "NoCommonFamily", message);
+            }
+        }
+    }
+}
+
+/// The site's and the anchor's key of `slot`, once both are known: a tunnel with one end is none.
+fn both<'a>(site: &BTreeMap<u8, &'a str>, anchor: &BTreeMap<u8, &'a str>, slot: u8) -> Option<(&'a str, &'a str)> {
+    Some((*site.get(&slot)?, *anchor.get(&slot)?))
+}
+
+fn allowed_ips(fabric: &Fabric, node: u32, slot: u8) -> Vec<Ipv4Net> {
+    vec![fabric.shim_endpoint(node).into(), fabric.probe_address(node, slot).into()]
+}
