@@ -1,0 +1,15 @@
+//! The lab: a site with three uplinks, an anchor and the internet behind it, as network namespaces on one machine;
+//! links with delay, loss and faults; traffic with an account of every packet; and the demo that puts them together.
+
+pub mod capture;
+pub mod clock;
+pub mod daemon;
+pub mod emulator;
+pub mod hiccup;
+pub mod host;
+mod mounts;
+pub mod netns;
+pub mod network;
+pub mod realtime;
+pub mod sandbox;
+pub mod traffic;

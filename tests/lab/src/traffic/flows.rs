@@ -1,0 +1,81 @@
+//! The flows of one measurement, with the ports that make each of them unmistakable.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::capture::{FiveTuple, Transport};
+use crate::host::Host;
+
+/// A client, a server, and where each is listened to.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    pub client: Host,
+    pub client_address: Ipv4Addr,
+    pub client_interface: &'static str,
+    pub server: Host,
+    pub server_address: Ipv4Addr,
+    pub server_interface: &'static str,
+}
+
+/// Both ends of one flow.
+#[derive(Debug, Clone, Copy)]
+pub struct Flow {
+    transport: Transport,
+    pub client: SocketAddrV4,
+    pub server: SocketAddrV4,
+}
+
+/// The four flows of a measurement: datagrams and a stream each way. The client opens both streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Flows {
+    pub udp_up: Flow,
+    pub udp_down: Flow,
+    pub tcp_up: Flow,
+    pub tcp_down: Flow,
+}
+
+/// Ports differ from run to run, so that a straggler of one is never taken for a packet of the next.
+const CLIENT_PORTS: u16 = 40_000;
+const SERVER_PORTS: u16 = 20_000;
+
+impl Flows {
+    /// The flows of run number `run`, which may be up to 1,000 before ports repeat.
+    pub fn new(ends: &Ends, run: u64) -> Flows {
+        let first = (run % 1_000) as u16 * 4;
+        let flow = |transport, number| Flow {
+            transport,
+            client: SocketAddrV4::new(ends.client_address, CLIENT_PORTS + first + number),
+            server: SocketAddrV4::new(ends.server_address, SERVER_PORTS + first + number),
+        };
+        Flows {
+            udp_up: flow(Transport::Udp, 0),
+            udp_down: flow(Transport::Udp, 1),
+            tcp_up: flow(Transport::Tcp, 2),
+            tcp_down: flow(Transport::Tcp, 3),
+        }
+    }
+
+    /// Exactly what the server must receive.
+    pub fn at_server(&self) -> BTreeSet<FiveTuple> {
+        [self.udp_up, self.tcp_up, self.tcp_down].map(Flow::upward).into()
+    }
+
+    /// Exactly what the client must receive.
+    pub fn at_client(&self) -> BTreeSet<FiveTuple> {
+        [self.udp_down, self.tcp_up, self.tcp_down].map(|flow| flow.upward().reversed()).into()
+    }
+
+    /// Whether `tuple` is aimed at a port of this run: a flow of ours, whatever became of its other end.
+    pub fn concerns(&self, tuple: &FiveTuple) -> bool {
+        [self.udp_up, self.udp_down, self.tcp_up, self.tcp_down].iter().any(|flow| {
+            tuple.transport == flow.transport && [flow.client.port(), flow.server.port()].contains(&tuple.destination.1)
+        })
+    }
+}
+
+impl Flow {
+    fn upward(self) -> FiveTuple {
+        let end = |address: SocketAddrV4| (*address.ip(), address.port());
+        FiveTuple { transport: self.transport, source: end(self.client), destination: end(self.server) }
+    }
+}

@@ -1,0 +1,118 @@
+//! The traffic meters find what was planted, and nothing else.
+
+mod pair;
+
+use std::time::Duration;
+
+use pair::{LINE, pair};
+use pathsteer_lab::clock;
+use pathsteer_lab::emulator::{Profile, Way};
+use pathsteer_lab::traffic::{self, Load, Outcome};
+
+fn load(run: u64) -> Load {
+    Load { run, duration: Duration::from_secs(1), period: Duration::from_millis(1) }
+}
+
+fn assert_clean(outcome: &Outcome) {
+    for direction in [&outcome.up, &outcome.down] {
+        let datagrams = &direction.datagrams;
+        assert_eq!((datagrams.sent, datagrams.received, datagrams.duplicated), (1_000, 1_000, 0));
+        assert_eq!((direction.ping_lost, direction.socket_drops, direction.capture_missed), (0, 0, 0));
+        assert!(direction.changed_flows.is_empty(), "{:?}", direction.changed_flows);
+        // 5 Mb/s for a second, less the handshake.
+        let bytes = *direction.stream.as_ref().expect("the stream is whole");
+        assert!((500_000..=625_000).contains(&bytes), "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_clean_line_gives_a_clean_account_both_ways() {
+    let pair = pair();
+    assert_clean(&traffic::run(&pair.ends, load(1), |_| Ok(())).unwrap());
+}
+
+#[test]
+fn a_blackhole_is_counted_in_its_direction_with_its_gap() {
+    let pair = pair();
+    let outcome = traffic::run(&pair.ends, load(2), |start| {
+        clock::sleep_until(start + Duration::from_millis(400));
+        pair.link.set_blackhole(Way::Down, true);
+        clock::sleep_until(start + Duration::from_millis(600));
+        pair.link.set_blackhole(Way::Down, false);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(outcome.up.datagrams.lost, []);
+    let down = &outcome.down.datagrams;
+    // 200 ms without, and the 10 ms of frames that were under way.
+    assert!((190..=260).contains(&down.lost.len()), "{} were lost", down.lost.len());
+    assert_eq!(down.received + down.lost.len() as u64, down.sent);
+    assert!(down.longest_gap > Duration::from_millis(190), "{:?}", down.longest_gap);
+    // A datagram lost is lost; the stream repairs itself.
+    assert!(outcome.down.stream.is_ok() && outcome.up.stream.is_ok());
+    assert!(outcome.down.ping_lost >= 1 && outcome.up.ping_lost >= 1, "an echo needs both ways");
+}
+
+#[test]
+fn random_loss_agrees_with_what_the_line_says_it_dropped() {
+    let pair = pair();
+    pair.link.settings(Way::Up).set_profile(Profile { loss_ppm: 50_000, ..LINE });
+    let outcome = traffic::run(&pair.ends, load(3), |_| Ok(())).unwrap();
+    let dropped = pair.link.count(Way::Up).lost;
+    let lost = outcome.up.datagrams.lost.len() as u64;
+    assert!(lost > 0 && lost <= dropped, "{lost} lost, {dropped} dropped");
+    assert_eq!(outcome.down.datagrams.lost, []);
+}
+
+#[test]
+fn planted_copies_are_counted_as_duplicates() {
+    let pair = pair();
+    pair.ends
+        .client
+        .nft(
+            "table ip plant {
+                chain out {
+                    type filter hook postrouting priority 0
+                    udp sport >= 40000 dup to 10.0.0.2 device \"e0\"
+                }
+            }",
+        )
+        .unwrap();
+    let outcome = traffic::run(&pair.ends, load(4), |_| Ok(())).unwrap();
+    assert_eq!((outcome.up.datagrams.received, outcome.up.datagrams.duplicated), (1_000, 1_000));
+    assert_eq!(outcome.down.datagrams.duplicated, 0);
+}
+
+#[test]
+fn a_translated_source_is_a_changed_flow() {
+    let pair = pair();
+    pair.ends
+        .client
+        .nft(
+            "table ip plant {
+                chain out {
+                    type nat hook postrouting priority 100
+                    udp sport >= 40000 masquerade to :61000-61999
+                }
+            }",
+        )
+        .unwrap();
+    let outcome = traffic::run(&pair.ends, load(5), |_| Ok(())).unwrap();
+    assert_eq!(
+        outcome.up.changed_flows.len(),
+        2,
+        "the one that came and the one that did not: {:?}",
+        outcome.up.changed_flows
+    );
+    assert_eq!(outcome.up.datagrams.received, 1_000);
+}
+
+#[test]
+fn a_line_that_is_dead_is_an_outcome_and_not_an_error() {
+    let pair = pair();
+    pair.link.set_blackhole(Way::Up, true);
+    let outcome = traffic::run(&pair.ends, load(6), |_| Ok(())).unwrap();
+    assert_eq!((outcome.up.datagrams.received, outcome.up.datagrams.lost.len()), (0, 1_000));
+    assert_eq!(outcome.up.ping_lost, 10);
+    assert!(outcome.up.stream.is_err());
+}
