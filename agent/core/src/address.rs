@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use pathsteer_crds::plan::{AddressSpec, PlanObjects};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for AddressSpec {
     type Key<'a> = (&'a str, &'a str, IpNet);
@@ -27,9 +27,5 @@ impl Noun for AddressSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.addresses
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Address(self.clone())
     }
 }

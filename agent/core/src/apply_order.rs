@@ -52,5 +52,5 @@ pub(crate) const ORDER: [Stage; 14] = [
 ];
 
 fn listed<T: Noun>(objects: &PlanObjects) -> Vec<PlanObject> {
-    T::list(objects).iter().map(Noun::object).collect()
+    T::list(objects).iter().cloned().map(Into::into).collect()
 }

@@ -1,12 +1,12 @@
 //! From desired and observed to the changes between them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::plan::{LinkSpec, PlanObjects};
 
 use crate::apply_order::ORDER;
 use crate::noun::{Noun, by_key};
-use crate::{PlanObject, consequences, link};
+use crate::{PlanObject, consequences, link, not_as_declared};
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,8 +50,8 @@ pub struct Change {
 
 /// The changes that turn `observed` into `desired`, in the order in which they have to be applied.
 ///
-/// `observed` holds what is ours in the kernel (see [`crate::ownership`]) and, to compare with, everything desired that
-/// was found.
+/// `observed` holds what is ours in the kernel and, to compare with, everything desired that was found: see
+/// [`crate::ownership`].
 ///
 /// `sweep` says that `desired` is complete. Without it nothing is deleted, not even what stands in the way of something
 /// declared. With it, what stands in the way goes first (those are the only [`ChangeClass::Disruptive`] changes), then
@@ -71,15 +71,24 @@ pub fn changes(desired: &PlanObjects, observed: &PlanObjects, sweep: bool) -> Ve
     link::once_per_pair(changes)
 }
 
-/// How many objects were found changed by somebody else: those the changes touch although nothing about them has been
-/// declared anew since `verified`, the desired state that was last seen to be in force.
-pub fn drift(verified: &PlanObjects, changes: &[Change]) -> u64 {
-    let declared: BTreeSet<PlanObject> = ORDER.iter().flat_map(|stage| (stage.listed)(verified)).collect();
-    let drifted = |change: &&Change| match change.action {
-        Action::Create | Action::Update => declared.contains(&change.object),
-        Action::Delete => !declared.contains(&change.object),
-    };
-    changes.iter().filter(drifted).map(|change| change.object.name()).collect::<BTreeSet<_>>().len() as u64
+/// How many objects somebody else had changed: those that `changes` put right although they were declared the same in
+/// `verified`, the desired state that the turn before this one left in force, and those they delete that it never
+/// declared so. What only goes along with our own changes is none of them; a veth pair counts once. After a turn that
+/// was not verified nobody can tell.
+pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change]) -> u64 {
+    let declared: BTreeMap<String, PlanObject> =
+        ORDER.iter().flat_map(|stage| (stage.listed)(verified)).map(|object| (object.name(), object)).collect();
+    let wrong: BTreeSet<String> = not_as_declared(verified, observed).into_iter().map(|report| report.object).collect();
+    let drifted = changes.iter().filter_map(|change| {
+        let name = change.object.name();
+        let declared = declared.get(&name);
+        let drifted = match change.action {
+            Action::Create | Action::Update => wrong.contains(&name) && declared == Some(&change.object),
+            Action::Delete => !declared.is_some_and(|declared| declared.satisfied_by(&change.object)),
+        };
+        drifted.then_some(name)
+    });
+    drifted.collect::<BTreeSet<_>>().len() as u64
 }
 
 /// Deletes from `found` what stands in the way of something declared, and what goes along with it.
@@ -153,14 +162,14 @@ pub(crate) fn removed<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> Ve
 
 impl Change {
     fn create<T: Noun>(declared: &T) -> Change {
-        Change { action: Action::Create, object: declared.object(), previous: None, class: ChangeClass::None }
+        Change { action: Action::Create, object: declared.clone().into(), previous: None, class: ChangeClass::None }
     }
 
     fn update<T: Noun>(declared: &T, found: &T, class: ChangeClass) -> Change {
-        Change { action: Action::Update, object: declared.object(), previous: Some(found.object()), class }
+        Change { action: Action::Update, object: declared.clone().into(), previous: Some(found.clone().into()), class }
     }
 
     fn delete<T: Noun>(found: &T, class: ChangeClass) -> Change {
-        Change { action: Action::Delete, object: found.object(), previous: None, class }
+        Change { action: Action::Delete, object: found.clone().into(), previous: None, class }
     }
 }

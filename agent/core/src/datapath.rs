@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{DatapathSpec, PlanObjects};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for DatapathSpec {
     type Key<'a> = ();
@@ -30,9 +30,5 @@ impl Noun for DatapathSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.datapath
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Datapath(self.clone())
     }
 }

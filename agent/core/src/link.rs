@@ -1,4 +1,4 @@
-//! Interfaces. One that is down is observed as absent: a link of a plan is always up.
+//! Interfaces. A declared one that is down is observed as absent: see [`crate::ownership::is_link_observed`].
 
 use std::collections::BTreeSet;
 
@@ -46,10 +46,6 @@ impl Noun for LinkSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.links
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Link(self.clone())
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use pathsteer_crds::plan::{NeighbourSpec, PlanObjects};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for NeighbourSpec {
     type Key<'a> = (&'a str, &'a str, IpAddr);
@@ -28,9 +28,5 @@ impl Noun for NeighbourSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.neighbours
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Neighbour(self.clone())
     }
 }

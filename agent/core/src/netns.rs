@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{NetnsSpec, PlanObjects};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for NetnsSpec {
     type Key<'a> = &'a str;
@@ -26,9 +26,5 @@ impl Noun for NetnsSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.netns
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Netns(self.clone())
     }
 }

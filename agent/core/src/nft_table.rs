@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{NftRule, NftTableSpec, PlanObjects};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for NftTableSpec {
     type Key<'a> = &'a str;
@@ -27,10 +27,6 @@ impl Noun for NftTableSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.nft_tables
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::NftTable(self.clone())
     }
 }
 

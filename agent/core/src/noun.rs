@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{ChangeClass, PlanObject};
 
 /// A kind of kernel object. Each noun's file answers the same questions in the same order.
-pub(crate) trait Noun: Clone + Serialize {
+pub(crate) trait Noun: Clone + Into<PlanObject> + Serialize {
     /// What makes two objects the same one, whatever else differs.
     type Key<'a>: Ord
     where
@@ -37,8 +37,6 @@ pub(crate) trait Noun: Clone + Serialize {
     }
 
     fn list(objects: &PlanObjects) -> &[Self];
-
-    fn object(&self) -> PlanObject;
 }
 
 /// The objects by key. The kernel may hold several of one key (two rules of one priority, say).

@@ -27,24 +27,47 @@ pub enum PlanObject {
     NftTable(NftTableSpec),
 }
 
-impl PlanObject {
-    /// Noun and name, such as `route psvip 7701 default metric 10`; the same for two objects of the same identity.
-    pub fn name(&self) -> String {
-        match self {
-            PlanObject::Netns(spec) => spec.name(),
-            PlanObject::Sysctl(spec) => spec.name(),
-            PlanObject::Link(spec) => spec.name(),
-            PlanObject::Address(spec) => spec.name(),
-            PlanObject::Neighbour(spec) => spec.name(),
-            PlanObject::Datapath(spec) => spec.name(),
-            PlanObject::Remote(spec) => spec.name(),
-            PlanObject::Prefix(spec) => spec.name(),
-            PlanObject::Program(spec) => spec.name(),
-            PlanObject::WireguardDevice(spec) => spec.name(),
-            PlanObject::WireguardPeer(spec) => spec.name(),
-            PlanObject::Route(spec) => spec.name(),
-            PlanObject::Rule(spec) => spec.name(),
-            PlanObject::NftTable(spec) => spec.name(),
+macro_rules! ask_the_noun {
+    ($($variant:ident($spec:ident),)*) => {
+        impl PlanObject {
+            /// Noun and name, such as `route psvip 7701 default metric 10`; the same for two objects of the same
+            /// identity.
+            pub fn name(&self) -> String {
+                match self {
+                    $(PlanObject::$variant(spec) => spec.name(),)*
+                }
+            }
+
+            /// The object as found, one of the same name, is what this one declares.
+            pub(crate) fn satisfied_by(&self, found: &PlanObject) -> bool {
+                match (self, found) {
+                    $((PlanObject::$variant(declared), PlanObject::$variant(found)) => declared.satisfied_by(found),)*
+                    _ => false,
+                }
+            }
         }
-    }
+
+        $(impl From<$spec> for PlanObject {
+            fn from(spec: $spec) -> PlanObject {
+                PlanObject::$variant(spec)
+            }
+        })*
+    };
+}
+
+ask_the_noun! {
+    Netns(NetnsSpec),
+    Sysctl(SysctlSpec),
+    Link(LinkSpec),
+    Address(AddressSpec),
+    Neighbour(NeighbourSpec),
+    Datapath(DatapathSpec),
+    Remote(RemoteSpec),
+    Prefix(PrefixSpec),
+    Program(ProgramSpec),
+    WireguardDevice(WireguardDeviceSpec),
+    WireguardPeer(WireguardPeerSpec),
+    Route(RouteSpec),
+    Rule(RuleSpec),
+    NftTable(NftTableSpec),
 }

@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 use pathsteer_crds::ownership::{NFT_TABLE, PREFIX, ROUTE_PROTOCOL, RULE_PRIORITIES};
+use pathsteer_crds::plan::{LinkSpec, PlanObjects};
 
 /// Namespaces we made.
 pub fn is_owned_netns(name: &str) -> bool {
@@ -12,6 +13,14 @@ pub fn is_owned_netns(name: &str) -> bool {
 /// Links we made, and every card in a namespace of ours: we moved it there. The empty name is the node's own namespace.
 pub fn is_owned_link(netns: &str, name: &str) -> bool {
     name.starts_with(PREFIX) || (is_owned_netns(netns) && name != "lo")
+}
+
+/// Whether a link that is owned or desired belongs into the observed state. One that is down does not where it is declared
+/// to be what it is: creating it sets it up. Where it is to be deleted it does, up or down.
+pub fn is_link_observed(desired: &PlanObjects, found: &LinkSpec, up: bool) -> bool {
+    let is_declared =
+        |link: &LinkSpec| (&link.netns, &link.name, &link.kind) == (&found.netns, &found.name, &found.kind);
+    up || !desired.links.iter().any(is_declared)
 }
 
 /// Addresses in our namespaces, but for those the kernel assigns by itself: 127.0.0.1 and ::1 of a loopback, and the

@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use pathsteer_crds::plan::{PlanObjects, PrefixSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for PrefixSpec {
     type Key<'a> = IpNet;
@@ -27,9 +27,5 @@ impl Noun for PrefixSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.prefixes
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Prefix(self.clone())
     }
 }

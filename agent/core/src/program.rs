@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{PlanObjects, ProgramSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for ProgramSpec {
     type Key<'a> = (&'a str, &'a str);
@@ -27,9 +27,5 @@ impl Noun for ProgramSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.programs
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Program(self.clone())
     }
 }

@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{PlanObjects, RemoteSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for RemoteSpec {
     type Key<'a> = u32;
@@ -23,14 +23,10 @@ impl Noun for RemoteSpec {
     }
 
     fn name(&self) -> String {
-        format!("remote {} ({})", self.id, self.node)
+        format!("remote {}", self.id)
     }
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.remotes
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Remote(self.clone())
     }
 }

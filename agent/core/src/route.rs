@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use pathsteer_crds::plan::{PlanObjects, RouteKind, RouteSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for RouteSpec {
     type Key<'a> = (&'a str, u32, IpNet, u32);
@@ -42,9 +42,5 @@ impl Noun for RouteSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.routes
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Route(self.clone())
     }
 }

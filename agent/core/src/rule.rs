@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{Family, PlanObjects, RuleSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for RuleSpec {
     type Key<'a> = (&'a str, Family, u32);
@@ -31,9 +31,5 @@ impl Noun for RuleSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.rules
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Rule(self.clone())
     }
 }

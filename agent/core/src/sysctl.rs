@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{PlanObjects, SysctlSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for SysctlSpec {
     type Key<'a> = (&'a str, &'a str);
@@ -31,9 +31,5 @@ impl Noun for SysctlSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.sysctls
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::Sysctl(self.clone())
     }
 }

@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{PlanObjects, WireguardDeviceSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for WireguardDeviceSpec {
     type Key<'a> = &'a str;
@@ -32,9 +32,5 @@ impl Noun for WireguardDeviceSpec {
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.wireguard_devices
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::WireguardDevice(self.clone())
     }
 }

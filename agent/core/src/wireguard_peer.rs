@@ -2,8 +2,8 @@
 
 use pathsteer_crds::plan::{PlanObjects, WireguardPeerSpec};
 
+use crate::ChangeClass;
 use crate::noun::Noun;
-use crate::{ChangeClass, PlanObject};
 
 impl Noun for WireguardPeerSpec {
     type Key<'a> = (&'a str, &'a str);
@@ -25,14 +25,10 @@ impl Noun for WireguardPeerSpec {
     }
 
     fn name(&self) -> String {
-        format!("wireguard peer {} {} ({})", self.link, self.public_key, self.node)
+        format!("wireguard peer {} {}", self.link, self.public_key)
     }
 
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.wireguard_peers
-    }
-
-    fn object(&self) -> PlanObject {
-        PlanObject::WireguardPeer(self.clone())
     }
 }

@@ -130,17 +130,18 @@ impl Switch {
         self.adopted.clear();
     }
 
-    /// A far end has answered. Only an answer to a packet of this process about the choice in force counts.
+    /// A far end has answered. Only an answer to a packet of this process about the choice in force counts. One with its
+    /// counter has heard of it; what it follows then, it learns from where our packets come in.
     ///
     /// One that follows a later switch than ours would never follow us: then the choice is made again, above it.
     pub fn handle_acknowledgement(&mut self, acknowledgement: Acknowledgement, now: Duration) {
-        let Acknowledgement { remote, class, active, copies, counter, nonce } = acknowledgement;
+        let Acknowledgement { remote, class, active: _, copies: _, counter, nonce } = acknowledgement;
         let Some(held) = self.steerings.get_mut(&(remote, class)) else { return };
         let Some(choice) = held.choice else { return };
         if nonce != nonce::of(self.process, choice.counter) {
             return;
         }
-        if choice == (Choice { active, copies, counter }) {
+        if counter == choice.counter {
             held.pending = None;
         } else if choice.counter < counter && counter < u64::MAX {
             self.highest = self.highest.max(counter);
