@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::mounts;
-use crate::netns::{self, Namespace};
+use crate::netns::Namespace;
 
 /// Where hosts' network namespaces are published, for `ip netns`.
 pub const NETNS_FOLDER: &str = "/run/netns";
-/// Where nodes' mount namespaces are published, for `pathsteer-lab enter`.
+/// Where links to nodes' mount namespaces are, for `pathsteer-lab enter`.
 pub const MOUNTS_FOLDER: &str = "/run/lab/mounts";
 /// Where nodes' files are kept.
 const NODES_FOLDER: &str = "/run/lab/nodes";
@@ -67,7 +67,12 @@ impl Host {
     pub fn publish(&self) -> Result<()> {
         self.net.publish(&Path::new(NETNS_FOLDER).join(self.name))?;
         match &self.mounts {
-            Some(mounts) => netns::publish(mounts, &Path::new(MOUNTS_FOLDER).join(self.name)),
+            Some(mounts) => {
+                // Not a bind mount: 6.18 numbers mount namespaces per processor and then takes an older one for a
+                // younger, which it refuses to bind.
+                let file = format!("/proc/{}/fd/{}", std::process::id(), mounts.as_raw_fd());
+                Ok(std::os::unix::fs::symlink(file, Path::new(MOUNTS_FOLDER).join(self.name))?)
+            }
             None => Ok(()),
         }
     }
@@ -138,6 +143,33 @@ impl Host {
     /// When a key could not be written.
     pub fn forward(&self) -> Result<()> {
         self.sysctl(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")])
+    }
+
+    /// Runs `work` on a thread that sees the host's network and files.
+    ///
+    /// # Errors
+    /// What `work` returns, or that a namespace could not be entered.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.net.run(|| {
+            if let Some(mounts) = &self.mounts {
+                // A thread shares its root directory with the process until it says otherwise.
+                unshare(CloneFlags::CLONE_FS)?;
+                setns(mounts.as_fd(), CloneFlags::CLONE_NEWNS).context("entering a mount namespace")?;
+            }
+            work()
+        })
+    }
+
+    /// # Errors
+    /// When the host has no such file.
+    pub fn read(&self, path: &str) -> Result<String> {
+        self.inside(|| std::fs::read_to_string(path).with_context(|| format!("reading {path} on {}", self.name)))
+    }
+
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        self.inside(|| std::fs::write(path, text).with_context(|| format!("writing {path} on {}", self.name)))
     }
 
     fn feed(&self, program: impl AsRef<OsStr>, arguments: &[&str], input: &str) -> Result<String> {

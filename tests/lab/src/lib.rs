@@ -3,13 +3,17 @@
 
 pub mod capture;
 pub mod clock;
+pub mod command;
 pub mod daemon;
 pub mod emulator;
 pub mod hiccup;
 pub mod host;
+pub mod measure;
 mod mounts;
 pub mod netns;
 pub mod network;
+pub mod progress;
 pub mod realtime;
 pub mod sandbox;
+pub mod selftest;
 pub mod traffic;

@@ -1,7 +1,7 @@
 //! Network namespaces, held by a file descriptor: they live as long as somebody holds or inhabits them.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -37,7 +37,10 @@ impl Namespace {
     /// # Errors
     /// When `path` cannot be made or mounted on.
     pub fn publish(&self, path: &Path) -> Result<()> {
-        publish(&self.file, path)
+        File::create(path).with_context(|| format!("making {}", path.display()))?;
+        let source = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .with_context(|| format!("binding a namespace to {}", path.display()))
     }
 
     /// The file that stands for the namespace.
@@ -84,15 +87,6 @@ impl Namespace {
             work()
         })?)
     }
-}
-
-/// Binds the namespace behind `file`, of whatever kind, to `path`.
-pub(crate) fn publish(file: &File, path: &Path) -> Result<()> {
-    use std::os::fd::AsRawFd;
-    File::create(path).with_context(|| format!("making {}", path.display()))?;
-    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .with_context(|| format!("binding a namespace to {}", path.display()))
 }
 
 /// The outcome of a thread that was started by [`Namespace::thread`].

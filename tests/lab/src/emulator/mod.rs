@@ -89,6 +89,13 @@ impl Link {
         self.settings(way).set_blackhole(on);
     }
 
+    /// The same both ways: a silent failure of the whole line.
+    pub fn set_blackholes(&self, on: bool) {
+        for way in Way::BOTH {
+            self.set_blackhole(way, on);
+        }
+    }
+
     /// What one way has counted.
     pub fn count(&self, way: Way) -> Count {
         self.shared.lane(way).counters.read()

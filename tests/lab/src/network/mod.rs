@@ -23,10 +23,10 @@ use provider::{EDGE_SIDE, WAN_SIDE};
 
 /// The running network.
 pub struct Network {
+    /// Held so that their logs can be shown, and because dropping one ends it: before its interfaces go.
+    pub services: Vec<Daemon>,
     hosts: BTreeMap<&'static str, Host>,
     links: BTreeMap<&'static str, Link>,
-    /// Held so that their logs can be shown, and because dropping one ends it.
-    pub services: Vec<Daemon>,
 }
 
 impl Network {
@@ -86,10 +86,11 @@ impl Network {
 
     /// Cables: pairs of veths, and emulated lines to the providers.
     fn wire(&mut self) -> Result<()> {
+        // Made from the end that sees the names of all namespaces: a node does not.
         let mut pairs = vec![
             ((LAN, "eth0"), (EDGE, "lan0")),
             ((WAN, "dal0"), (ANCHOR_HOST, "wan0")),
-            ((ANCHOR_HOST, "inet0"), (INTERNET, "eth0")),
+            ((INTERNET, "eth0"), (ANCHOR_HOST, "inet0")),
             ((WAN, "hq0"), (HQ, "wan0")),
         ];
         pairs.extend(UPLINKS.iter().map(|uplink| ((WAN, uplink.name), (uplink.name, WAN_SIDE))));
@@ -116,14 +117,14 @@ impl Network {
              address add 2001:db8:7::2/64 dev eth0 nodad
              link set eth0 up
              route add default via 172.16.7.1
-             -6 route add default via 2001:db8:7::1"
+             route add default via 2001:db8:7::1"
         ))?;
         self.host(INTERNET).ip(&format!(
             "address add {SERVER}/24 dev eth0
              address add 2001:db8:51::2/64 dev eth0 nodad
              link set eth0 up
              route add default via 198.51.100.1
-             -6 route add default via 2001:db8:51::1"
+             route add default via 2001:db8:51::1"
         ))?;
         self.host(ANCHOR_HOST).ip(&format!(
             "address add {ANCHOR}/25 dev wan0

@@ -36,16 +36,24 @@ pub struct Flows {
 
 /// Ports differ from run to run, so that a straggler of one is never taken for a packet of the next.
 const CLIENT_PORTS: u16 = 40_000;
-const SERVER_PORTS: u16 = 20_000;
+/// In the range of RTP, so that a policy for calls takes hold.
+const SERVER_UDP_PORTS: u16 = 10_000;
+const SERVER_TCP_PORTS: u16 = 30_000;
 
 impl Flows {
     /// The flows of run number `run`, which may be up to 1,000 before ports repeat.
     pub fn new(ends: &Ends, run: u64) -> Flows {
         let first = (run % 1_000) as u16 * 4;
-        let flow = |transport, number| Flow {
-            transport,
-            client: SocketAddrV4::new(ends.client_address, CLIENT_PORTS + first + number),
-            server: SocketAddrV4::new(ends.server_address, SERVER_PORTS + first + number),
+        let flow = |transport, number| {
+            let server_ports = match transport {
+                Transport::Udp => SERVER_UDP_PORTS,
+                Transport::Tcp => SERVER_TCP_PORTS,
+            };
+            Flow {
+                transport,
+                client: SocketAddrV4::new(ends.client_address, CLIENT_PORTS + first + number),
+                server: SocketAddrV4::new(ends.server_address, server_ports + first + number),
+            }
         };
         Flows {
             udp_up: flow(Transport::Udp, 0),

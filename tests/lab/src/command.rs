@@ -1,0 +1,79 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::progress::Progress;
+use crate::sandbox::{self, Lifetime};
+use crate::selftest;
+
+/// A site with three uplinks, an anchor and the internet behind it, as network namespaces on this machine.
+/// Needs root. Everything lives in namespaces of its own and is gone when the command ends.
+#[derive(Debug, Parser)]
+#[command(name = "pathsteer-lab", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prove that the lab itself works, without PathSteer in it
+    Selftest {
+        /// Where logs are written
+        #[arg(long, default_value = "target/demo")]
+        out: PathBuf,
+    },
+}
+
+/// Runs the program and returns its exit code.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
+        Some(sandbox::INIT) => sandbox::init(&arguments[2..]),
+        Some(sandbox::INSIDE) => {
+            let words = std::iter::once(&arguments[0]).chain(&arguments[2..]);
+            inside(Arguments::parse_from(words).command)
+        }
+        _ => outside(Arguments::parse_from(&arguments).command, &arguments[1..]),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("pathsteer-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is done by the process that a person started.
+fn outside(command: Command, words: &[OsString]) -> Result<i32> {
+    match command {
+        Command::Selftest { .. } => {
+            let init = sandbox::start(words, Lifetime::WithStarter, |_| {})?;
+            Ok(sandbox::wait(init)?.code().unwrap_or(130))
+        }
+    }
+}
+
+/// What is done by the same command in the sandbox.
+fn inside(command: Command) -> Result<i32> {
+    let progress = Progress::start();
+    match command {
+        Command::Selftest { out } => selftest::run(&logs(&out)?, &progress)?,
+    }
+    Ok(0)
+}
+
+/// A fresh folder for logs below `out`.
+fn logs(out: &Path) -> Result<PathBuf> {
+    let logs = out.join("logs");
+    if logs.exists() {
+        std::fs::remove_dir_all(&logs)?;
+    }
+    std::fs::create_dir_all(&logs)?;
+    Ok(logs)
+}
