@@ -1,0 +1,40 @@
+# `make` lists what there is. The text after ## is what it shows.
+LAB := target/debug/pathsteer-lab
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo demo-all lab lab-down selftest test lint schemas
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing on Debian 12 (root)
+	@deploy/setup.sh
+
+# One profile for everything, so that demo and test share a build; dependencies are optimised in it.
+build: setup ## Build every program
+	@cargo build --quiet --workspace
+
+demo: build ## Show that traffic survives: faults on a live network, every packet counted (root, 4 min)
+	@$(LAB) demo
+
+demo-all: build ## The same with every scenario there is (root)
+	@$(LAB) demo --all
+
+lab: build ## Start the demo's network and leave it running, to try things by hand (root)
+	@$(LAB) lab up
+
+lab-down: ## End it; nothing is left behind
+	@if [ -x $(LAB) ]; then $(LAB) lab down; else echo "lab: not built, so not running"; fi
+
+selftest: build ## Prove the lab itself, without PathSteer in it (root)
+	@$(LAB) selftest
+
+test: setup ## Run every test (root)
+	@cargo test --workspace
+
+lint: setup ## Check format and run clippy; warnings are errors
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+
+schemas: ## Write schemas/ from the types
+	@cargo run --quiet -p pathsteer-crds --example schemas

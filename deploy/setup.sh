@@ -1,0 +1,35 @@
+#!/bin/sh
+# Installs what building, testing and the lab need, on Debian 12 as root. Does nothing when all is there.
+set -eu
+
+# clang, libbpf-dev      the BPF programs
+# gcc, libc6-dev         linking, and the C and assembly in `ring`
+# protobuf-compiler      the etcd client is generated at build time
+# nftables, iproute2     the agent's firewall; the lab's hosts
+# dnsmasq-base           the providers' DHCP in the lab
+# iputils-ping           the lab's selftest
+# etcd-client            etcdctl: tests put objects without our API
+# tcpdump                looking at the lab's wires
+packages="clang libbpf-dev gcc libc6-dev protobuf-compiler nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump"
+
+missing=""
+for package in $packages; do
+    state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "setup: these packages are missing:$missing" >&2
+        echo "setup: run \`sudo make setup\`" >&2
+        exit 1
+    fi
+    echo "setup: installing$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086  # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: cargo is missing: install Rust from https://rustup.rs, then open a new shell" >&2
+    exit 1
+fi
