@@ -1,0 +1,298 @@
+//! One WireGuard device: a TUN, a socket, and peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use gotatun::device::{self, DeviceBuilder, Peer};
+use ipnet::Ipv4Net;
+use ipnetwork::IpNetwork;
+use tokio::time::timeout;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::endpoints::Endpoints;
+use crate::key;
+use crate::netns::{Netns, NetnsId};
+use crate::tun::{Tun, TunReader, TunWriter};
+use crate::underlay::{Underlay, Unreachable};
+use crate::{DeviceConfig, PeerConfig, PeerStatus};
+
+/// How long to stay with a greeting that has been sent. The answer is taken whenever it comes; this only bounds how
+/// long other requests wait.
+const GREETING: Duration = Duration::from_millis(10);
+
+/// Why a device does not carry packets, with what to look at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeviceError {
+    #[error("namespace `{name}` cannot be opened")]
+    Netns { name: String, source: io::Error },
+    #[error("cannot attach to TUN `{link}`")]
+    Tun { link: String, source: io::Error },
+    #[error("cannot open UDP port {port} in namespace `{netns}`")]
+    Underlay { netns: String, port: u16, source: io::Error },
+    #[error("WireGuard")]
+    Wireguard(#[from] device::Error),
+}
+
+impl DeviceError {
+    /// Somebody else has the TUN or the port. A predecessor that was just killed gives them back within milliseconds.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self {
+            DeviceError::Tun { source, .. } | DeviceError::Underlay { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::AddrInUse)
+            }
+            DeviceError::Netns { .. } | DeviceError::Wireguard(_) => false,
+        }
+    }
+}
+
+type Wireguard = device::Device<(Underlay, TunWriter, TunReader)>;
+
+/// A device that is up.
+pub(crate) struct Device {
+    config: DeviceConfig,
+    underlay: NetnsId,
+    unreachable: Unreachable,
+    tun: Tun,
+    wireguard: Wireguard,
+    /// Peers that were not greeted yet, by public key.
+    unmet: BTreeSet<String>,
+}
+
+impl Device {
+    /// Makes `device` what `config` says with the least disturbance: peers come, go and change with the others'
+    /// sessions kept, a TUN that was made anew is attached to; only another namespace or port means a new device.
+    ///
+    /// # Errors
+    /// What does not work yet. `device` is then left as far as it got; calling again continues.
+    pub(crate) async fn ensure(
+        device: &mut Option<Device>,
+        config: &DeviceConfig,
+        secret: &StaticSecret,
+        endpoints: &Endpoints,
+    ) -> Result<(), DeviceError> {
+        let mut serving = None;
+        if let Some(mut current) = device.take() {
+            // A namespace that is gone is not held on to by our sockets: it would never end.
+            if current.serves(config).await {
+                serving = Some(current);
+            } else {
+                tracing::info!(link = config.link, "device closed: its namespace, port or socket changed");
+                current.wireguard.stop().await;
+            }
+        }
+        let current = device.insert(match serving {
+            Some(current) => current,
+            None => Device::open(config, secret).await?,
+        });
+        current.set_peers(&config.peers, endpoints).await?;
+        let tun = &mut current.tun;
+        open_netns(&config.netns)
+            .and_then(|netns| tun.follow(&netns, &config.link).map_err(|source| tun_error(config, source)))?;
+        Ok(())
+    }
+
+    /// Ends the device; its TUN stays.
+    pub(crate) async fn close(self) {
+        self.wireguard.stop().await;
+    }
+
+    /// Greets peers without a session: each one once after the device opened or the peer was added, those with
+    /// keepalive until they answer (WireGuard itself gives up after 90 s and then waits for a packet to send). Says
+    /// whether a greeting could not even be sent, for want of a route: it should be tried again soon.
+    pub(crate) async fn greet(&mut self) -> Result<bool, DeviceError> {
+        let silent: Vec<Peer> = self
+            .wireguard
+            .peers()
+            .await
+            .into_iter()
+            .filter(|peer| peer.stats.last_handshake.is_none())
+            .map(|peer| peer.peer)
+            .filter(|peer| peer.keepalive.is_some() || self.unmet.contains(&base64(&peer.public_key)))
+            .filter(|peer| peer.endpoint.is_some())
+            .collect();
+        if silent.is_empty() {
+            return Ok(false);
+        }
+        // A handshake that was not sent counts as begun, and would be repeated only 5 s later. There is no session to
+        // lose, so the peer begins anew.
+        let unsent = self.unreachable.take();
+        let again: Vec<&Peer> =
+            silent.iter().filter(|peer| peer.endpoint.is_some_and(|to| unsent.contains(&to))).collect();
+        if !again.is_empty() {
+            self.wireguard
+                .write(async |wireguard| {
+                    for peer in again {
+                        wireguard.remove_peer(&peer.public_key).await;
+                        wireguard.add_peer(peer.clone());
+                    }
+                })
+                .await?;
+        }
+        // Most of these end with the time: the answer comes later, or a handshake is under way already.
+        let greetings = silent.iter().map(|peer| timeout(GREETING, self.wireguard.force_handshake(&peer.public_key)));
+        join_all(greetings).await;
+
+        let mut unsent = false;
+        for peer in &silent {
+            if peer.endpoint.is_some_and(|to| self.unreachable.contains(to)) {
+                unsent = true;
+            } else {
+                self.unmet.remove(&base64(&peer.public_key));
+            }
+        }
+        Ok(unsent)
+    }
+
+    /// The UDP port in use.
+    pub(crate) async fn listen_port(&self) -> u16 {
+        self.wireguard.read(async |wireguard| wireguard.listen_port()).await
+    }
+
+    /// The peers as they are, in order of public key.
+    pub(crate) async fn peers(&self) -> Vec<PeerStatus> {
+        let mut peers: Vec<PeerStatus> = self.wireguard.peers().await.into_iter().map(peer_status).collect();
+        peers.sort_by(|a, b| a.public_key.cmp(&b.public_key));
+        peers
+    }
+
+    /// Where each peer was last heard, or is to be sent to first.
+    pub(crate) async fn endpoints(&self) -> BTreeMap<String, SocketAddr> {
+        let peers = self.wireguard.peers().await.into_iter();
+        peers.filter_map(|peer| Some((base64(&peer.peer.public_key), peer.peer.endpoint?))).collect()
+    }
+
+    async fn open(config: &DeviceConfig, secret: &StaticSecret) -> Result<Device, DeviceError> {
+        let DeviceConfig { netns, link, underlay_netns, listen_port, peers: _ } = config;
+        open_netns(netns)?;
+        let (tun, reader, writer) = Tun::attach(netns, link).map_err(|source| tun_error(config, source))?;
+        let underlay = Underlay::open(underlay_netns, *listen_port).map_err(|source| DeviceError::Underlay {
+            netns: underlay_netns.clone(),
+            port: *listen_port,
+            source,
+        })?;
+        let (underlay_netns, unreachable) = (underlay.netns(), underlay.unreachable());
+        let wireguard = DeviceBuilder::new()
+            .with_udp(underlay)
+            .with_ip_pair(writer, reader)
+            .with_listen_port(*listen_port)
+            .build()
+            .await?;
+        // Built without peers, a device only begins to work when its key is set.
+        wireguard.set_private_key(secret.clone()).await?;
+        tracing::info!(link, port = listen_port, "device opened");
+        let config = DeviceConfig { peers: Vec::new(), ..config.clone() };
+        Ok(Device { config, underlay: underlay_netns, unreachable, tun, wireguard, unmet: BTreeSet::new() })
+    }
+
+    /// Whether this device, with other peers, can be what `config` says.
+    async fn serves(&mut self, config: &DeviceConfig) -> bool {
+        let is_still =
+            |name: &str, id: NetnsId| Netns::open(name).and_then(|netns| netns.id()).is_ok_and(|now| now == id);
+        self.config.listen_port == config.listen_port
+            && self.config.netns == config.netns
+            && self.config.underlay_netns == config.underlay_netns
+            && is_still(&config.netns, self.tun.netns())
+            && is_still(&config.underlay_netns, self.underlay)
+            // Its tasks have ended with an error: it would be deaf for good.
+            && timeout(Duration::ZERO, self.wireguard.wait()).await.is_err()
+    }
+
+    /// Adds, changes and removes peers; one that is unchanged is not touched. An endpoint that is declared is set when
+    /// its declaration changes, so that a peer which moved is not sent back.
+    async fn set_peers(&mut self, wanted: &[PeerConfig], endpoints: &Endpoints) -> Result<(), DeviceError> {
+        if self.config.peers == wanted {
+            return Ok(());
+        }
+        let before: BTreeMap<&str, &PeerConfig> = self.config.peers.iter().map(|p| (&*p.public_key, p)).collect();
+        let after: BTreeMap<&str, &PeerConfig> = wanted.iter().map(|p| (&*p.public_key, p)).collect();
+        let link = &self.config.link;
+        self.wireguard
+            .write(async |wireguard| {
+                for public_key in before.keys().filter(|key| !after.contains_key(*key)) {
+                    wireguard.remove_peer(&public(public_key)).await;
+                }
+                for (public_key, peer) in &after {
+                    match before.get(public_key) {
+                        Some(known) if known == peer => {}
+                        Some(known) => {
+                            wireguard
+                                .modify_peer(&public(public_key), |change| {
+                                    change.clear_allowed_ips();
+                                    change.add_allowed_ips(peer.allowed_ips.iter().map(network));
+                                    change.set_keepalive(keepalive(peer));
+                                    if peer.endpoint.is_some() && peer.endpoint != known.endpoint {
+                                        change.set_endpoint(peer.endpoint);
+                                    }
+                                })
+                                .await;
+                        }
+                        None => {
+                            let mut new = Peer::new(public(public_key));
+                            new.endpoint = peer.endpoint.or_else(|| endpoints.get(link, public_key));
+                            new.allowed_ips = peer.allowed_ips.iter().map(network).collect();
+                            new.keepalive = keepalive(peer);
+                            wireguard.add_peer(new);
+                        }
+                    }
+                }
+            })
+            .await?;
+        tracing::info!(link, from = before.len(), to = after.len(), "peers changed");
+        let added: Vec<String> =
+            after.keys().filter(|key| !before.contains_key(*key)).map(|key| (*key).to_owned()).collect();
+        self.unmet.extend(added);
+        self.config.peers = wanted.to_vec();
+        Ok(())
+    }
+}
+
+fn open_netns(name: &str) -> Result<Netns, DeviceError> {
+    Netns::open(name).map_err(|source| DeviceError::Netns { name: name.to_owned(), source })
+}
+
+fn tun_error(config: &DeviceConfig, source: io::Error) -> DeviceError {
+    DeviceError::Tun { link: config.link.clone(), source }
+}
+
+/// A configuration is checked before it gets here.
+fn public(base64: &str) -> PublicKey {
+    key::parse_public(base64).expect("public keys of a checked configuration parse")
+}
+
+fn base64(public_key: &PublicKey) -> String {
+    key::to_base64(*public_key.as_bytes())
+}
+
+fn keepalive(peer: &PeerConfig) -> Option<u16> {
+    (peer.keepalive_seconds > 0).then_some(peer.keepalive_seconds)
+}
+
+fn network(network: &Ipv4Net) -> IpNetwork {
+    IpNetwork::new(network.network().into(), network.prefix_len()).expect("an Ipv4Net has a valid prefix length")
+}
+
+fn peer_status(peer: device::configure::PeerStats) -> PeerStatus {
+    let mut allowed_ips: Vec<Ipv4Net> = peer
+        .peer
+        .allowed_ips
+        .iter()
+        .filter_map(|network| match network {
+            IpNetwork::V4(network) => Ipv4Net::new(network.network(), network.prefix()).ok(),
+            // None is ever configured.
+            IpNetwork::V6(_) => None,
+        })
+        .collect();
+    allowed_ips.sort();
+    PeerStatus {
+        public_key: base64(&peer.peer.public_key),
+        endpoint: peer.peer.endpoint,
+        handshake_age_seconds: peer.stats.last_handshake.map(|age| age.as_secs()),
+        rx_bytes: peer.stats.rx_bytes as u64,
+        tx_bytes: peer.stats.tx_bytes as u64,
+        allowed_ips,
+        keepalive_seconds: peer.peer.keepalive.unwrap_or(0),
+    }
+}

@@ -1,0 +1,50 @@
+//! Files that a reader never sees half-written, readable by root alone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// Puts `bytes` at `path`, replacing what is there in one step.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = write_beside(path, bytes)?;
+    std::fs::rename(beside, path)
+}
+
+/// Puts `bytes` at `path` unless something is there already; says whether it did.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let beside = write_beside(path, bytes)?;
+    // A link, unlike a rename, never replaces: of two creators one wins and both then read the same file.
+    let linked = std::fs::hard_link(&beside, path);
+    std::fs::remove_file(&beside)?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the lock that `path` stands for and creates the file if it is missing. It is held until dropped, or until
+/// the process ends in whatever way. `Ok(None)`: somebody else holds it and `argument` says not to wait.
+pub(crate) fn lock(path: &Path, argument: FlockArg) -> io::Result<Option<Flock<File>>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    match Flock::lock(file, argument) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}-{:?}", std::process::id(), std::thread::current().id()));
+    let beside = path.with_file_name(name);
+    // Left behind by a process with our id that died here.
+    let _ = std::fs::remove_file(&beside);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(beside)
+}

@@ -1,0 +1,70 @@
+//! What agent and worker say to each other: one JSON object per line, a request and then its answer.
+
+use std::net::SocketAddr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::WorkerConfig;
+
+/// `{"op":"apply","config":{…}}` or `{"op":"status"}`; both are answered by the status afterwards.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "camelCase")]
+pub(crate) enum Request {
+    Apply { config: WorkerConfig },
+    Status,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Response {
+    Status(WorkerStatus),
+    /// The request was refused and changed nothing.
+    Refused(String),
+}
+
+/// A worker as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    pub slot: u8,
+    pub pid: u32,
+    /// [`WorkerConfig::digest`] of the configuration in force.
+    pub config_digest: String,
+    /// The slot's own public key, base64.
+    pub public_key: String,
+    /// One per configured device, in order of `link`.
+    pub devices: Vec<DeviceStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceStatus {
+    pub netns: String,
+    pub link: String,
+    /// The UDP port in use; 0 while there is no socket.
+    pub listen_port: u16,
+    /// Why the device does not carry packets; absent if all is as declared. The worker keeps trying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// In order of `public_key`.
+    pub peers: Vec<PeerStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// Base64.
+    pub public_key: String,
+    /// Where packets go now.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since the handshake of the session in use; absent without a session.
+    pub handshake_age_seconds: Option<u64>,
+    /// Bytes of WireGuard messages since the worker began with this peer.
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    /// Sorted.
+    pub allowed_ips: Vec<Ipv4Net>,
+    /// 0 is off.
+    pub keepalive_seconds: u16,
+}

@@ -1,0 +1,197 @@
+//! Two sides on one wire, each with its tunnel in one namespace and its WAN in another. Needs root and iproute2.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pathsteer_wireguard::{
+    DeviceConfig, PeerConfig, PeerStatus, UserspaceBackend, WireguardBackend, WorkerConfig, WorkerStatus,
+    ensure_private_key,
+};
+
+pub const PORT: u16 = 51_821;
+pub const LINK: &str = "psw1";
+
+/// What one side has; the namespaces and the worker go with it.
+pub struct Side {
+    /// Where the TUN is.
+    pub netns: String,
+    /// Where the WAN is: `wan0`, with `wan_address`.
+    pub underlay: String,
+    pub address: Ipv4Addr,
+    pub wan_address: Ipv4Addr,
+    pub public_key: String,
+    pub backend: UserspaceBackend,
+    folder: tempfile::TempDir,
+}
+
+/// Side `a` has `b` for a peer with endpoint and keepalive, as a site has its anchor; `b` only ever answers.
+pub struct Net {
+    pub a: Side,
+    pub b: Side,
+}
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+impl Net {
+    pub fn new() -> Net {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let side = |letter: &str, last: u8| Side::new(&format!("wgt-{}-{number}{letter}", std::process::id()), last);
+        let net = Net { a: side("a", 1), b: side("b", 2) };
+        ip(&format!("link add wan0 netns {} type veth peer name wan0 netns {}", net.a.underlay, net.b.underlay));
+        for side in [&net.a, &net.b] {
+            ip(&format!("-n {} address add {}/24 dev wan0", side.underlay, side.wan_address));
+            ip(&format!("-n {} link set wan0 up", side.underlay));
+            side.make_tun();
+        }
+        net
+    }
+
+    /// Both workers up and a session between them.
+    pub fn connected() -> Net {
+        let net = Net::new();
+        net.b.ensure(&net.config_b());
+        net.a.ensure(&net.config_a());
+        wait("a session", Duration::from_secs(5), || net.a.peer().handshake_age_seconds.is_some());
+        wait("b to know a's endpoint", Duration::from_secs(5), || net.b.peer().endpoint.is_some());
+        net
+    }
+
+    pub fn config_a(&self) -> WorkerConfig {
+        let endpoint = SocketAddr::from((self.b.wan_address, PORT));
+        self.a.config(vec![PeerConfig { endpoint: Some(endpoint), keepalive_seconds: 5, ..self.b.as_peer() }])
+    }
+
+    pub fn config_b(&self) -> WorkerConfig {
+        self.b.config(vec![self.a.as_peer()])
+    }
+}
+
+impl Side {
+    fn new(netns: &str, last: u8) -> Side {
+        let folder = tempfile::tempdir().unwrap();
+        let underlay = format!("{netns}w");
+        let public_key = ensure_private_key(&folder.path().join("key")).unwrap();
+        let backend = UserspaceBackend {
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_pathsteer-wireguard")),
+            run_dir: folder.path().join("run"),
+        };
+        let side = Side {
+            netns: netns.to_owned(),
+            underlay,
+            address: Ipv4Addr::new(10, 100, 128, last),
+            wan_address: Ipv4Addr::new(192, 0, 2, last),
+            public_key,
+            backend,
+            folder,
+        };
+        for name in [&side.netns, &side.underlay] {
+            ip(&format!("netns add {name}"));
+            ip(&format!("-n {name} link set lo up"));
+        }
+        side
+    }
+
+    pub fn make_tun(&self) {
+        let netns = &self.netns;
+        ip(&format!("-n {netns} tuntap add dev {LINK} mode tun vnet_hdr"));
+        ip(&format!("-n {netns} link set {LINK} mtu 1420 up"));
+        ip(&format!("-n {netns} address add {}/24 dev {LINK}", self.address));
+    }
+
+    /// This side as the other one's peer: no endpoint, no keepalive.
+    pub fn as_peer(&self) -> PeerConfig {
+        PeerConfig {
+            public_key: self.public_key.clone(),
+            endpoint: None,
+            allowed_ips: vec![self.address.into()],
+            keepalive_seconds: 0,
+        }
+    }
+
+    pub fn config(&self, peers: Vec<PeerConfig>) -> WorkerConfig {
+        WorkerConfig {
+            slot: 1,
+            private_key_path: self.folder.path().join("key"),
+            state_path: self.folder.path().join("endpoints"),
+            socket_path: self.backend.socket_path(1),
+            devices: vec![DeviceConfig {
+                netns: self.netns.clone(),
+                link: LINK.into(),
+                underlay_netns: self.underlay.clone(),
+                listen_port: PORT,
+                peers,
+            }],
+        }
+    }
+
+    /// Applies `config`, and expects all of it to work.
+    pub fn ensure(&self, config: &WorkerConfig) -> WorkerStatus {
+        let status = self.backend.ensure(config).unwrap();
+        assert_eq!(status.devices.iter().find_map(|device| device.problem.clone()), None);
+        assert_eq!(status.config_digest, config.digest());
+        status
+    }
+
+    pub fn status(&self) -> WorkerStatus {
+        self.backend.status(1).unwrap().expect("the worker runs")
+    }
+
+    /// The first device's first peer.
+    pub fn peer(&self) -> PeerStatus {
+        self.status().devices[0].peers[0].clone()
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.status().pid.cast_signed())
+    }
+
+    /// Runs `inside` in one of this side's namespaces, on a thread of its own.
+    pub fn visit<T: Send>(&self, netns: &str, inside: impl FnOnce() -> T + Send) -> T {
+        let namespace = std::fs::File::open(format!("/run/netns/{netns}")).unwrap();
+        std::thread::scope(|scope| {
+            scope
+                .spawn(move || {
+                    setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                    inside()
+                })
+                .join()
+                .unwrap()
+        })
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        if let Err(error) = self.backend.remove(1) {
+            eprintln!("worker of {} not removed: {error}", self.netns);
+        }
+        for name in [&self.netns, &self.underlay] {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+pub fn kill_9(pid: Pid) {
+    kill(pid, Signal::SIGKILL).unwrap();
+}
+
+/// Runs `ip` with these words, which must succeed.
+pub fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Waits until `condition` holds.
+pub fn wait(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    while !condition() {
+        assert!(Instant::now() < end, "waited {deadline:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
