@@ -94,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn what_somebody_else_changed_is_all_drift(before in dice(), vandalism in dice()) {
+    fn what_somebody_else_changed_is_all_drift_and_is_put_right(before in dice(), vandalism in dice()) {
         let desired = plan(before);
         let mut kernel = Kernel::holding(&desired, &CARDS);
         vandalise(&mut kernel, vandalism);
@@ -108,6 +108,8 @@ proptest! {
         let pairs = desired.links.iter().filter(|link| matches!(link.kind, LinkKind::Veth { .. })).count() as u64 / 2;
         let added = names(Action::Delete).len() as u64;
         prop_assert!((wrong.saturating_sub(pairs)..=wrong + added).contains(&drift), "{} of {}", drift, wrong);
+        prop_assert_eq!(turn(&mut kernel, &desired), Vec::<Refusal>::new());
+        assert_in_force(&kernel, &desired)?;
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 use pathsteer_agent_core::ownership::is_link_observed;
 use pathsteer_agent_core::{Action, Change, PlanObject};
+use pathsteer_crds::ownership::TABLES;
 use pathsteer_crds::plan::{
-    LinkKind, NetnsSpec, NftRule, NftTableSpec, PlanObjects, RouteKind, RouteSpec, RuleAction, RuleSpec,
+    AddressSpec, LinkKind, NetnsSpec, NftRule, NftTableSpec, PlanObjects, RouteKind, RouteSpec, RuleAction, RuleSpec,
     WireguardPeerSpec,
 };
 
@@ -197,17 +198,31 @@ impl Kernel {
         self.netns(&spec.netns)?;
         if let RouteKind::Unicast { link, gateway, source } = &spec.kind {
             self.link(&spec.netns, link)?;
-            let on_link = |gateway: &IpAddr| {
-                let mut on_it = self.state.addresses.iter().filter(|a| a.netns == spec.netns && a.link == *link);
-                on_it.any(|address| address.address.contains(gateway))
+            let on_link = |gateway| self.is_on_link(&spec.netns, link, gateway);
+            ensure(gateway.is_none_or(on_link), "the gateway is not on the link")?;
+            let stopped = |route: &RouteSpec| {
+                (&route.netns, route.table, &route.kind) == (&spec.netns, spec.table, &RouteKind::Blackhole)
             };
-            ensure(gateway.as_ref().is_none_or(on_link), "the gateway is not on the link")?;
+            let stopped = !TABLES.contains(&spec.table) || self.state.routes.iter().any(stopped);
+            ensure(stopped, "a path without the blackhole behind it")?;
             ensure(source.is_none_or(|source| self.assigned(&spec.netns, source)), "the source is not assigned")?;
         }
         let key = |route: &RouteSpec| (route.netns.clone(), route.table, route.destination, route.metric);
         ensure(replace || !self.state.routes.iter().any(|route| key(route) == key(spec)), "EEXIST")?;
         put(&mut self.state.routes, spec, |one| key(one) == key(spec));
         Ok(())
+    }
+
+    fn is_on_link(&self, netns: &str, link: &str, gateway: IpAddr) -> bool {
+        let on_it = |address: &&AddressSpec| (&*address.netns, &*address.link) == (netns, link);
+        let to_it = |route: &RouteSpec| match &route.kind {
+            RouteKind::Unicast { link: by, gateway: None, .. } => {
+                (&*route.netns, &**by) == (netns, link) && route.destination.contains(&gateway)
+            }
+            _ => false,
+        };
+        self.state.addresses.iter().filter(on_it).any(|address| address.address.contains(&gateway))
+            || self.state.routes.iter().any(to_it)
     }
 
     fn delete(&mut self, object: &PlanObject) -> Result<(), Refusal> {

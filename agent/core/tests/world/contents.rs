@@ -117,7 +117,13 @@ pub(super) fn routing(plan: &mut PlanObjects, dice: &mut Dice) {
             for (destination, metric) in [("0.0.0.0/0", 10), ("0.0.0.0/0", 101), ("10.9.0.0/16", 10)] {
                 let source = dice.pick(&addresses).filter(|_| dice.one_in(3)).map(|address| address.address.addr());
                 let by_gateway = dice.pick(&addresses).filter(|address| address.address.addr().is_ipv4());
-                match (dice.throw(4), by_gateway, dice.pick(&links)) {
+                match (dice.throw(5), by_gateway, dice.pick(&links)) {
+                    (4, _, Some(link)) if metric == 10 => {
+                        let gateway = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+                        let there = RouteKind::Unicast { link: link.clone(), gateway: None, source: None };
+                        route("192.0.2.1/32", u32::from(destination != "0.0.0.0/0"), there);
+                        route(destination, metric, RouteKind::Unicast { link, gateway, source });
+                    }
                     (0, Some(AddressSpec { link, address, .. }), _) => {
                         let gateway = address.hosts().nth(1);
                         route(destination, metric, RouteKind::Unicast { link, gateway, source });
