@@ -1,1 +1,27 @@
-fn main() {}
+//! The per-node agent.
+
+mod apply;
+mod commands;
+mod config;
+mod doctor;
+mod drivers;
+mod observe;
+mod reconcile;
+mod report;
+mod run;
+mod session;
+mod state;
+mod steering;
+mod sys;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// As in `version` and in reports.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn main() -> ExitCode {
+    commands::Command::parse().run()
+}

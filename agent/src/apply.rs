@@ -1,0 +1,110 @@
+//! Applying: one change after another, each with its outcome.
+
+use std::collections::BTreeMap;
+
+use pathsteer_agent_core::{Action, Change, Outcome, PlanObject};
+use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+
+use crate::{
+    drivers::{Kernel, address, datapath::Shim, link, neighbour, nft, route, rule, sysctl, wireguard::Wireguard},
+    state::StateDir,
+    sys::KernelError,
+};
+
+/// What changes are applied with.
+pub struct Applier<'a> {
+    pub kernel: &'a mut Kernel,
+    pub shim: Option<&'a Shim>,
+    pub wireguard: &'a Wireguard,
+    pub state: &'a StateDir,
+    pub desired: &'a PlanObjects,
+}
+
+impl Applier<'_> {
+    /// Applies every change; one that fails stops none of the others.
+    pub async fn apply(&mut self, changes: Vec<Change>) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        // a worker takes its devices and peers in one piece, so the first change of a slot does them all
+        let mut workers: BTreeMap<u8, Option<String>> = BTreeMap::new();
+        for change in changes {
+            let failure = match self.slot_of(&change) {
+                Some(slot) if workers.contains_key(&slot) => workers[&slot].clone(),
+                Some(slot) => {
+                    let failure = self.wireguard.put(slot, self.desired).err().map(|error| error.to_string());
+                    workers.insert(slot, failure.clone());
+                    failure
+                }
+                None => self.one(&change).await.err().map(|error| error.to_string()),
+            };
+            match &failure {
+                None => tracing::debug!(action = ?change.action, object = change.object.name(), "applied"),
+                Some(why) => tracing::warn!(action = ?change.action, object = change.object.name(), why, "failed"),
+            }
+            outcomes.push(Outcome { change, failure });
+        }
+        outcomes
+    }
+
+    /// The slot whose worker a change is about.
+    fn slot_of(&self, change: &Change) -> Option<u8> {
+        match &change.object {
+            PlanObject::WireguardDevice(device) => Some(device.slot),
+            // tunnels are named after their slot
+            PlanObject::WireguardPeer(peer) => peer.link.strip_prefix("psw")?.get(..1)?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    async fn one(&mut self, change: &Change) -> Result<(), KernelError> {
+        let put = change.action != Action::Delete;
+        match &change.object {
+            PlanObject::Netns(netns) if put => self.kernel.create_netns(&netns.name),
+            PlanObject::Netns(netns) => self.kernel.delete_netns(&netns.name),
+            PlanObject::Sysctl(sysctl) if put => sysctl::put(self.kernel, sysctl),
+            // a namespace's sysctls go with it
+            PlanObject::Sysctl(_) => Ok(()),
+            PlanObject::Link(link) if put => self.put_link(link).await,
+            PlanObject::Link(link) => link::remove(self.kernel, link).await,
+            PlanObject::Address(address) if put => address::put(self.kernel, address).await,
+            PlanObject::Address(address) => address::remove(self.kernel, address).await,
+            PlanObject::Neighbour(neighbour) if put => neighbour::put(self.kernel, neighbour).await,
+            PlanObject::Neighbour(neighbour) => neighbour::remove(self.kernel, neighbour).await,
+            PlanObject::Route(route) if put => route::put(self.kernel, route).await,
+            PlanObject::Route(route) => route::remove(self.kernel, route).await,
+            PlanObject::Rule(rule) if put => rule::put(self.kernel, rule).await,
+            PlanObject::Rule(rule) => rule::remove(self.kernel, rule).await,
+            PlanObject::NftTable(table) if put => nft::put(self.kernel, table),
+            PlanObject::NftTable(table) => nft::remove(self.kernel, table),
+            PlanObject::WireguardDevice(_) | PlanObject::WireguardPeer(_) => Ok(()),
+            of_shim => match self.shim {
+                Some(shim) => self.of_shim(shim, of_shim, put),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn of_shim(&self, shim: &Shim, object: &PlanObject, put: bool) -> Result<(), KernelError> {
+        match object {
+            PlanObject::Datapath(datapath) if put => shim.put_datapath(datapath, self.state),
+            PlanObject::Datapath(_) => shim.remove_datapath(),
+            PlanObject::Remote(remote) if put => shim.put_remote(remote),
+            PlanObject::Remote(remote) => shim.remove_remote(remote),
+            PlanObject::Prefix(prefix) if put => shim.put_prefix(prefix),
+            PlanObject::Prefix(prefix) => shim.remove_prefix(prefix),
+            PlanObject::Program(program) if put => shim.put_program(self.kernel, program),
+            PlanObject::Program(program) => shim.remove_program(program),
+            _ => Ok(()),
+        }
+    }
+
+    /// A veth is made with both its ends, so both are set up here.
+    async fn put_link(&self, spec: &LinkSpec) -> Result<(), KernelError> {
+        link::put(self.kernel, spec).await?;
+        if let LinkKind::Veth { peer_netns, peer } = &spec.kind
+            && let Some(other) = self.desired.links.iter().find(|link| (&link.netns, &link.name) == (peer_netns, peer))
+        {
+            link::put(self.kernel, other).await?;
+        }
+        Ok(())
+    }
+}

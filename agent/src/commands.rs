@@ -1,0 +1,235 @@
+//! The command line.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use pathsteer_agent_core::{Change, changes, desired};
+use pathsteer_crds::plan::PlanObjects;
+
+use crate::{
+    VERSION,
+    apply::Applier,
+    config::Config,
+    doctor,
+    drivers::{
+        Kernel,
+        datapath::{Shim, bpffs},
+        wireguard::Wireguard,
+    },
+    observe::observe,
+    reconcile::RUN_DIR,
+    run,
+    state::StateDir,
+    tls,
+};
+
+/// The per-node agent of PathSteer: makes the kernel match the node's plan and keeps sessions alive.
+#[derive(Parser)]
+#[command(version = VERSION)]
+pub struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run as a daemon.
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show what of ours is in the kernel.
+    Observe {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        /// Only the datapath's counters.
+        #[arg(long)]
+        counters: bool,
+    },
+    /// Show what the last good plan would change now.
+    Plan {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Examine the node: what is missing, and the remedy.
+    Doctor,
+    /// Take everything of ours out of the kernel and give the interfaces back. The agent must not run.
+    Teardown {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Make the node's private key (it never leaves the node) and a certificate request for it.
+    Csr {
+        /// The node's name.
+        #[arg(long)]
+        node: String,
+        #[arg(long, default_value = "/var/lib/pathsteer")]
+        state_dir: PathBuf,
+        /// Where to write the request; standard output without it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// The WireGuard worker of one slot; started by the agent.
+    #[command(hide = true)]
+    Wireguard {
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The agent's configuration.
+    #[arg(long, default_value = "/etc/pathsteer/agent.yaml")]
+    config: PathBuf,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    #[default]
+    Yaml,
+    Json,
+}
+
+impl Command {
+    /// Carries it out. Exit code 0, or 1 with one clear line on standard error.
+    pub fn run(self) -> ExitCode {
+        let done = match self.verb {
+            Verb::Wireguard { config } => pathsteer_wireguard::run_worker(&config).map_err(anyhow::Error::from).map(|()| true),
+            verb => asynchronously(verb),
+        };
+        match done {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("pathsteer-agent: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn asynchronously(verb: Verb) -> anyhow::Result<bool> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(carry_out(verb))
+}
+
+async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
+    match verb {
+        Verb::Run { config } => {
+            let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+            run::run(Config::load(&config.config)?).await.map(|()| true)
+        }
+        Verb::Observe { output, counters: true, .. } => {
+            let shim = open_shim_readonly()?;
+            let counters = shim.map(|shim| shim.lock().maps.counters()).transpose()?.unwrap_or_default();
+            show(&counters, output)
+        }
+        Verb::Observe { config, output, counters: false } => {
+            let node = Node::open(&config.config)?;
+            show(&node.observe().await?, output)
+        }
+        Verb::Plan { config } => {
+            let node = Node::open(&config.config)?;
+            let pending = changes(&node.desired, &node.observe().await?, true);
+            for change in &pending {
+                println!("{}", describe(change));
+            }
+            println!("{} changes", pending.len());
+            Ok(true)
+        }
+        Verb::Doctor => {
+            let findings = doctor::examine().await;
+            for finding in &findings {
+                match &finding.remedy {
+                    None => println!("ok    {}", finding.what),
+                    Some(remedy) => println!("FAIL  {}: {remedy}", finding.what),
+                }
+            }
+            Ok(findings.iter().all(|finding| finding.remedy.is_none()))
+        }
+        Verb::Teardown { config } => teardown(&config.config).await,
+        Verb::Csr { node, state_dir, out } => {
+            let request = tls::request(&node, &StateDir::open(&state_dir)?)?;
+            match out {
+                Some(path) => std::fs::write(path, request)?,
+                None => print!("{request}"),
+            }
+            Ok(true)
+        }
+        Verb::Wireguard { .. } => Ok(true),
+    }
+}
+
+/// The node as a command finds it.
+struct Node {
+    kernel: Kernel,
+    shim: Option<Shim>,
+    wireguard: Wireguard,
+    state: StateDir,
+    desired: PlanObjects,
+}
+
+impl Node {
+    fn open(config: &Path) -> anyhow::Result<Self> {
+        let state = StateDir::open(&Config::load(config)?.state_dir)?;
+        let desired = state.plan()?.map(|(_, plan)| desired(&plan, &state.leases())).unwrap_or_default();
+        let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone())?;
+        Ok(Node { kernel: Kernel::open()?, shim: open_shim_readonly()?, wireguard, state, desired })
+    }
+
+    async fn observe(&self) -> anyhow::Result<PlanObjects> {
+        let workers = self.wireguard.status()?;
+        Ok(observe(&self.kernel, self.shim.as_ref(), &workers, &self.desired).await?)
+    }
+}
+
+/// The datapath if it is pinned; a command that only looks must not create it.
+fn open_shim_readonly() -> anyhow::Result<Option<Shim>> {
+    bpffs().exists().then(Shim::adopt).transpose().map_err(Into::into)
+}
+
+async fn teardown(config: &Path) -> anyhow::Result<bool> {
+    let _lock = run::lock()?;
+    let mut node = Node::open(config)?;
+    let observed = node.observe().await?;
+    let pending = changes(&PlanObjects::default(), &observed, true);
+    // the workers hold what the deletions need to be free
+    for slot in 1..=8 {
+        node.wireguard.remove(slot)?;
+    }
+    let nothing = PlanObjects::default();
+    let mut applier = Applier {
+        kernel: &mut node.kernel,
+        shim: node.shim.as_ref(),
+        wireguard: &node.wireguard,
+        state: &node.state,
+        desired: &nothing,
+    };
+    let outcomes = applier.apply(pending).await;
+    pathsteer_bpf::unpin_all(&bpffs())?;
+    let failed: Vec<_> = outcomes.iter().filter_map(|outcome| Some((outcome.change.object.name(), outcome.failure.as_ref()?))).collect();
+    for (object, why) in &failed {
+        eprintln!("still there: {object}: {why}");
+    }
+    println!("{} objects removed", outcomes.len() - failed.len());
+    Ok(failed.is_empty())
+}
+
+fn show<T: serde::Serialize>(value: &T, output: Output) -> anyhow::Result<bool> {
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(value)?),
+        Output::Yaml => print!("{}", serde_saphyr::to_string(value)?),
+    }
+    Ok(true)
+}
+
+fn describe(change: &Change) -> String {
+    let action = format!("{:?}", change.action).to_lowercase();
+    format!("{action:<7} {} ({:?})", change.object.name(), change.class)
+}

@@ -1,0 +1,234 @@
+//! The shim's maps and programs.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ipnet::IpNet;
+use pathsteer_bpf::{
+    Datapath, Kind,
+    layout::{Config, Remote},
+};
+use pathsteer_crds::{
+    ownership,
+    plan::{DatapathSpec, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role},
+};
+
+use super::Kernel;
+use crate::{
+    state::StateDir,
+    sys::{KernelError, netns},
+};
+
+const EDGE: u32 = 1;
+const ANCHOR: u32 = 2;
+
+/// The opened datapath; shared with the threads that visit namespaces.
+#[derive(Clone)]
+pub struct Shim(Arc<Mutex<Datapath>>);
+
+/// Where our pins are.
+pub fn bpffs() -> PathBuf {
+    PathBuf::from("/sys/fs/bpf").join(ownership::BPF_FOLDER)
+}
+
+impl Shim {
+    /// Opens the datapath. Fresh sequences advance the persisted epoch before anything can be sent.
+    ///
+    /// # Errors
+    /// The kernel refuses the programs, or the epoch cannot be written.
+    pub fn open(state: &StateDir) -> Result<Self, KernelError> {
+        let datapath = Datapath::open(&bpffs()).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
+        if datapath.fresh {
+            state.advance_epoch().map_err(|error| KernelError::new("advance the epoch", error))?;
+        }
+        Ok(Shim(Arc::new(Mutex::new(datapath))))
+    }
+
+    /// A lock that a panicking thread left behind guards nothing half-done: every map write is one system call.
+    pub fn lock(&self) -> MutexGuard<'_, Datapath> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a datapath that is pinned, to look at it or to take it away.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn adopt() -> Result<Self, KernelError> {
+        let datapath = Datapath::open(&bpffs()).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
+        Ok(Shim(Arc::new(Mutex::new(datapath))))
+    }
+
+    /// What the maps hold. Names of remotes, which no map holds, come from `declared`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn observe(&self, declared: &PlanObjects) -> Result<PlanObjects, KernelError> {
+        let datapath = self.lock();
+        let fail = |error| KernelError::new("bpf map", io::Error::other(error));
+        let mut observed = PlanObjects::default();
+        let config = datapath.maps.config().map_err(fail)?;
+        if config.self_address != [0; 4] {
+            let role = if config.role == ANCHOR { Role::Anchor } else { Role::Edge };
+            observed.datapath.push(DatapathSpec {
+                netns: netns_of(role).to_owned(),
+                role,
+                address: Ipv4Addr::from(config.self_address),
+                window_packets: 1 << config.window_shift,
+            });
+        }
+        for (id, (remote, classes)) in datapath.maps.remotes().map_err(fail)? {
+            let known = declared.remotes.iter().find(|known| known.id == id);
+            observed.remotes.push(RemoteSpec {
+                id,
+                node: known.map_or_else(String::new, |known| known.node.clone()),
+                address: Ipv4Addr::from(remote.address),
+                anchor: remote.anchor as u8,
+                classes,
+            });
+        }
+        for ((address, length), remote) in datapath.maps.prefixes().map_err(fail)? {
+            if let Ok(prefix) = IpNet::new(address, length) {
+                observed.prefixes.push(PrefixSpec { prefix, remote });
+            }
+        }
+        Ok(observed)
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn put_datapath(&self, spec: &DatapathSpec, state: &StateDir) -> Result<(), KernelError> {
+        let epoch = state.epoch().map_err(|error| KernelError::new("read the epoch", error))?;
+        self.set_config(Config {
+            self_address: spec.address.octets(),
+            epoch: epoch & 31,
+            window_shift: spec.window_packets.trailing_zeros(),
+            role: if spec.role == Role::Anchor { ANCHOR } else { EDGE },
+        })
+    }
+
+    /// Without an own address the programs let nothing through.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove_datapath(&self) -> Result<(), KernelError> {
+        self.set_config(Config::default())
+    }
+
+    fn set_config(&self, config: Config) -> Result<(), KernelError> {
+        self.lock().maps.set_config(config).map_err(|error| KernelError::new("bpf config", io::Error::other(error)))
+    }
+
+    /// # Errors
+    /// What the kernel says; there is no window width before the datapath.
+    pub fn put_remote(&self, spec: &RemoteSpec) -> Result<(), KernelError> {
+        let mut datapath = self.lock();
+        let fail = |error| KernelError::new(format!("bpf remote {}", spec.node), io::Error::other(error));
+        let window = 1 << datapath.maps.config().map_err(fail)?.window_shift;
+        let remote = Remote { address: spec.address.octets(), anchor: spec.anchor.into() };
+        datapath.maps.set_remote(spec.id, remote, &spec.classes, window).map_err(fail)
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove_remote(&self, spec: &RemoteSpec) -> Result<(), KernelError> {
+        let fail = |error| KernelError::new(format!("bpf remote {}", spec.id), io::Error::other(error));
+        self.lock().maps.remove_remote(spec.id).map_err(fail)
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn put_prefix(&self, spec: &PrefixSpec) -> Result<(), KernelError> {
+        let fail = |error| KernelError::new(format!("bpf prefix {}", spec.prefix), io::Error::other(error));
+        self.lock().maps.set_prefix(spec.prefix.addr(), spec.prefix.prefix_len(), spec.remote).map_err(fail)
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove_prefix(&self, spec: &PrefixSpec) -> Result<(), KernelError> {
+        let fail = |error| KernelError::new(format!("bpf prefix {}", spec.prefix), io::Error::other(error));
+        self.lock().maps.remove_prefix(spec.prefix.addr(), spec.prefix.prefix_len()).map_err(fail)
+    }
+
+    /// The programs on the links of our namespaces. One of another build is not as declared and is left out.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn observe_programs(&self, kernel: &Kernel) -> Result<Vec<ProgramSpec>, KernelError> {
+        let mut observed = Vec::new();
+        for (netns, netlink) in kernel.owned() {
+            let links: BTreeMap<u32, String> = netlink.link_names().await?;
+            let (shim, name) = (self.clone(), netns.to_owned());
+            let found = netlink.netns.run(move || {
+                let mut found = Vec::new();
+                for (index, link) in links {
+                    let Some(kind) = pathsteer_bpf::attached(&link).map_err(io::Error::other)? else { continue };
+                    let mut datapath = shim.lock();
+                    if datapath.programs.is_current(&link, kind).map_err(io::Error::other)? {
+                        let slot = datapath.maps.slot(index).map_err(io::Error::other)?.unwrap_or(0);
+                        let program = program_of(kind);
+                        found.push(ProgramSpec { netns: name.clone(), link, program, slot: slot as u8 });
+                    }
+                }
+                Ok(found)
+            });
+            observed.extend(found.map_err(|error| KernelError::new(format!("bpf programs in {netns}"), error))?);
+        }
+        Ok(observed)
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn put_program(&self, kernel: &Kernel, spec: &ProgramSpec) -> Result<(), KernelError> {
+        let (shim, wanted) = (self.clone(), spec.clone());
+        let attach = move || {
+            let index = netns::ifindex(&wanted.link)?;
+            let mut datapath = shim.lock();
+            // the slot first: from its first packet on the program must know it
+            datapath.maps.set_slot(index, wanted.slot.into()).map_err(io::Error::other)?;
+            let kind = kind_of(wanted.program);
+            datapath.programs.attach(&wanted.link, &pin_of(&wanted), kind).map_err(io::Error::other)
+        };
+        let what = format!("bpf program on {}/{}", spec.netns, spec.link);
+        kernel.netlink(&spec.netns)?.netns.run(attach).map_err(|error| KernelError::new(what, error))
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove_program(&self, spec: &ProgramSpec) -> Result<(), KernelError> {
+        let fail = |error| KernelError::new(format!("bpf program on {}/{}", spec.netns, spec.link), io::Error::other(error));
+        self.lock().programs.detach(&pin_of(spec)).map_err(fail)
+    }
+}
+
+/// A dot is reserved in the names of a bpffs.
+fn pin_of(spec: &ProgramSpec) -> String {
+    format!("{}-{}", spec.netns, spec.link)
+}
+
+const fn netns_of(role: Role) -> &'static str {
+    match role {
+        Role::Edge => ownership::VIP_NETNS,
+        Role::Anchor => ownership::ANCHOR_NETNS,
+    }
+}
+
+const fn kind_of(program: Program) -> Kind {
+    match program {
+        Program::Encap => Kind::Encap,
+        Program::DecapEthernet => Kind::DecapEthernet,
+        Program::DecapIp => Kind::DecapIp,
+    }
+}
+
+const fn program_of(kind: Kind) -> Program {
+    match kind {
+        Kind::Encap => Program::Encap,
+        Kind::DecapEthernet => Program::DecapEthernet,
+        Kind::DecapIp => Program::DecapIp,
+    }
+}

@@ -1,0 +1,101 @@
+//! DHCPv4 on uplinks: one thread per uplink, living inside the uplink's namespace with a client of its own.
+
+use std::{collections::BTreeMap, io, net::Ipv4Addr, time::Duration};
+
+use ipnet::Ipv4Net;
+use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
+use pathsteer_agent_core::Lease;
+use pathsteer_crds::plan::DhcpSpec;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::sys::netns::Netns;
+
+/// Pause before a client that failed begins anew; a NIC may be on its way into the namespace.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The running clients.
+pub struct Dhcp {
+    clients: BTreeMap<u8, Client>,
+    leases: mpsc::UnboundedSender<(u8, Lease)>,
+}
+
+struct Client {
+    spec: DhcpSpec,
+    /// Dropped, it ends the client.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Dhcp {
+    /// Every lease obtained or renewed is sent to `leases` with its slot.
+    pub fn new(leases: mpsc::UnboundedSender<(u8, Lease)>) -> Self {
+        Dhcp { clients: BTreeMap::new(), leases }
+    }
+
+    /// Lets exactly the clients of `declared` run. One whose namespace is not there yet begins in a later turn.
+    pub fn put(&mut self, declared: &[DhcpSpec]) {
+        self.clients.retain(|_, client| declared.contains(&client.spec));
+        for spec in declared {
+            if self.clients.contains_key(&spec.slot) {
+                continue;
+            }
+            if let Ok(netns) = Netns::open(&spec.netns) {
+                let stop = start(&netns, spec.clone(), self.leases.clone());
+                self.clients.insert(spec.slot, Client { spec: spec.clone(), _stop: stop });
+            }
+        }
+    }
+}
+
+fn start(netns: &Netns, spec: DhcpSpec, leases: mpsc::UnboundedSender<(u8, Lease)>) -> oneshot::Sender<()> {
+    let (stop, mut stopped) = oneshot::channel();
+    let netns = netns.clone();
+    // `run` itself waits for its thread, so it gets one of its own
+    std::thread::spawn(move || {
+        let slot = spec.slot;
+        let ended = netns.run(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                tokio::select! {
+                    () = lease_for_ever(&spec, &leases) => {}
+                    _ = &mut stopped => {}
+                }
+            });
+            Ok(())
+        });
+        if let Err(error) = ended {
+            tracing::warn!(slot, %error, "DHCP client ended");
+        }
+    });
+    stop
+}
+
+async fn lease_for_ever(spec: &DhcpSpec, leases: &mpsc::UnboundedSender<(u8, Lease)>) {
+    loop {
+        if let Err(error) = lease_once(spec, leases).await {
+            tracing::debug!(slot = spec.slot, link = spec.link, %error, "DHCP");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Obtains a lease and renews it until something fails.
+async fn lease_once(spec: &DhcpSpec, leases: &mpsc::UnboundedSender<(u8, Lease)>) -> io::Result<()> {
+    let mut config = DhcpV4Config::new(&spec.link);
+    config.use_mac_as_client_id();
+    let mut client = DhcpV4Client::init(config, None).await.map_err(io::Error::other)?;
+    loop {
+        if let DhcpV4State::Done(lease) = client.run().await.map_err(io::Error::other)? {
+            let Some(lease) = lease_of(&lease) else {
+                return Err(io::Error::other(format!("{} has no netmask", lease.yiaddr)));
+            };
+            tracing::info!(slot = spec.slot, address = %lease.address, gateway = ?lease.gateway, "lease");
+            let _ = leases.send((spec.slot, lease));
+        }
+    }
+}
+
+fn lease_of(lease: &DhcpV4Lease) -> Option<Lease> {
+    let address = Ipv4Net::with_netmask(lease.yiaddr, lease.subnet_mask).ok()?;
+    let first = lease.gateways.as_ref().and_then(|gateways| gateways.first()).copied();
+    Some(Lease { address, gateway: first.filter(|gateway| *gateway != Ipv4Addr::UNSPECIFIED) })
+}

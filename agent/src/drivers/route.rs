@@ -1,0 +1,121 @@
+//! Routes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use pathsteer_crds::{
+    ownership,
+    plan::{RouteKind, RouteSpec},
+};
+use rtnetlink::packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
+};
+
+use super::{Kernel, gone_is_fine};
+use crate::sys::{KernelError, netlink::Put};
+
+/// Every route of ours, known by its protocol number, in our namespaces.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn observe(kernel: &Kernel) -> Result<Vec<RouteSpec>, KernelError> {
+    let mut observed = Vec::new();
+    for (netns, netlink) in kernel.owned() {
+        let names = netlink.link_names().await?;
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut all = RouteMessage::default();
+            all.header.address_family = family;
+            for object in netlink.dump("route list", RouteNetlinkMessage::GetRoute(all)).await? {
+                let RouteNetlinkMessage::NewRoute(message) = object else { continue };
+                if u8::from(message.header.protocol) == ownership::ROUTE_PROTOCOL {
+                    observed.extend(spec_of(netns, &message, |index| names.get(&index).cloned()));
+                }
+            }
+        }
+    }
+    Ok(observed)
+}
+
+fn spec_of(netns: &str, message: &RouteMessage, name: impl Fn(u32) -> Option<String>) -> Option<RouteSpec> {
+    let mut destination = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let (mut table, mut metric) = (u32::from(message.header.table), 0);
+    let (mut link, mut gateway, mut source) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip_of(address)?,
+            RouteAttribute::Gateway(address) => gateway = ip_of(address),
+            RouteAttribute::PrefSource(address) => source = ip_of(address),
+            RouteAttribute::Table(id) => table = *id,
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Oif(index) => link = name(*index),
+            _ => {}
+        }
+    }
+    let kind = match message.header.kind {
+        RouteType::BlackHole => RouteKind::Blackhole,
+        RouteType::Unicast => RouteKind::Unicast { link: link?, gateway, source },
+        _ => return None,
+    };
+    let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
+    Some(RouteSpec { netns: netns.to_owned(), table, destination, metric, kind })
+}
+
+fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
+/// Adds a route or replaces the one with the same table, destination and metric.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn put(kernel: &Kernel, spec: &RouteSpec) -> Result<(), KernelError> {
+    let netlink = kernel.netlink(&spec.netns)?;
+    let mut message = message_of(spec);
+    if let RouteKind::Unicast { link, gateway, source } = &spec.kind {
+        message.attributes.push(RouteAttribute::Oif(netlink.ifindex(link).await?));
+        message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+        message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
+        if gateway.is_none() && spec.destination.addr().is_ipv4() {
+            message.header.scope = RouteScope::Link;
+        }
+    }
+    netlink.put(&format!("route replace {}", describe(spec)), RouteNetlinkMessage::NewRoute(message), Put::Replace).await
+}
+
+/// # Errors
+/// What the kernel says.
+pub async fn remove(kernel: &Kernel, spec: &RouteSpec) -> Result<(), KernelError> {
+    let netlink = kernel.netlink(&spec.netns)?;
+    let message = RouteNetlinkMessage::DelRoute(message_of(spec));
+    gone_is_fine(netlink.change(&format!("route delete {}", describe(spec)), message).await)
+}
+
+fn message_of(spec: &RouteSpec) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let destination = spec.destination;
+    message.header.address_family = if destination.addr().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.destination_prefix_length = destination.prefix_len();
+    message.header.protocol = RouteProtocol::from(ownership::ROUTE_PROTOCOL);
+    message.header.kind = match spec.kind {
+        RouteKind::Unicast { .. } => RouteType::Unicast,
+        RouteKind::Blackhole => RouteType::BlackHole,
+    };
+    if destination.prefix_len() > 0 {
+        message.attributes.push(RouteAttribute::Destination(destination.addr().into()));
+    }
+    message.attributes.push(RouteAttribute::Table(spec.table));
+    message.attributes.push(RouteAttribute::Priority(spec.metric));
+    message
+}
+
+fn describe(spec: &RouteSpec) -> String {
+    format!("{} table {} metric {} in {}", spec.destination, spec.table, spec.metric, spec.netns)
+}

@@ -1,0 +1,114 @@
+//! Rules.
+
+use pathsteer_crds::{
+    ownership,
+    plan::{self, Family, RuleSpec},
+};
+use rtnetlink::packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    rule::{RuleAction, RuleAttribute, RuleMessage},
+};
+
+use super::{Kernel, gone_is_fine};
+use crate::sys::{KernelError, netlink::Put};
+
+/// Every rule of ours, known by its priority, in our namespaces.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn observe(kernel: &Kernel) -> Result<Vec<RuleSpec>, KernelError> {
+    let mut observed = Vec::new();
+    for (netns, netlink) in kernel.owned() {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let mut all = RuleMessage::default();
+            all.header.family = family_of(family);
+            for object in netlink.dump("rule list", RouteNetlinkMessage::GetRule(all)).await? {
+                let RouteNetlinkMessage::NewRule(message) = object else { continue };
+                observed.extend(spec_of(netns, family, &message));
+            }
+        }
+    }
+    Ok(observed)
+}
+
+fn spec_of(netns: &str, family: Family, message: &RuleMessage) -> Option<RuleSpec> {
+    let (mut priority, mut mark, mut mask, mut iif) = (0, None, u32::MAX, None);
+    let mut table = u32::from(message.header.table);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(value) => priority = *value,
+            RuleAttribute::FwMark(value) => mark = Some(*value),
+            RuleAttribute::FwMask(value) => mask = *value,
+            RuleAttribute::Iifname(name) => iif = Some(name.clone()),
+            RuleAttribute::Table(id) => table = *id,
+            _ => {}
+        }
+    }
+    let action = match message.header.action {
+        RuleAction::ToTable => plan::RuleAction::Table(table),
+        RuleAction::Blackhole => plan::RuleAction::Blackhole,
+        _ => return None,
+    };
+    ownership::RULE_PRIORITIES.contains(&priority).then(|| RuleSpec {
+        netns: netns.to_owned(),
+        family,
+        priority,
+        fwmark: mark.map(|mark| (mark, mask)),
+        iif,
+        action,
+    })
+}
+
+/// Adds a rule. The kernel allows several of one priority, so one that differs goes first.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn put(kernel: &Kernel, spec: &RuleSpec) -> Result<(), KernelError> {
+    remove(kernel, spec).await?;
+    let what = format!("rule add priority {} in {}", spec.priority, spec.netns);
+    kernel.netlink(&spec.netns)?.put(&what, RouteNetlinkMessage::NewRule(message_of(spec)), Put::New).await
+}
+
+/// Removes every rule with this priority.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn remove(kernel: &Kernel, spec: &RuleSpec) -> Result<(), KernelError> {
+    let netlink = kernel.netlink(&spec.netns)?;
+    let what = format!("rule delete priority {} in {}", spec.priority, spec.netns);
+    let mut message = RuleMessage::default();
+    message.header.family = family_of(spec.family);
+    message.attributes.push(RuleAttribute::Priority(spec.priority));
+    loop {
+        match netlink.change(&what, RouteNetlinkMessage::DelRule(message.clone())).await {
+            Ok(()) => {}
+            Err(error) => return gone_is_fine(Err(error)),
+        }
+    }
+}
+
+fn message_of(spec: &RuleSpec) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = family_of(spec.family);
+    message.attributes.push(RuleAttribute::Priority(spec.priority));
+    if let Some((mark, mask)) = spec.fwmark {
+        message.attributes.push(RuleAttribute::FwMark(mark));
+        message.attributes.push(RuleAttribute::FwMask(mask));
+    }
+    message.attributes.extend(spec.iif.clone().map(RuleAttribute::Iifname));
+    match spec.action {
+        plan::RuleAction::Table(table) => {
+            message.header.action = RuleAction::ToTable;
+            message.attributes.push(RuleAttribute::Table(table));
+        }
+        plan::RuleAction::Blackhole => message.header.action = RuleAction::Blackhole,
+    }
+    message
+}
+
+fn family_of(family: Family) -> AddressFamily {
+    match family {
+        Family::Ipv4 => AddressFamily::Inet,
+        Family::Ipv6 => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,132 @@
+//! WireGuard devices and peers, by the slot's worker.
+
+use std::{collections::BTreeMap, io, path::PathBuf};
+
+use pathsteer_crds::plan::{PlanObjects, WireguardDeviceSpec, WireguardPeerSpec};
+use pathsteer_wireguard::{
+    BackendError, DeviceConfig, PeerConfig, UserspaceBackend, WireguardBackend, WorkerConfig, WorkerStatus,
+};
+
+use crate::{state::StateDir, sys::KernelError};
+
+/// The workers of this node.
+pub struct Wireguard {
+    backend: UserspaceBackend,
+    state: StateDir,
+}
+
+impl Wireguard {
+    /// Workers run this very binary and are found again below `run_dir`.
+    ///
+    /// # Errors
+    /// The binary's own path cannot be told.
+    pub fn new(run_dir: PathBuf, state: StateDir) -> io::Result<Self> {
+        Ok(Wireguard { backend: UserspaceBackend { binary: std::env::current_exe()?, run_dir }, state })
+    }
+
+    /// The status of every worker that runs, by slot.
+    ///
+    /// # Errors
+    /// A worker that runs and does not answer.
+    pub fn status(&self) -> Result<BTreeMap<u8, WorkerStatus>, KernelError> {
+        let mut all = BTreeMap::new();
+        for slot in 1..=8 {
+            let status = self.backend.status(slot).map_err(|error| fail(slot, error))?;
+            all.extend(status.map(|status| (slot, status)));
+        }
+        Ok(all)
+    }
+
+    /// Makes the worker of `slot` what `desired` declares for it: none if it declares no device.
+    ///
+    /// # Errors
+    /// The worker does not start, or refuses.
+    pub fn put(&self, slot: u8, desired: &PlanObjects) -> Result<(), KernelError> {
+        let devices: Vec<DeviceConfig> =
+            desired.wireguard_devices.iter().filter(|device| device.slot == slot).map(|device| config_of(device, desired)).collect();
+        if devices.is_empty() {
+            return self.backend.remove(slot).map_err(|error| fail(slot, error));
+        }
+        let config = WorkerConfig {
+            slot,
+            private_key_path: self.state.wireguard_key(slot),
+            state_path: self.state.wireguard_endpoints(slot),
+            socket_path: self.backend.socket_path(slot),
+            devices,
+        };
+        self.backend.ensure(&config).map(drop).map_err(|error| fail(slot, error))
+    }
+
+    /// Ends the worker of `slot`.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn remove(&self, slot: u8) -> Result<(), KernelError> {
+        self.backend.remove(slot).map_err(|error| fail(slot, error))
+    }
+}
+
+fn config_of(device: &WireguardDeviceSpec, desired: &PlanObjects) -> DeviceConfig {
+    let peers = desired.wireguard_peers.iter().filter(|peer| peer.link == device.link);
+    DeviceConfig {
+        netns: device.netns.clone(),
+        link: device.link.clone(),
+        underlay_netns: device.underlay_netns.clone(),
+        listen_port: device.listen_port,
+        peers: peers
+            .map(|peer| PeerConfig {
+                public_key: peer.public_key.clone(),
+                endpoint: peer.endpoint,
+                allowed_ips: peer.allowed_ips.clone(),
+                keepalive_seconds: peer.keepalive_seconds,
+            })
+            .collect(),
+    }
+}
+
+/// Devices and peers as the workers have them. A device with a problem is not as declared and is left out. What a
+/// worker does not tell (where a device's underlay is, who a peer is) is taken from `declared`.
+pub fn observe(
+    workers: &BTreeMap<u8, WorkerStatus>,
+    declared: &PlanObjects,
+) -> (Vec<WireguardDeviceSpec>, Vec<WireguardPeerSpec>) {
+    let (mut devices, mut peers) = (Vec::new(), Vec::new());
+    for (slot, worker) in workers {
+        for device in &worker.devices {
+            let known = declared.wireguard_devices.iter().find(|known| known.link == device.link);
+            if device.problem.is_none() {
+                devices.push(WireguardDeviceSpec {
+                    slot: *slot,
+                    netns: device.netns.clone(),
+                    link: device.link.clone(),
+                    underlay_netns: known.map_or_else(String::new, |known| known.underlay_netns.clone()),
+                    listen_port: device.listen_port,
+                });
+            }
+            for peer in &device.peers {
+                let known = declared
+                    .wireguard_peers
+                    .iter()
+                    .find(|known| known.link == device.link && known.public_key == peer.public_key);
+                peers.push(WireguardPeerSpec {
+                    link: device.link.clone(),
+                    public_key: peer.public_key.clone(),
+                    node: known.map_or_else(String::new, |known| known.node.clone()),
+                    endpoint: peer.endpoint,
+                    allowed_ips: peer.allowed_ips.clone(),
+                    keepalive_seconds: peer.keepalive_seconds,
+                });
+            }
+        }
+    }
+    (devices, peers)
+}
+
+fn fail(slot: u8, error: BackendError) -> KernelError {
+    use std::error::Error;
+    let why = match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    KernelError::new(format!("wireguard worker of slot {slot}"), io::Error::other(why))
+}

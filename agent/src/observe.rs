@@ -1,0 +1,41 @@
+//! Observing: the kernel as one value of the plan's own type.
+
+use std::collections::BTreeMap;
+
+use pathsteer_crds::plan::{NetnsSpec, PlanObjects};
+use pathsteer_wireguard::WorkerStatus;
+
+use crate::{
+    drivers::{Kernel, address, datapath::Shim, link, neighbour, nft, route, rule, sysctl, wireguard},
+    sys::KernelError,
+};
+
+/// What of ours, and of what `declared` names, is in the kernel. `shim` is absent where the datapath was never opened.
+///
+/// # Errors
+/// The first dump that fails: half an observation would look like drift.
+pub async fn observe(
+    kernel: &Kernel,
+    shim: Option<&Shim>,
+    workers: &BTreeMap<u8, WorkerStatus>,
+    declared: &PlanObjects,
+) -> Result<PlanObjects, KernelError> {
+    let mut observed = match shim {
+        Some(shim) => shim.observe(declared)?,
+        None => PlanObjects::default(),
+    };
+    observed.netns = kernel.owned().map(|(name, _)| NetnsSpec { name: name.to_owned() }).collect();
+    observed.sysctls = sysctl::observe(kernel, &declared.sysctls)?;
+    observed.links = link::observe(kernel, &declared.links).await?;
+    observed.addresses = address::observe(kernel).await?;
+    observed.neighbours = neighbour::observe(kernel).await?;
+    observed.routes = route::observe(kernel).await?;
+    observed.rules = rule::observe(kernel).await?;
+    observed.nft_tables = nft::observe(kernel, &declared.nft_tables)?;
+    if let Some(shim) = shim {
+        observed.programs = shim.observe_programs(kernel).await?;
+    }
+    (observed.wireguard_devices, observed.wireguard_peers) = wireguard::observe(workers, declared);
+    observed.sort();
+    Ok(observed)
+}

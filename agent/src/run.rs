@@ -1,0 +1,66 @@
+//! Running as a daemon: wiring of session, reconciler and signals.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use pathsteer_agent_core::bootstrap_plan;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    config::Config,
+    reconcile::{RUN_DIR, Reconciler},
+    session::Session,
+    state::StateDir,
+};
+
+/// Runs until SIGTERM or SIGINT. Workers, namespaces and programs stay: traffic goes on.
+///
+/// # Errors
+/// What keeps the agent from starting.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let _lock = lock()?;
+    let state = StateDir::open(&config.state_dir)?;
+    let identity = state.identity()?;
+    let saved = state.plan().unwrap_or_else(|error| {
+        tracing::error!(%error, "the saved plan is unusable; waiting for the operator's");
+        None
+    });
+    let (saved, plan) = match saved {
+        Some((saved, plan)) => (Some(saved), plan),
+        None => (None, bootstrap_plan(&config.node, &config.bootstrap.uplinks)),
+    };
+    let (plans, plan_changes) = watch::channel(Some(plan.clone()));
+    let (reports, report_changes) = watch::channel(None);
+    let (leases, lease_changes) = mpsc::unbounded_channel();
+    let session = Session::new(config, state.clone(), identity, saved, plans, report_changes)?;
+    let reconciler = Reconciler::new(state, plan, leases, reports)?;
+    let session = tokio::spawn(session.run());
+    let reconciler = tokio::spawn(reconciler.run(plan_changes, lease_changes));
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result?,
+        ended = session => anyhow::bail!("the session task ended: {ended:?}"),
+        ended = reconciler => anyhow::bail!("the reconciler ended: {ended:?}"),
+    }
+    tracing::info!("stopping; traffic goes on");
+    Ok(())
+}
+
+/// Only one process at a time may change the node.
+///
+/// # Errors
+/// Another one does.
+pub fn lock() -> anyhow::Result<Flock<File>> {
+    std::fs::create_dir_all(RUN_DIR)?;
+    let path: PathBuf = Path::new(RUN_DIR).join("agent.lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => anyhow::anyhow!("another pathsteer-agent runs on this node: stop it first"),
+        other => anyhow::anyhow!("cannot lock {}: {}", path.display(), io::Error::from(other)),
+    })
+}

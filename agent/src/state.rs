@@ -1,0 +1,165 @@
+//! What the node keeps on disk: the last good plan, its keys, counters that only grow.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use ipnet::Ipv4Net;
+use pathsteer_agent_core::Lease;
+use pathsteer_crds::{
+    identity::NodeIdentity,
+    plan::{NodePlan, PlanRoot, assemble},
+};
+use serde::{Deserialize, Serialize};
+
+/// The node's state directory, 0700.
+#[derive(Debug, Clone)]
+pub struct StateDir(PathBuf);
+
+/// A plan as it came, with the revision at which the stream resumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPlan {
+    pub revision: i64,
+    pub root: PlanRoot,
+    /// By SHA-256.
+    pub fragments: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedLease {
+    address: Ipv4Net,
+    gateway: Option<std::net::Ipv4Addr>,
+}
+
+impl StateDir {
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        Ok(StateDir(path.to_owned()))
+    }
+
+    /// The private key of the node's certificate.
+    pub fn node_key(&self) -> PathBuf {
+        self.0.join("node.key")
+    }
+
+    /// The WireGuard private key of a slot.
+    pub fn wireguard_key(&self, slot: u8) -> PathBuf {
+        self.0.join(format!("wireguard-{slot}.key"))
+    }
+
+    /// Where the slot's worker remembers endpoints.
+    pub fn wireguard_endpoints(&self, slot: u8) -> PathBuf {
+        self.0.join(format!("wireguard-{slot}.endpoints"))
+    }
+
+    /// Makes the keys that are missing and tells the public halves.
+    ///
+    /// # Errors
+    /// A key cannot be read or made.
+    pub fn identity(&self) -> io::Result<NodeIdentity> {
+        let mut identity = NodeIdentity::default();
+        for slot in 1..=8 {
+            let key = pathsteer_wireguard::ensure_private_key(&self.wireguard_key(slot)).map_err(io::Error::other)?;
+            identity.wireguard_keys.insert(slot, key);
+        }
+        Ok(identity)
+    }
+
+    /// The last good plan; `None` before the first. One that does not read back whole is as good as none: the error is
+    /// for the log.
+    ///
+    /// # Errors
+    /// The file is there and damaged.
+    pub fn plan(&self) -> io::Result<Option<(SavedPlan, NodePlan)>> {
+        let Some(text) = self.read("plan.json")? else { return Ok(None) };
+        let saved: SavedPlan = serde_json::from_str(&text)?;
+        let plan = assemble(&saved.root, &saved.fragments).map_err(io::Error::other)?;
+        Ok(Some((saved, plan)))
+    }
+
+    /// # Errors
+    /// The disk; the plan that was there stays.
+    pub fn save_plan(&self, plan: &SavedPlan) -> io::Result<()> {
+        self.write("plan.json", &serde_json::to_string(plan)?)
+    }
+
+    /// Leases of the last run: the addresses are still in the kernel when only the agent restarted.
+    pub fn leases(&self) -> BTreeMap<u8, Lease> {
+        let saved = self.read("leases.json").ok().flatten();
+        let saved: BTreeMap<u8, SavedLease> = saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        saved.into_iter().map(|(slot, SavedLease { address, gateway })| (slot, Lease { address, gateway })).collect()
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_leases(&self, leases: &BTreeMap<u8, Lease>) -> io::Result<()> {
+        let saved: BTreeMap<u8, SavedLease> = leases
+            .iter()
+            .map(|(slot, lease)| (*slot, SavedLease { address: lease.address, gateway: lease.gateway }))
+            .collect();
+        self.write("leases.json", &serde_json::to_string(&saved)?)
+    }
+
+    /// The epoch of the present sequences; grows for ever, its low five bits go on the wire.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn epoch(&self) -> io::Result<u32> {
+        self.number("epoch").map(|epoch| epoch as u32)
+    }
+
+    /// # Errors
+    /// The disk; nothing may be sent then.
+    pub fn advance_epoch(&self) -> io::Result<()> {
+        let next = self.number("epoch")? + 1;
+        self.write("epoch", &next.to_string())
+    }
+
+    /// The highest switch counter used.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn switch_counter(&self) -> io::Result<u64> {
+        self.number("switch-counter")
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_switch_counter(&self, counter: u64) -> io::Result<()> {
+        self.write("switch-counter", &counter.to_string())
+    }
+
+    fn number(&self, name: &str) -> io::Result<u64> {
+        match self.read(name)? {
+            Some(text) => text.trim().parse().map_err(|_| {
+                let path = self.0.join(name);
+                io::Error::other(format!("{} holds no number: restore it, or delete it to begin at 0", path.display()))
+            }),
+            None => Ok(0),
+        }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.0.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whole or not at all: written beside it, synced, renamed.
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        let (path, fresh) = (self.0.join(name), self.0.join(format!("{name}.new")));
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(fresh, path)?;
+        File::open(&self.0)?.sync_all()
+    }
+}

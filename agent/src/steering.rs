@@ -1,0 +1,171 @@
+//! The switching machine at work: its actions become map writes and control packets, acknowledgements go back to it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, setsockopt, socket, sockopt,
+};
+use pathsteer_agent_core::switch::{self, Acknowledgement, Choice, Switch};
+use pathsteer_bpf::{
+    control::SwitchMessage,
+    layout::{self, Chosen},
+};
+use pathsteer_crds::{
+    mark,
+    plan::{PathSpec, RemoteSpec, SteeringSpec},
+    report::SteeringReport,
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::{mpsc, watch},
+};
+
+use crate::{drivers::datapath::Shim, state::StateDir, sys::netns::Netns};
+
+/// What of a plan concerns switching.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    pub steering: Vec<SteeringSpec>,
+    pub paths: Vec<PathSpec>,
+    pub remotes: Vec<RemoteSpec>,
+}
+
+/// Runs the machine until `orders` is closed. Its own task, so that no reconcile turn ever delays a switch.
+///
+/// # Errors
+/// The maps or the socket for control packets cannot be had.
+pub async fn run(
+    shim: Shim,
+    netns: Netns,
+    state: StateDir,
+    mut orders: mpsc::UnboundedReceiver<Orders>,
+    reports: watch::Sender<Vec<SteeringReport>>,
+) -> io::Result<()> {
+    let start = Instant::now();
+    let ring = shim.lock().maps.take_acknowledgements();
+    let ring = ring.ok_or_else(|| io::Error::other("the ring of acknowledgements is taken"))?;
+    // SAFETY: the ring owns its descriptor and keeps it until it is dropped.
+    let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE)? };
+    let mut driver = Driver::new(shim, &netns, state)?;
+    loop {
+        driver.act(start.elapsed());
+        reports.send_if_modified(|report| {
+            let fresh = driver.machine.report();
+            let changed = *report != fresh;
+            *report = fresh;
+            changed
+        });
+        // without a timeout there is nothing to do before the next event; an hour is as good as never
+        let wait = driver.machine.poll_timeout().map_or(Duration::from_secs(3_600), |due| due.saturating_sub(start.elapsed()));
+        tokio::select! {
+            next = orders.recv() => match next {
+                Some(next) => driver.obey(next, start.elapsed()),
+                None => return Ok(()),
+            },
+            guard = ring.readable_mut() => {
+                let mut guard = guard?;
+                while let Some(record) = guard.get_inner_mut().next() {
+                    driver.hear(&record, start.elapsed());
+                }
+                guard.clear_ready();
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+struct Driver {
+    machine: Switch,
+    shim: Shim,
+    state: StateDir,
+    socket: OwnedFd,
+    remotes: BTreeMap<u32, RemoteSpec>,
+}
+
+impl Driver {
+    fn new(shim: Shim, netns: &Netns, state: StateDir) -> io::Result<Self> {
+        let mut machine = Switch::new(state.switch_counter()?, std::process::id().into());
+        for ((remote, class), chosen) in shim.lock().maps.chosen().map_err(io::Error::other)? {
+            let Chosen { active, copies, counter, .. } = chosen;
+            machine.adopt(remote, class, Choice { active, copies, counter });
+        }
+        // IPPROTO_RAW: the header is ours, and its source is a shim endpoint, which is assigned nowhere
+        let socket = netns.run(|| {
+            let protocol = Some(SockProtocol::Raw);
+            Ok(socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?)
+        })?;
+        Ok(Driver { machine, shim, state, socket, remotes: BTreeMap::new() })
+    }
+
+    fn obey(&mut self, orders: Orders, now: Duration) {
+        self.remotes = orders.remotes.into_iter().map(|remote| (remote.id, remote)).collect();
+        self.machine.handle_plan(&orders.steering, &orders.paths, now);
+    }
+
+    fn hear(&mut self, record: &[u8], now: Duration) {
+        if let Some(ack) = layout::Acknowledgement::from_bytes(record) {
+            let layout::Acknowledgement { remote, class, active, copies, slot: _, counter, nonce } = ack;
+            self.machine.handle_acknowledgement(Acknowledgement { remote, class, active, copies, counter, nonce }, now);
+        }
+    }
+
+    fn act(&mut self, now: Duration) {
+        while let Some(action) = self.machine.poll_action(now) {
+            if let Err(error) = self.carry_out(&action) {
+                tracing::warn!(?action, %error, "switching");
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: &switch::Action) -> io::Result<()> {
+        match action {
+            switch::Action::PersistCounter(counter) => self.state.save_switch_counter(*counter),
+            switch::Action::Choose { remote, class, choice } => {
+                let Choice { active, copies, counter } = *choice;
+                let chosen = Chosen { active, copies, counter, ..Chosen::default() };
+                self.shim.lock().maps.choose(*remote, *class, chosen).map_err(io::Error::other)
+            }
+            switch::Action::SendControl { remote, class, choice, nonce, slots } => {
+                slots.iter().try_for_each(|slot| self.send(*remote, *class, *choice, *nonce, *slot))
+            }
+            switch::Action::Log(event) => {
+                let slots = |choice: &Choice| (choice.active, choice.copies);
+                tracing::info!(
+                    remote = event.remote,
+                    class = event.class,
+                    from = ?event.from.as_ref().map(slots),
+                    to = ?slots(&event.to),
+                    reason = event.reason,
+                    "switch"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&self, remote: u32, class: u8, choice: Choice, nonce: u64, slot: u8) -> io::Result<()> {
+        let Some(spec) = self.remotes.get(&remote) else { return Ok(()) };
+        let config = self.shim.lock().maps.config().map_err(io::Error::other)?;
+        let packet = SwitchMessage {
+            source: Ipv4Addr::from(config.self_address),
+            destination: spec.address,
+            epoch: config.epoch as u8,
+            class,
+            active: choice.active,
+            copies: choice.copies,
+            counter: choice.counter,
+            nonce,
+        }
+        .to_bytes();
+        setsockopt(&self.socket, sockopt::Mark, &mark::path(slot, spec.anchor))?;
+        let [a, b, c, d] = spec.address.octets();
+        sendto(self.socket.as_raw_fd(), &packet, &SockaddrIn::new(a, b, c, d, 0), MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
+    }
+}

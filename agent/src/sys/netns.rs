@@ -1,0 +1,150 @@
+//! Network namespaces by name, as iproute2 keeps them: bind mounts below /run/netns.
+
+use std::{
+    ffi::CString,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+    sys::statfs::{FsType, statfs},
+};
+
+/// Where named namespaces are mounted.
+const FOLDER: &str = "/run/netns";
+/// `NSFS_MAGIC` of linux/magic.h: tells a mounted namespace from a file left by a half-done creation.
+const NSFS: FsType = FsType(0x6e73_6673);
+
+/// An open namespace.
+#[derive(Clone)]
+pub struct Netns(Arc<OwnedFd>);
+
+impl Netns {
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn current() -> io::Result<Self> {
+        Ok(Netns(Arc::new(File::open("/proc/thread-self/ns/net")?.into())))
+    }
+
+    /// The namespace with this name.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, or only the leftover of a half-done creation.
+    pub fn open(name: &str) -> io::Result<Self> {
+        let path = path_of(name);
+        if !is_mounted(&path) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("no network namespace {name}")));
+        }
+        Ok(Netns(Arc::new(File::open(path)?.into())))
+    }
+
+    /// Runs `work` on a fresh thread inside the namespace. No other thread changes namespace, ever.
+    ///
+    /// # Errors
+    /// What the kernel or `work` says.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        let fd = Arc::clone(&self.0);
+        std::thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn(move || {
+                setns(fd.as_fd(), CloneFlags::CLONE_NEWNET)?;
+                work()
+            })?
+            .join()
+            .map_err(|_| io::Error::other("a thread inside a network namespace panicked"))?
+    }
+
+    /// For messages that name a namespace by descriptor.
+    pub fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Names of all mounted namespaces, sorted.
+///
+/// # Errors
+/// What the file system says; no folder means none.
+pub fn list() -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(FOLDER) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let (true, Ok(name)) = (is_mounted(&entry.path()), entry.file_name().into_string()) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Makes a namespace; one that exists stays, a half-done one is finished.
+///
+/// # Errors
+/// What the kernel says.
+pub fn create(name: &str) -> io::Result<()> {
+    let path = path_of(name);
+    if is_mounted(&path) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(FOLDER)?;
+    File::create(&path)?;
+    let target = path.clone();
+    // a scratch thread: the namespace is its own until the bind mount holds it
+    let made = std::thread::spawn(move || -> io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        Ok(mount(Some("/proc/thread-self/ns/net"), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
+    })
+    .join()
+    .map_err(|_| io::Error::other("the thread that makes a network namespace panicked"))?;
+    if made.is_err() {
+        let _ = std::fs::remove_file(&path);
+    }
+    made
+}
+
+/// Removes a namespace with what is left in it; one that is gone is fine.
+///
+/// # Errors
+/// What the kernel says.
+pub fn delete(name: &str) -> io::Result<()> {
+    let path = path_of(name);
+    if is_mounted(&path) {
+        umount2(&path, MntFlags::MNT_DETACH)?;
+    }
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn path_of(name: &str) -> PathBuf {
+    Path::new(FOLDER).join(name)
+}
+
+fn is_mounted(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| stat.filesystem_type() == NSFS)
+}
+
+/// Index of the interface with this name in the calling thread's namespace.
+///
+/// # Errors
+/// `NotFound` if there is none.
+pub fn ifindex(ifname: &str) -> io::Result<u32> {
+    let name = CString::new(ifname)?;
+    // SAFETY: a terminated string that lives through the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
