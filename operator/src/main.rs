@@ -1,1 +1,38 @@
-fn main() {}
+//! `pathsteer-operator`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use pathsteer_operator::args::{Arguments, Command};
+use pathsteer_operator::{etcd, issue, run};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match execute(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pathsteer-operator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(arguments) => {
+            let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            // The only provider there is: the etcd client asks the process for one.
+            let installed = rustls::crypto::ring::default_provider().install_default();
+            debug_assert!(installed.is_ok(), "nobody installed one before");
+            let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+            runtime.block_on(run::run(arguments))?;
+        }
+        Command::Issue(arguments) => issue::issue(&arguments)?,
+        Command::EtcdctlEnv { data_dir } => print!("{}", etcd::shell_exports(&data_dir)?),
+        Command::Version => println!("pathsteer-operator {}", env!("CARGO_PKG_VERSION")),
+    }
+    Ok(())
+}

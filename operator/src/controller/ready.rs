@@ -1,0 +1,222 @@
+//! Whether a node carries out the plan that is published for it. Pure.
+
+use std::collections::BTreeMap;
+
+use pathsteer_compiler::CompiledPlan;
+use pathsteer_crds::ownership;
+use pathsteer_crds::plan::PlanRoot;
+use pathsteer_crds::report::{NodeReport, TunnelReport};
+
+use super::decision::Reason;
+
+/// WireGuard's Reject-After-Time: a session older than this carries nothing.
+const REJECT_AFTER_SECONDS: u64 = 180;
+
+/// A tunnel the plan declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    pub slot: u8,
+    pub link: String,
+    /// The node at the other end.
+    pub peer: String,
+}
+
+/// The tunnels of a plan.
+pub fn tunnels(plan: &CompiledPlan) -> Vec<Tunnel> {
+    let devices = plan.scopes.values().flat_map(|objects| &objects.wireguard_devices);
+    let slots: BTreeMap<&str, u8> = devices.map(|device| (device.link.as_str(), device.slot)).collect();
+    let peers = plan.scopes.values().flat_map(|objects| &objects.wireguard_peers);
+    peers
+        .map(|peer| Tunnel {
+            slot: slots.get(peer.link.as_str()).copied().unwrap_or_default(),
+            link: peer.link.clone(),
+            peer: peer.node.clone(),
+        })
+        .collect()
+}
+
+/// Everything known about a node when its readiness is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    pub published: Option<&'a PlanRoot>,
+    pub tunnels: &'a [Tunnel],
+    pub report: Option<&'a NodeReport>,
+    /// A plan stream is open.
+    pub connected: bool,
+    /// What `check` found in the plan that should have been published.
+    pub faulty: Option<&'a str>,
+    /// Keys the compiler waits for, as it says.
+    pub pending: Option<&'a Reason>,
+}
+
+impl Node<'_> {
+    /// What keeps the node from carrying out its plan with every tunnel up; None: nothing.
+    pub fn obstacle(&self) -> Option<Reason> {
+        self.carried_out()
+            .or_else(|| self.pending.cloned())
+            .or_else(|| self.not_as_declared(""))
+            .or_else(|| self.down(self.tunnels.iter()))
+    }
+
+    /// The same for the uplink in `slot` alone.
+    pub fn uplink_obstacle(&self, slot: u8) -> Option<Reason> {
+        let mut tunnels = self.tunnels.iter().filter(|tunnel| tunnel.slot == slot).peekable();
+        let none = tunnels.peek().is_none();
+        self.carried_out()
+            .or_else(|| self.not_as_declared(&format!("{}/", ownership::uplink_netns(slot))))
+            .or_else(|| self.pending.filter(|_| none).cloned())
+            .or_else(|| self.down(tunnels))
+    }
+
+    fn carried_out(&self) -> Option<Reason> {
+        if let Some(findings) = self.faulty {
+            return reason(
+                "PlanFaulty",
+                format!("the plan was not published, this is a defect of PathSteer: {findings}"),
+            );
+        }
+        let Some(published) = self.published else {
+            return reason("PlanPending", "no plan is published yet".to_owned());
+        };
+        if !self.connected {
+            let sentence = "the node's agent is not connected: is it running, and can it reach the operator?";
+            return reason("NotConnected", sentence.to_owned());
+        }
+        let Some(report) = self.report else {
+            return reason("NoReport", "the node's agent has not reported yet".to_owned());
+        };
+        let (wanted, has) = ((published.store_epoch, published.generation), (report.store_epoch, report.generation));
+        if wanted != has {
+            let sentence = format!(
+                "the node carries out generation {} of epoch {}, published is generation {} of epoch {}",
+                has.1, has.0, wanted.1, wanted.0
+            );
+            return reason("PlanPending", sentence);
+        }
+        None
+    }
+
+    /// Objects that are not as declared, of those whose name has `part` in it.
+    fn not_as_declared(&self, part: &str) -> Option<Reason> {
+        let report = self.report.filter(|report| !report.verified)?;
+        let mut objects = report.not_as_declared.iter().filter(|object| object.object.contains(part)).peekable();
+        if objects.peek().is_none() {
+            // Not verified and nothing named: the node is still at it.
+            return reason("NotAsDeclared", "the node has not verified its plan yet".to_owned())
+                .filter(|_| part.is_empty());
+        }
+        let named: Vec<_> = objects.map(|object| format!("{}: {}", object.object, object.reason)).collect();
+        reason("NotAsDeclared", named.join("; "))
+    }
+
+    fn down<'t>(&self, tunnels: impl Iterator<Item = &'t Tunnel>) -> Option<Reason> {
+        let reported = self.report.map_or(&[][..], |report| &report.tunnels);
+        let up = |tunnel: &Tunnel| {
+            let same = |report: &&TunnelReport| report.link == tunnel.link && report.peer == tunnel.peer;
+            let age = reported.iter().find(same).and_then(|report| report.handshake_age_seconds);
+            age.is_some_and(|age| age <= REJECT_AFTER_SECONDS)
+        };
+        let down: Vec<_> = tunnels
+            .filter(|tunnel| !up(tunnel))
+            .map(|tunnel| format!("slot {} to {} ({})", tunnel.slot, tunnel.peer, tunnel.link))
+            .collect();
+        if down.is_empty() {
+            return None;
+        }
+        reason("TunnelDown", format!("no handshake in the last {REJECT_AFTER_SECONDS} s: {}", down.join(", ")))
+    }
+}
+
+fn reason(word: &'static str, sentence: String) -> Option<Reason> {
+    Some(Reason { word, sentence })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pathsteer_crds::plan::Role;
+    use pathsteer_crds::report::ObjectReport;
+
+    fn root() -> PlanRoot {
+        PlanRoot {
+            version: 1,
+            node: "rv-07".into(),
+            role: Role::Edge,
+            store_epoch: 1,
+            generation: 7,
+            fragments: BTreeMap::new(),
+        }
+    }
+
+    fn report() -> NodeReport {
+        let tunnel = |slot: u8| TunnelReport {
+            slot,
+            link: format!("psw{slot}a1"),
+            peer: "dal-a".into(),
+            handshake_age_seconds: Some(180),
+            endpoint: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+        };
+        let tunnels = vec![tunnel(1), tunnel(2)];
+        NodeReport { store_epoch: 1, generation: 7, verified: true, tunnels, ..NodeReport::default() }
+    }
+
+    fn declared_tunnels() -> Vec<Tunnel> {
+        let tunnel = |slot: u8| Tunnel { slot, link: format!("psw{slot}a1"), peer: "dal-a".into() };
+        vec![tunnel(1), tunnel(2)]
+    }
+
+    fn word(obstacle: Option<Reason>) -> Option<&'static str> {
+        obstacle.map(|reason| reason.word)
+    }
+
+    #[test]
+    fn a_node_is_ready_only_with_everything_in_place() {
+        let (root, report, tunnels) = (root(), report(), declared_tunnels());
+        let ready = Node {
+            published: Some(&root),
+            tunnels: &tunnels,
+            report: Some(&report),
+            connected: true,
+            faulty: None,
+            pending: None,
+        };
+        assert_eq!(ready.obstacle(), None);
+        assert_eq!(word(Node { published: None, ..ready }.obstacle()), Some("PlanPending"));
+        assert_eq!(word(Node { connected: false, ..ready }.obstacle()), Some("NotConnected"));
+        assert_eq!(word(Node { report: None, ..ready }.obstacle()), Some("NoReport"));
+        assert_eq!(word(Node { faulty: Some("x"), ..ready }.obstacle()), Some("PlanFaulty"));
+        let pending = Reason { word: "KeysPending", sentence: String::new() };
+        assert_eq!(word(Node { pending: Some(&pending), ..ready }.obstacle()), Some("KeysPending"));
+        for (epoch, generation) in [(1, 6), (0, 7), (2, 7)] {
+            let old = NodeReport { store_epoch: epoch, generation, ..report.clone() };
+            assert_eq!(word(Node { report: Some(&old), ..ready }.obstacle()), Some("PlanPending"));
+        }
+        let unverified = NodeReport { verified: false, ..report.clone() };
+        assert_eq!(word(Node { report: Some(&unverified), ..ready }.obstacle()), Some("NotAsDeclared"));
+    }
+
+    #[test]
+    fn a_tunnel_without_a_fresh_handshake_names_itself_and_its_uplink_alone_is_not_ready() {
+        let (root, mut report, tunnels) = (root(), report(), declared_tunnels());
+        report.tunnels[1].handshake_age_seconds = Some(181);
+        report.verified = false;
+        report.not_as_declared = vec![ObjectReport { object: "link psup1/wan1".into(), reason: "gone".into() }];
+        let node = Node {
+            published: Some(&root),
+            tunnels: &tunnels,
+            report: Some(&report),
+            connected: true,
+            faulty: None,
+            pending: None,
+        };
+        assert_eq!(
+            node.uplink_obstacle(2).unwrap().sentence,
+            "no handshake in the last 180 s: slot 2 to dal-a (psw2a1)"
+        );
+        assert_eq!(node.uplink_obstacle(1).unwrap().sentence, "link psup1/wan1: gone");
+        let never = NodeReport { tunnels: Vec::new(), verified: true, ..report.clone() };
+        assert_eq!(word(Node { report: Some(&never), ..node }.uplink_obstacle(1)), Some("TunnelDown"));
+    }
+}

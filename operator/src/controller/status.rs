@@ -1,0 +1,226 @@
+//! Status: what the operator says about each object, written only when it changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pathsteer_crds::meta::{Condition, ConditionStatus, Status};
+use pathsteer_crds::report::NodeReport;
+use pathsteer_crds::{AnyObject, Kind, canonical, keys};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::decision::{Decision, Reason};
+use super::declared::{Declared, Id};
+use super::parsed::Parsed;
+use super::publish;
+use super::ready::{Node, Tunnel, tunnels};
+use crate::store::{Snapshot, Write};
+
+/// What stands in a status key: the status, and what the operator must remember about the object.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stored {
+    #[serde(flatten)]
+    pub status: Status,
+    /// When this generation of an Override was first seen, RFC 3339: its duration counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+}
+
+/// A finished turn of compiling and publishing: what status speaks of.
+#[derive(Debug)]
+pub struct Published {
+    pub declared: BTreeMap<Id, Declared>,
+    pub decision: Decision,
+    pub faulty: BTreeMap<String, String>,
+    tunnels: BTreeMap<String, Vec<Tunnel>>,
+}
+
+impl Published {
+    pub fn new(declared: BTreeMap<Id, Declared>, decision: Decision, faulty: BTreeMap<String, String>) -> Published {
+        let tunnels = decision.compiled.plans.iter().map(|(node, plan)| (node.clone(), tunnels(plan))).collect();
+        Published { declared, decision, faulty, tunnels }
+    }
+}
+
+/// Writes status keys.
+#[derive(Debug, Default)]
+pub struct StatusWriter {
+    reports: Parsed<Option<NodeReport>>,
+    stored: Parsed<Stored>,
+}
+
+impl StatusWriter {
+    /// The status writes that are due, and what else follows from the clock.
+    pub fn due(
+        &mut self,
+        snapshot: &Snapshot,
+        published: &Published,
+        connected: impl Fn(&str) -> bool,
+        now: OffsetDateTime,
+    ) -> Due {
+        let mut due = Due::default();
+        let nodes = self.nodes(snapshot, published);
+        for (id, object) in &published.declared {
+            let key = keys::status(id.0, &id.1);
+            let entry = snapshot.get(&key);
+            let before =
+                entry.map(|entry| self.stored.get(&key, entry, |json| serde_json::from_str(json).unwrap_or_default()));
+            let before = before.as_deref();
+            let mut stored = Stored::default();
+            if id.0 == Kind::Override {
+                stored.started_at = started_at(before, object.mod_revision, now);
+            }
+            let end = stored.started_at.as_deref().and_then(|start| end(start, published.decision.chosen.get(id)));
+            if let Some(end) = end
+                && !published.decision.refused.contains_key(id)
+            {
+                if end <= now {
+                    due.expired.push((id.clone(), object.mod_revision));
+                    continue;
+                }
+                due.next_expiry = Some(due.next_expiry.map_or(end, |next| next.min(end)));
+            }
+            let admitted = admitted(&published.decision, id, end);
+            let ready = ready(published, &nodes, id, &connected, &admitted);
+            let previous = before.map(|stored| &stored.status);
+            stored.status = Status {
+                observed_generation: object.mod_revision,
+                conditions: [admitted, ready].into_iter().map(|said| said.condition(previous, now)).collect(),
+            };
+            if before != Some(&stored) {
+                let revision = entry.map_or(0, |entry| entry.mod_revision);
+                due.writes.push(Write::put(key, canonical::to_json(&stored)).if_at(revision));
+            }
+        }
+        self.reports.retain(|key| snapshot.get(key).is_some());
+        self.stored.retain(|key| snapshot.get(key).is_some());
+        due
+    }
+
+    fn nodes(&mut self, snapshot: &Snapshot, published: &Published) -> BTreeMap<String, NodeFacts> {
+        let nodes = published.declared.keys().filter(|(kind, _)| matches!(kind, Kind::Site | Kind::Anchor));
+        let facts = nodes.map(|(_, node)| {
+            let key = keys::report(node);
+            let report =
+                snapshot.get(&key).map(|entry| self.reports.get(&key, entry, |json| serde_json::from_str(json).ok()));
+            let root = publish::root(snapshot, node).map(|(_, root)| root);
+            (node.clone(), NodeFacts { root, report })
+        });
+        facts.collect()
+    }
+}
+
+/// What is to be done about statuses.
+#[derive(Debug, Default, PartialEq)]
+pub struct Due {
+    pub writes: Vec<Write>,
+    /// Overrides whose time has run out, and the generation that did.
+    pub expired: Vec<(Id, i64)>,
+    /// When the next one does.
+    pub next_expiry: Option<OffsetDateTime>,
+}
+
+struct NodeFacts {
+    root: Option<pathsteer_crds::plan::PlanRoot>,
+    report: Option<Arc<Option<NodeReport>>>,
+}
+
+/// A condition without its time.
+struct Said {
+    kind: &'static str,
+    holds: bool,
+    reason: Reason,
+}
+
+impl Said {
+    fn condition(self, previous: Option<&Status>, now: OffsetDateTime) -> Condition {
+        let status = if self.holds { ConditionStatus::True } else { ConditionStatus::False };
+        let last_transition_time = match previous.and_then(|status| status.condition(self.kind)) {
+            Some(before) if before.status == status => before.last_transition_time.clone(),
+            _ => rfc3339(now),
+        };
+        let Reason { word, sentence } = self.reason;
+        Condition {
+            kind: self.kind.to_owned(),
+            status,
+            reason: word.to_owned(),
+            message: sentence,
+            last_transition_time,
+        }
+    }
+}
+
+fn admitted(decision: &Decision, id: &Id, end: Option<OffsetDateTime>) -> Said {
+    let kind = "Admitted";
+    if let Some(reason) = decision.refused.get(id) {
+        let mut reason = reason.clone();
+        if decision.chosen.contains_key(id) {
+            reason.sentence.push_str(" (the last good version stays in force)");
+        }
+        return Said { kind, holds: false, reason };
+    }
+    let mut sentence = match end {
+        Some(end) => format!("valid and compiled, in force until {}", rfc3339(end)),
+        None => "valid and compiled".to_owned(),
+    };
+    for warning in decision.warned.get(id).into_iter().flatten() {
+        sentence.push_str("; ");
+        sentence.push_str(&warning.sentence);
+    }
+    Said { kind, holds: true, reason: Reason { word: "Admitted", sentence } }
+}
+
+fn ready(
+    published: &Published,
+    nodes: &BTreeMap<String, NodeFacts>,
+    id: &Id,
+    connected: &impl Fn(&str) -> bool,
+    admitted: &Said,
+) -> Said {
+    let kind = "Ready";
+    if !admitted.holds {
+        let sentence = "the newest version is not admitted".to_owned();
+        return Said { kind, holds: false, reason: Reason { word: "NotAdmitted", sentence } };
+    }
+    let node_id = match id.0 {
+        Kind::Site | Kind::Anchor => id.clone(),
+        Kind::Uplink => (Kind::Site, id.1.split('/').next().unwrap_or_default().to_owned()),
+        _ => return Said { kind, holds: true, reason: admitted.reason.clone() },
+    };
+    let facts = nodes.get(&node_id.1);
+    let node = Node {
+        published: facts.and_then(|facts| facts.root.as_ref()),
+        tunnels: published.tunnels.get(&node_id.1).map_or(&[], Vec::as_slice),
+        report: facts.and_then(|facts| facts.report.as_deref()?.as_ref()),
+        connected: connected(&node_id.1),
+        faulty: published.faulty.get(&node_id.1).map(String::as_str),
+        pending: published.decision.warning(&node_id, "KeysPending"),
+    };
+    let obstacle = match published.decision.chosen.get(id) {
+        Some(AnyObject::Uplink(uplink)) => node.uplink_obstacle(uplink.spec.slot),
+        _ => node.obstacle(),
+    };
+    let carried_out =
+        || Reason { word: "CarriedOut", sentence: "carried out and verified, every tunnel is up".to_owned() };
+    Said { kind, holds: obstacle.is_none(), reason: obstacle.unwrap_or_else(carried_out) }
+}
+
+/// A new generation starts now; one seen before started when it was first seen.
+fn started_at(before: Option<&Stored>, generation: i64, now: OffsetDateTime) -> Option<String> {
+    let same = before.filter(|stored| stored.status.observed_generation == generation);
+    Some(same.and_then(|stored| stored.started_at.clone()).unwrap_or_else(|| rfc3339(now)))
+}
+
+fn end(started_at: &str, object: Option<&AnyObject>) -> Option<OffsetDateTime> {
+    let Some(AnyObject::Override(object)) = object else { return None };
+    let started = OffsetDateTime::parse(started_at, &Rfc3339).ok()?;
+    Some(started + time::Duration::seconds(object.spec.duration_seconds?.into()))
+}
+
+/// RFC 3339 in UTC, whole seconds.
+fn rfc3339(at: OffsetDateTime) -> String {
+    let whole = at.replace_nanosecond(0).unwrap_or(at);
+    whole.format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,12 @@
+//! The operator: keeps what people declared in etcd, compiles it into one plan per node, hands each node its own, and
+//! says how things stand.
+
+pub mod api;
+pub mod args;
+pub mod controller;
+pub mod etcd;
+pub mod issue;
+pub mod pki;
+pub mod run;
+pub mod session;
+pub mod store;

@@ -1,0 +1,109 @@
+//! `run`: store, mirror, controller and API, until a signal.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::api::{self, ListenError, Listener, Server};
+use crate::args::Run;
+use crate::controller::Controller;
+use crate::etcd::{EtcdError, PrivateEtcd};
+use crate::pki::{Authority, AuthorityError, private_file};
+use crate::session::Connected;
+use crate::store::{self, Cluster, ConnectError, Mirror, Writer};
+
+/// Why the operator does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot use {path}")]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("another operator runs with --data-dir {0}")]
+    Taken(PathBuf),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot wait for signals")]
+    Signal(#[source] io::Error),
+}
+
+/// Runs the operator until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Whatever keeps it from starting. Once it runs it only ends when told to.
+pub async fn run(arguments: Run) -> Result<(), RunError> {
+    let Run { data_dir, listen, server_names, etcd } = arguments;
+    let _lock = lock(&data_dir)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+
+    let authority = Authority::open(&data_dir)?;
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(server_names);
+    let listener = Listener::bind(listen, authority, names).await?;
+
+    let cluster = etcd.cluster();
+    let mut private = None;
+    let cluster = match cluster {
+        Some(cluster) => cluster,
+        None => cluster_of(private.insert(PrivateEtcd::start(&data_dir)?)),
+    };
+    let client = store::connect(&cluster).await?;
+
+    let (mirror, connected) = (Arc::new(Mirror::default()), Arc::new(Connected::default()));
+    let writer = Writer::new(&client);
+    let ending = CancellationToken::new();
+    let controller = Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected));
+    let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror)));
+    let controller = tokio::spawn(controller.run());
+    let router = api::router(Server { mirror, writer, connected, ending: ending.clone() });
+    let address = listener.address().unwrap_or(listen);
+    let serving = tokio::spawn(listener.serve(router, ending.clone()));
+    info!(%address, version = env!("CARGO_PKG_VERSION"), "operator runs");
+
+    tokio::select! {
+        _ = interrupt.recv() => info!("SIGINT, ending"),
+        _ = terminate.recv() => info!("SIGTERM, ending"),
+    }
+    ending.cancel();
+    // Requests first, so that what they wrote still reaches the store.
+    if serving.await.is_err() {
+        tracing::warn!("the accept loop ended badly");
+    }
+    controller.abort();
+    reflector.abort();
+    if let Some(mut private) = private {
+        tokio::task::block_in_place(|| private.stop());
+    }
+    Ok(())
+}
+
+fn cluster_of(private: &PrivateEtcd) -> Cluster {
+    Cluster {
+        endpoints: vec![private.endpoint.clone()],
+        ca: Some(private.credentials.ca.clone()),
+        certificate: Some(private.credentials.certificate.clone()),
+        key: Some(private.credentials.key.clone()),
+    }
+}
+
+/// Two operators on one folder would fight over its etcd. The lock goes with the process, however it ends.
+fn lock(data_dir: &Path) -> Result<File, RunError> {
+    let unusable = |source| RunError::DataDir { path: data_dir.to_owned(), source };
+    private_file::folder(data_dir).map_err(unusable)?;
+    let file = File::create(data_dir.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(RunError::Taken(data_dir.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}

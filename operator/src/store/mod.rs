@@ -1,0 +1,14 @@
+//! etcd as the operator sees it: a copy of everything of ours in memory, kept current by a reflector, and writes that
+//! succeed only on what was read.
+
+mod connect;
+mod mirror;
+mod reflector;
+mod topic;
+mod write;
+
+pub use connect::{Cluster, ConnectError, connect};
+pub use mirror::{Entry, Mirror, Snapshot};
+pub use reflector::reflect;
+pub use topic::Topic;
+pub use write::{Write, WriteError, Writer};
