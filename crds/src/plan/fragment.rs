@@ -69,8 +69,9 @@ pub fn assemble(root: &PlanRoot, by_hash: &BTreeMap<String, String>) -> Result<N
         }
         let fragment: PlanObjects =
             serde_json::from_str(json).map_err(|source| FragmentError::Unreadable { name: name.clone(), source })?;
-        objects.merge(fragment);
+        objects.extend(fragment);
     }
+    objects.sort();
     Ok(NodePlan {
         version: root.version,
         node: root.node.clone(),

@@ -123,13 +123,19 @@ pub(crate) use each_noun;
 impl PlanObjects {
     /// Adds everything of `other` and restores order.
     pub fn merge(&mut self, other: PlanObjects) {
+        self.extend(other);
+        self.sort();
+    }
+
+    /// Adds everything of `other` at the ends. After the last one, [`PlanObjects::sort`] restores order: an anchor's
+    /// plan has thousands of fragments, too many to sort after each.
+    pub fn extend(&mut self, other: PlanObjects) {
         macro_rules! one {
             ($field:ident) => {
                 self.$field.extend(other.$field);
             };
         }
         each_noun!(one);
-        self.sort();
     }
 
     /// Sorts every list and drops doubles.
