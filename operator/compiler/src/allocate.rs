@@ -29,7 +29,9 @@ pub struct Allocations {
     pub claims: BTreeMap<String, String>,
 }
 
-/// The numbers of one kind: those given before stay, new ones take the lowest that is free.
+/// The numbers of one kind: those given before stay, new ones take the next above the highest, and once there is none
+/// above, the lowest that is free. So the number of what was just deleted, which others may still hold state about, is
+/// not given to a stranger at once.
 pub(crate) struct Pool<N> {
     range: RangeInclusive<N>,
     given: BTreeMap<String, N>,
@@ -57,7 +59,9 @@ where
         if let Some(number) = self.given.get(name) {
             return Some(*number);
         }
-        let number = self.range.clone().find(|number| !self.taken.contains(number))?;
+        let above = self.taken.last().map(|highest| *highest..=*self.range.end());
+        let next = above.and_then(|mut above| above.nth(1));
+        let number = next.or_else(|| self.range.clone().find(|number| !self.taken.contains(number)))?;
         self.taken.insert(number);
         self.given.insert(name.to_owned(), number);
         Some(number)
@@ -109,11 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn a_number_stays_when_others_go_and_the_lowest_free_is_given_next() {
-        let mut pool = Pool::new(1..=15, &names(&[("a", 1), ("b", 2), ("c", 3)]), |name| name != "a");
+    fn a_number_stays_when_others_go_and_free_ones_are_given_again_last() {
+        let mut pool = Pool::new(1..=4, &names(&[("a", 1), ("b", 2), ("c", 3)]), |name| name != "a");
         assert_eq!(pool.number("c"), Some(3));
-        assert_eq!(pool.number("d"), Some(1), "the number of what is gone is free again");
-        assert_eq!(pool.number("e"), Some(4));
+        assert_eq!(pool.number("d"), Some(4));
+        assert_eq!(pool.number("e"), Some(1), "the number of what is gone is free again");
+        assert_eq!(pool.number("f"), None);
     }
 
     #[test]

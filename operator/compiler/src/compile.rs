@@ -35,8 +35,9 @@ impl CompiledPlan {
     pub fn objects(&self) -> PlanObjects {
         let mut all = PlanObjects::default();
         for objects in self.scopes.values() {
-            all.merge(objects.clone());
+            all.extend(objects.clone());
         }
+        all.sort();
         all
     }
 }

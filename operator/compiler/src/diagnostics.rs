@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pathsteer_crds::{Kind, Resource};
-
-use crate::nearest;
+use pathsteer_crds::{Kind, Resource, manifest};
 
 /// How bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +62,7 @@ impl Diagnostics {
             let message = format!("{target} `{name}` is itself in error: put that right first");
             return self.add(severity, kind, key, "ReferenceInvalid", message);
         }
-        let hint = nearest::hint(name, existing.keys().map(String::as_str));
+        let hint = hint(name, existing.keys().map(String::as_str));
         self.add(severity, kind, key, "ReferenceMissing", format!("there is no {target} `{name}`{hint}"));
     }
 
@@ -86,4 +84,9 @@ impl Diagnostics {
     pub fn into_vec(self) -> Vec<Diagnostic> {
         self.0.into_iter().collect()
     }
+}
+
+/// ``: did you mean `dal-a`?`` for the nearest of `names`; empty when none is near.
+pub(crate) fn hint<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> String {
+    manifest::nearest(wrong, names).map(|name| format!(": did you mean `{name}`?")).unwrap_or_default()
 }

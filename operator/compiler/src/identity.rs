@@ -14,9 +14,13 @@ pub(crate) fn attach<'a>(inventory: &'a Inventory, resolved: &mut Resolved<'a>, 
         anchor.keys = reported(inventory, anchor.name);
     }
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
-    for site in resolved.sites.values_mut() {
+    let mut by_age: Vec<_> = resolved.sites.values_mut().collect();
+    by_age.sort_by_key(|site| site.node);
+    for site in by_age {
         site.keys = reported(inventory, site.name);
-        // Two nodes with one key: a disk was cloned. An anchor could not tell them apart.
+        pending(Kind::Site, site.name, site.slots(), &site.keys, diagnostics);
+        // Two nodes with one key: a disk was cloned. An anchor cannot tell them apart; the lower index is as a rule
+        // the older site.
         let mut owner = None;
         site.keys.retain(|_, key| {
             let first = *owners.entry(key).or_insert(site.name);
@@ -29,9 +33,6 @@ pub(crate) fn attach<'a>(inventory: &'a Inventory, resolved: &mut Resolved<'a>, 
             );
             diagnostics.warning(Kind::Site, site.name, "KeysShared", message);
         }
-    }
-    for site in resolved.sites.values() {
-        pending(Kind::Site, site.name, site.slots(), &site.keys, diagnostics);
     }
     for anchor in resolved.anchors.values() {
         pending(Kind::Anchor, anchor.name, resolved.slots_of(anchor).into_iter(), &anchor.keys, diagnostics);
@@ -61,7 +62,7 @@ fn pending(
     if !missing.is_empty() {
         let slots: Vec<String> = missing.iter().map(u8::to_string).collect();
         let message = format!(
-            "its node has not reported a WireGuard key for slot {}: no tunnel there until its agent has",
+            "its node has not reported WireGuard keys for these slots: {}; no tunnel there until its agent has",
             slots.join(", ")
         );
         diagnostics.warning(kind, name, "KeysPending", message);

@@ -5,11 +5,13 @@
 //! always gives the same bytes.
 //!
 //! `admit` in the file of a kind decides whether an object takes part; `edge`, `anchor` and `anchor_for_site` in the
-//! file of a plan noun say what that noun looks like on a node.
+//! file of a plan noun say what that noun looks like on a node. [`check`] reads a finished plan with
+//! other eyes.
 
 mod address;
 mod allocate;
 mod anchor;
+mod check;
 mod claim;
 mod compile;
 mod datapath;
@@ -20,7 +22,6 @@ mod interface;
 mod inventory;
 mod link;
 mod mode;
-mod nearest;
 mod netns;
 mod nft;
 mod overrides;
@@ -35,6 +36,7 @@ mod vlan;
 mod wireguard;
 
 pub use allocate::Allocations;
+pub use check::{CheckFinding, check};
 pub use compile::{Compiled, CompiledPlan, compile};
 pub use diagnostics::{Diagnostic, Severity};
 pub use inventory::Inventory;

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::{Kind, ModeKind, OverrideAction};
 
-use crate::diagnostics::Severity;
+use crate::diagnostics::{Severity, hint};
 use crate::mode::{self, Modes};
-use crate::nearest;
 use crate::resolve::Admission;
 use crate::site::Site;
 
@@ -77,7 +76,7 @@ pub(crate) fn admit<'a>(admission: &mut Admission<'a>, modes: &Modes<'a>, sites:
 fn slot(admission: &mut Admission<'_>, name: &str, site: &Site<'_>, uplink: &str) -> Option<u8> {
     let found = site.uplinks.iter().find(|one| one.name == uplink);
     if found.is_none() {
-        let hint = nearest::hint(uplink, site.uplinks.iter().map(|uplink| uplink.name));
+        let hint = hint(uplink, site.uplinks.iter().map(|uplink| uplink.name));
         let message = format!("Site `{}` has no Uplink `{uplink}` that takes part{hint}", site.name);
         admission.diagnostics.error(Kind::Override, name, "ReferenceMissing", message);
     }

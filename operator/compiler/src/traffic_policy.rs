@@ -30,19 +30,19 @@ pub(crate) fn admit<'a>(admission: &mut Admission<'a>) -> Policies<'a> {
     let mut ordered = Vec::new();
     let mut classes = BTreeMap::from([(DEFAULT_CLASS_ID, DEFAULT_CLASS)]);
     for (name, spec) in admission.diagnostics.sound(&admission.inventory.traffic_policies) {
-        if !admission.selected_sites(Kind::TrafficPolicy, name, &spec.sites) {
-            continue;
-        }
         let Some(class) = admission.pools.class(&spec.steering_class) else {
             let message = format!(
-                "there is no room for steering class `{}`: a fabric has at most 15 with `{DEFAULT_CLASS}`; share one",
+                "there is no room for steering class `{}`: a fabric has at most 15 with `{DEFAULT_CLASS}`; let it share one",
                 spec.steering_class
             );
             admission.diagnostics.error(Kind::TrafficPolicy, name, "PoolExhausted", message);
             continue;
         };
+        // Also of a policy whose sites are missing: when they come, no other node's plan changes.
         classes.insert(class, &spec.steering_class);
-        ordered.push(Policy { spec, class });
+        if admission.selected_sites(Kind::TrafficPolicy, name, &spec.sites) {
+            ordered.push(Policy { spec, class });
+        }
     }
     // Stable: equal priorities stay in the order of their names.
     ordered.sort_by_key(|policy| policy.spec.priority);

@@ -1,0 +1,70 @@
+//! A case: a folder below `tests/cases` with manifests, what nodes have reported, and what must come of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pathsteer_compiler::{Compiled, Inventory, compile};
+use pathsteer_crds::manifest;
+
+pub fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name)
+}
+
+/// The names of all cases.
+pub fn all() -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder("")).unwrap().map(|entry| name_of(&entry.unwrap().path())).collect();
+    names.sort();
+    names
+}
+
+/// What the case `name` declares. Its manifests are its own `manifests.yaml`, or else the example of the same name.
+/// `identities.yaml` and `allocations.yaml` (of an earlier compilation) may be missing.
+pub fn inventory(name: &str) -> Inventory {
+    let own = folder(name).join("manifests.yaml");
+    let files = if own.exists() { vec![own] } else { example(name) };
+    let mut inventory = Inventory {
+        identities: read(&folder(name).join("identities.yaml")),
+        allocations: read(&folder(name).join("allocations.yaml")),
+        ..Inventory::default()
+    };
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let located = manifest::parse(&text, &file.display().to_string())
+            .unwrap_or_else(|errors| panic!("{}", errors.iter().map(|e| format!("{e}\n")).collect::<String>()));
+        located.into_iter().for_each(|one| inventory.insert(one.object));
+    }
+    inventory
+}
+
+/// What comes of it, file name to content.
+pub fn results(inventory: &Inventory) -> BTreeMap<String, String> {
+    let Compiled { plans, diagnostics, allocations: _ } = compile(inventory);
+    let diagnostics = diagnostics.iter().map(|diagnostic| format!("{diagnostic}\n")).collect();
+    let mut files = BTreeMap::from([("diagnostics.txt".to_owned(), diagnostics)]);
+    files.extend(
+        plans.iter().map(|(node, plan)| (format!("{node}.plan.yaml"), serde_saphyr::to_string(&plan.scopes).unwrap())),
+    );
+    files
+}
+
+pub fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn example(name: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{} has no manifests.yaml and there is no {}: {error}", name, folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect()
+}
+
+fn read<T: serde::de::DeserializeOwned + Default>(file: &Path) -> T {
+    match fs::read_to_string(file) {
+        Ok(text) => serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())),
+        Err(_) => T::default(),
+    }
+}
