@@ -1,1 +1,47 @@
-fn main() {}
+//! `pathsteer`: declares, shows and steers a fabric from the command line.
+
+mod apply;
+mod args;
+mod client;
+mod columns;
+mod csr;
+mod describe;
+mod duration;
+mod entry;
+mod failure;
+mod load;
+mod node;
+mod object;
+mod refusal;
+mod run;
+mod settings;
+mod show;
+mod status;
+mod steer;
+mod table;
+mod wait;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    let result =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure::Failure::Output).and_then(
+            |runtime| {
+                let mut out = std::io::stdout().lock();
+                runtime.block_on(run::run(arguments, &mut out))?;
+                Ok(out.flush()?)
+            },
+        );
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.text());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `apply`, `delete` and `validate`: manifests against the store.
+
+use std::io::Write;
+
+use pathsteer_crds::api::{Applied, List, Outcome};
+use pathsteer_crds::{AnyObject, manifest};
+
+use crate::args::Manifests;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::load::load;
+use crate::object::{self, ObjectId};
+
+/// Sends `objects` as one request and says what became of each.
+pub async fn apply(
+    client: &mut Client,
+    objects: Vec<AnyObject>,
+    dry_run: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let path = if dry_run { "/v1/apply?dryRun=true" } else { "/v1/apply" };
+    let body = List { items: objects, resource_version: None };
+    let body = serde_json::to_string(&body).expect("objects always serialize");
+    let applied: Applied = client.post(path, body).await?;
+    for result in applied.results {
+        let id = ObjectId { kind: result.kind, key: result.name };
+        let word = match result.outcome {
+            Outcome::Created => "created",
+            Outcome::Configured => "configured",
+            Outcome::Unchanged => "unchanged",
+        };
+        writeln!(out, "{id} {word}{}", if dry_run { " (dry run)" } else { "" })?;
+    }
+    Ok(())
+}
+
+/// Deletes the object named, or everything in `files`: first what refers to others.
+pub async fn delete(
+    client: &mut Client,
+    named: Option<(String, Option<String>)>,
+    files: &[String],
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let ids = match named {
+        Some((kind, name)) => vec![object::parse_one(&kind, name.as_deref())?],
+        None => load(files)?.iter().rev().map(ObjectId::of).collect(),
+    };
+    let mut missing = Vec::new();
+    for id in ids {
+        match client.delete(&id.path()).await {
+            Ok(()) => writeln!(out, "{id} deleted")?,
+            Err(error) if error.is_not_found() => missing.push(id.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Failure::No(format!("there is no {}", missing.join(", no ")))) }
+}
+
+/// Checks manifests by themselves; what they refer to is checked by the operator.
+pub fn validate(manifests: &Manifests, out: &mut dyn Write) -> Result<(), Failure> {
+    for object in load(&manifests.files)? {
+        // What we call valid must survive the way to the store and back.
+        debug_assert!(manifest::parse(&manifest::to_yaml(&object), "written").is_ok());
+        writeln!(out, "{} valid", ObjectId::of(&object))?;
+    }
+    Ok(())
+}

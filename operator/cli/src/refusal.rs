@@ -1,0 +1,99 @@
+//! What an operator or the way to it said no with, in words that lead to the fix.
+
+use std::error::Error;
+
+use pathsteer_crds::api::Problem;
+
+/// A problem document as text: title and detail, then one line for each thing that was wrong.
+pub fn text(problem: &Problem) -> String {
+    let mut text = match (problem.title.as_str(), problem.detail.as_str()) {
+        (title, "") => title.to_owned(),
+        ("", detail) => detail.to_owned(),
+        (title, detail) if detail.to_lowercase().starts_with(&title.to_lowercase()) => detail.to_owned(),
+        (title, detail) => format!("{title}: {detail}"),
+    };
+    for error in &problem.errors {
+        let parts = [&error.object, &error.field, &error.message];
+        let parts: Vec<&str> = parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+        text.push_str(&format!("\n  {}", parts.join(": ")));
+    }
+    text
+}
+
+/// An error with everything below it, each said once.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(&format!(": {more}"));
+        }
+        below = error.source();
+    }
+    text
+}
+
+/// What to do about a certificate of the operator that we do not accept.
+pub fn tls_fix(error: &std::io::Error) -> &'static str {
+    use rustls::CertificateError as Bad;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature)) => {
+            " (the operator's certificate is not from the authority in --ca: use the operator's pki/ca.crt)"
+        }
+        Some(rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
+            " (the operator goes by another name: use that in --server, or start it with --server-name)"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. },
+        )) => " (is the clock of this machine right?)",
+        Some(rustls::Error::AlertReceived(_)) => CLIENT_CERTIFICATE_FIX,
+        _ => "",
+    }
+}
+
+/// With TLS 1.3 a refused client certificate shows only when the first answer is read.
+pub fn broken_fix(error: &hyper::Error) -> &'static str {
+    if chain(error).contains("fatal alert") { CLIENT_CERTIFICATE_FIX } else { "" }
+}
+
+const CLIENT_CERTIFICATE_FIX: &str =
+    " (the operator refuses your certificate: let it issue one with `pathsteer-operator issue user`)";
+
+#[cfg(test)]
+mod tests {
+    use pathsteer_crds::api::ProblemItem;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_is_its_title_and_detail_and_a_line_for_each_error() {
+        let mut problem =
+            Problem { title: "Invalid".into(), detail: "nothing was written".into(), ..Problem::default() };
+        assert_eq!(text(&problem), "Invalid: nothing was written");
+        problem.errors.push(ProblemItem {
+            object: "Uplink rv-07/fiber".into(),
+            field: "spec.slot".into(),
+            message: "9 is out of range".into(),
+        });
+        problem.errors.push(ProblemItem { message: "too many".into(), ..ProblemItem::default() });
+        assert_eq!(
+            text(&problem),
+            "Invalid: nothing was written\n  Uplink rv-07/fiber: spec.slot: 9 is out of range\n  too many"
+        );
+    }
+
+    #[test]
+    fn a_detail_that_begins_with_its_title_is_not_said_twice() {
+        let problem =
+            Problem { title: "Not found".into(), detail: "not found: Site rv-9".into(), ..Problem::default() };
+        assert_eq!(text(&problem), "not found: Site rv-9");
+    }
+
+    #[test]
+    fn a_certificate_of_another_authority_leads_to_the_ca_file() {
+        let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(tls_fix(&std::io::Error::other(error)).contains("--ca"));
+    }
+}

@@ -1,0 +1,57 @@
+//! From a command to what it does.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::args::{Arguments, Command, Connection};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::settings::Settings;
+use crate::wait::Wait;
+use crate::{apply, csr, describe, load, show, status, steer};
+
+/// Carries out a command; what it has to say goes to `out`.
+///
+/// # Errors
+/// Why it could not be carried out, or what the answer no is about.
+pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let Arguments { connection, command } = arguments;
+    let connect = || connect(connection.clone());
+    match command {
+        Command::Apply { manifests, dry_run } => {
+            let objects = load::load(&manifests.files)?;
+            apply::apply(&mut connect()?, objects, dry_run, out).await
+        }
+        Command::Get { object, output, selector } => show::get(&mut connect()?, &object, output, &selector, out).await,
+        Command::Describe { object } => describe::describe(&mut connect()?, &object, out).await,
+        Command::Delete { kind, name, files } => {
+            apply::delete(&mut connect()?, kind.map(|kind| (kind, name)), &files, out).await
+        }
+        Command::Validate { manifests } => apply::validate(&manifests, out),
+        Command::Plan { node, output } => show::plan(&mut connect()?, &node, output, out).await,
+        Command::Status => status::status(&mut connect()?, out).await,
+        Command::Wait { condition, timeout, all, objects } => {
+            let wait = Wait::new(condition, timeout, all, &objects)?;
+            wait.run(&mut connect()?, out).await
+        }
+        Command::Mode(command) => steer::mode(&mut connect()?, command, out).await,
+        Command::Uplink(command) => steer::uplink(&mut connect()?, command, out).await,
+        Command::Version => version(connection, out).await,
+        Command::Csr { name, dir } => csr::csr(&name, &dir, out),
+    }
+}
+
+fn connect(connection: Connection) -> Result<Client, Failure> {
+    Ok(Client::new(&Settings::load(connection)?)?)
+}
+
+/// Our version, and the operator's if it is known where one is.
+async fn version(connection: Connection, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out, "pathsteer {}", env!("CARGO_PKG_VERSION"))?;
+    let Ok(settings) = Settings::load(connection) else { return Ok(()) };
+    let answer: Value = Client::new(&settings)?.get("/v1/version").await?;
+    let version = answer["version"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
+    writeln!(out, "pathsteer-operator {version} at {}", settings.server)?;
+    Ok(())
+}

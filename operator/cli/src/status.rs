@@ -1,0 +1,131 @@
+//! `status`: the fleet in one table.
+
+use std::io::Write;
+
+use pathsteer_crds::Kind;
+use pathsteer_crds::api::{List, NodeState};
+use pathsteer_crds::plan::Role;
+
+use crate::client::Client;
+use crate::columns;
+use crate::entry::{self, Entry};
+use crate::failure::Failure;
+use crate::node::{self, SlotNames};
+use crate::table::{self, Cell, Table, Tone};
+
+pub async fn status(client: &mut Client, out: &mut dyn Write) -> Result<(), Failure> {
+    let nodes: List<NodeState> = client.get("/v1/nodes").await?;
+    let mut entries = entry::list(client, Kind::Anchor).await?;
+    entries.extend(entry::list(client, Kind::Site).await?);
+    let uplinks = entry::list(client, Kind::Uplink).await?;
+    if nodes.items.is_empty() {
+        return Ok(writeln!(out, "there are no nodes: apply a Site and an Anchor")?);
+    }
+    let table = fleet(nodes.items, &entries, &SlotNames::of(&uplinks));
+    Ok(out.write_all(table.render(table::wants_colour()).as_bytes())?)
+}
+
+/// One row a node, sorted by role (anchors last) and name.
+fn fleet(mut nodes: Vec<NodeState>, entries: &[Entry], slots: &SlotNames) -> Table {
+    nodes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
+    let mut table = Table::new(&["NODE", "ROLE", "READY", "REASON", "PLAN", "ACTIVE PATHS", "TUNNELS", "LAST REPORT"]);
+    for state in &nodes {
+        let kind = kind_of(state.role);
+        let own = entries.iter().find(|entry| entry.id.kind == kind && entry.id.key == state.name);
+        let [ready, reason] = match own {
+            Some(entry) => columns::readiness(entry),
+            None => [Cell::toned("Unknown", Tone::Doubtful), format!("no {kind} of this name").into()],
+        };
+        let report = state.report.as_ref();
+        table.rows.push(vec![
+            state.name.as_str().into(),
+            role(state.role).into(),
+            ready,
+            reason,
+            plan(state),
+            report.map_or("-".to_owned(), |report| node::paths(&state.name, &report.steering, slots)).into(),
+            report.map_or("-".to_owned(), node::tunnels_up).into(),
+            last_report(state),
+        ]);
+    }
+    table
+}
+
+/// The kind of object a node of this role is declared by.
+pub fn kind_of(role: Role) -> Kind {
+    match role {
+        Role::Edge => Kind::Site,
+        Role::Anchor => Kind::Anchor,
+    }
+}
+
+pub fn role(role: Role) -> &'static str {
+    match role {
+        Role::Edge => "edge",
+        Role::Anchor => "anchor",
+    }
+}
+
+/// Generation published, and the one the node has if it is another.
+fn plan(state: &NodeState) -> Cell {
+    let Some(published) = state.plan else { return "-".into() };
+    let has = state.report.as_ref().map(|report| (report.store_epoch, report.generation));
+    match has {
+        Some(has) if has == (published.store_epoch, published.generation) => published.generation.to_string().into(),
+        Some((_, has)) => Cell::toned(format!("{} (has {has})", published.generation), Tone::Doubtful),
+        None => Cell::toned(format!("{} (has none)", published.generation), Tone::Doubtful),
+    }
+}
+
+fn last_report(state: &NodeState) -> Cell {
+    let when = state.reported_at.as_deref().unwrap_or(if state.report.is_some() { "yes" } else { "never" });
+    if state.connected { when.into() } else { Cell::toned(format!("{when}, not connected"), Tone::Bad) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::samples;
+    use crate::node::samples::{steering, tunnel, uplink};
+    use pathsteer_crds::api::PublishedPlan;
+    use pathsteer_crds::report::NodeReport;
+
+    #[test]
+    fn the_fleet_shows_edges_then_anchors_with_plan_paths_tunnels_and_last_report() {
+        let report = NodeReport {
+            store_epoch: 1,
+            generation: 57,
+            steering: vec![steering(1, 1, "default", 1, &[2])],
+            tunnels: vec![tunnel(1, Some(5)), tunnel(2, None)],
+            ..NodeReport::default()
+        };
+        let edge = NodeState {
+            name: "rv-07".into(),
+            role: Role::Edge,
+            connected: true,
+            plan: Some(PublishedPlan { store_epoch: 1, generation: 57 }),
+            report: Some(report.clone()),
+            reported_at: Some("2026-01-01T00:00:00Z".into()),
+        };
+        let behind = NodeReport { generation: 55, steering: Vec::new(), ..report };
+        let anchor = NodeState {
+            name: "dal-a".into(),
+            role: Role::Anchor,
+            connected: false,
+            report: Some(behind),
+            ..edge.clone()
+        };
+        let fresh = NodeState { name: "dal-b".into(), report: None, reported_at: None, ..anchor.clone() };
+        let slots = SlotNames::of(&[uplink("rv-07", "fiber", 1), uplink("rv-07", "starlink", 2)]);
+        let table = fleet(vec![fresh, anchor, edge], &[samples::site(7, "False", "TunnelDown", "slot 2")], &slots);
+        assert_eq!(
+            table.render(false),
+            "\
+NODE    ROLE     READY     REASON                   PLAN            ACTIVE PATHS              TUNNELS   LAST REPORT
+rv-07   edge     False     TunnelDown               57              default: fiber+starlink   1/2       2026-01-01T00:00:00Z
+dal-a   anchor   Unknown   no Anchor of this name   57 (has 55)     -                         1/2       2026-01-01T00:00:00Z, not connected
+dal-b   anchor   Unknown   no Anchor of this name   57 (has none)   -                         -         never, not connected
+"
+        );
+    }
+}
