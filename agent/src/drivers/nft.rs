@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use nftables::schema::Nftables;
+use nftables::schema::{NfObject, Nftables};
 use pathsteer_crds::{ownership, plan::NftTableSpec};
 use serde_json::Value;
 
@@ -26,9 +26,11 @@ pub fn observe(kernel: &Kernel, declared: &[NftTableSpec]) -> Result<Vec<NftTabl
         if found.is_empty() {
             continue;
         }
-        let same = declared.iter().find(|spec| {
-            let rendered = Nftables { objects: nft_render::objects(spec).into_iter().map(nftables::schema::NfObject::ListObject).collect() };
-            spec.netns == netns && serde_json::to_value(rendered).is_ok_and(|value| ruleset(&value) == found)
+        let declared = declared.iter().find(|spec| spec.netns == netns);
+        let same = declared.filter(|spec| {
+            let objects = nft_render::objects(spec).into_iter().map(NfObject::ListObject).collect();
+            let rendered = to_json(&Nftables { objects });
+            rendered.is_ok_and(|rendered| ruleset(&rendered) == found)
         });
         observed.push(match same {
             Some(spec) => spec.clone(),
@@ -54,8 +56,29 @@ pub fn remove(kernel: &Kernel, spec: &NftTableSpec) -> Result<(), KernelError> {
 
 fn load(kernel: &Kernel, netns: &str, batch: &Nftables) -> Result<(), KernelError> {
     let fail = |error| KernelError::new(format!("nft in {netns}"), error);
-    let input = serde_json::to_string(batch).map_err(|error| fail(error.into()))?;
+    let input = to_json(batch).map_err(|error| fail(error.into()))?.to_string();
     run(&kernel.netlink(netns)?.netns, &["-j", "-f", "-"], Some(input)).map(drop).map_err(fail)
+}
+
+/// nft writes and reads statements without arguments as `{"notrack": null}`; the crate writes that one as a string.
+fn to_json(batch: &Nftables) -> Result<Value, serde_json::Error> {
+    fn mend(value: &mut Value) {
+        match value {
+            Value::Array(all) => all.iter_mut().for_each(mend),
+            Value::Object(fields) => {
+                for statement in fields.get_mut("expr").and_then(Value::as_array_mut).into_iter().flatten() {
+                    if statement == "notrack" {
+                        *statement = serde_json::json!({"notrack": null});
+                    }
+                }
+                fields.values_mut().for_each(mend);
+            }
+            _ => {}
+        }
+    }
+    let mut json = serde_json::to_value(batch)?;
+    mend(&mut json);
+    Ok(json)
 }
 
 fn run(netns: &Netns, arguments: &'static [&'static str], input: Option<String>) -> io::Result<String> {

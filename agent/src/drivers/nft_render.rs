@@ -1,6 +1,8 @@
 //! The plan's nft rules as nft's own JSON, in the shape in which nft lists them, so that what is loaded and what is
 //! found can be compared.
 //!
+//! Numbers stand for protocols and flags: `nft -n` lists them so, whatever the version calls them.
+//!
 //! Two tables of one name: `inet` classifies, clamps and guards; `ip` copies, because dup knows no inet family.
 
 use std::borrow::Cow;
@@ -22,6 +24,8 @@ use pathsteer_crds::{
 const RAW: i32 = -300;
 /// After conntrack, so that a flow's mark can be pinned.
 const MANGLE: i32 = -150;
+/// The SYN bit of a TCP header's flags.
+const TCP_SYN: u32 = 2;
 /// After everything that might still change a packet.
 const LAST: i32 = 300;
 
@@ -99,7 +103,7 @@ impl Rendered {
             NftRule::Copy { slot, link, to } => self.objects.push(copy(*slot, link, to)),
             NftRule::DropOverlay { link, overlay } => {
                 let overlay = IpNet::V4(*overlay);
-                let gre = || compare(meta(MetaKey::L4proto), Operator::EQ, Expression::String("gre".into()));
+                let gre = || compare(meta(MetaKey::L4proto), Operator::EQ, Expression::Number(libc::IPPROTO_GRE as u32));
                 for (hook, side) in [("raw", MetaKey::Iifname), ("leave", MetaKey::Oifname)] {
                     let drop = |condition| rule(hook, vec![interface(side, Operator::EQ, link), condition, Statement::Drop(None)]);
                     self.objects.extend([
@@ -113,7 +117,7 @@ impl Rendered {
                 "forward",
                 vec![
                     interface(MetaKey::Oifname, Operator::EQ, link),
-                    compare(field("tcp", "flags"), Operator::IN, Expression::String("syn".into())),
+                    compare(field("tcp", "flags"), Operator::IN, Expression::Number(TCP_SYN)),
                     mangle(
                         named(NamedExpression::TcpOption(TcpOption { name: "maxseg".into(), field: Some("size".into()) })),
                         named(NamedExpression::RT(RT { key: RTKey::MTU, family: None })),
@@ -189,17 +193,17 @@ fn conditions(one: &TrafficMatch, remote: RemoteSide, local: &[IpNet]) -> Vec<Ve
 }
 
 fn transport(one: &TrafficMatch, port: &str) -> Vec<Statement<'static>> {
-    let name = match one.protocol {
+    let (name, number) = match one.protocol {
         None => return Vec::new(),
         Some(Protocol::Icmp) => {
-            let both = ["icmp", "ipv6-icmp"].map(|name| Expression::String(name.into()));
+            let both = [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6].map(|number| Expression::Number(number as u32));
             return vec![compare(meta(MetaKey::L4proto), Operator::EQ, one_or_set(both.into()))];
         }
-        Some(Protocol::Tcp) => "tcp",
-        Some(Protocol::Udp) => "udp",
+        Some(Protocol::Tcp) => ("tcp", libc::IPPROTO_TCP),
+        Some(Protocol::Udp) => ("udp", libc::IPPROTO_UDP),
     };
     vec![match one.ports.is_empty() {
-        true => compare(meta(MetaKey::L4proto), Operator::EQ, Expression::String(name.into())),
+        true => compare(meta(MetaKey::L4proto), Operator::EQ, Expression::Number(number as u32)),
         false => compare(field(name, port), Operator::EQ, ports(one)),
     }]
 }

@@ -1,20 +1,19 @@
 //! One WireGuard device: a TUN, a socket, and peers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use gotatun::device::configure::PeerStats;
 use gotatun::device::{self, DeviceBuilder, Peer};
-use ipnet::Ipv4Net;
-use ipnetwork::IpNetwork;
 use tokio::time::timeout;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::endpoints::Endpoints;
-use crate::key;
 use crate::netns::{Netns, NetnsId};
+use crate::peer;
 use crate::tun::{Tun, TunReader, TunWriter};
 use crate::underlay::{Underlay, Unreachable};
 use crate::{DeviceConfig, PeerConfig, PeerStatus};
@@ -57,8 +56,8 @@ pub(crate) struct Device {
     unreachable: Unreachable,
     tun: Tun,
     wireguard: Wireguard,
-    /// Peers that were not greeted yet, by public key.
-    unmet: BTreeSet<String>,
+    /// Peers that were added lately and have not answered, by public key, and since when they could.
+    new: BTreeMap<String, Instant>,
 }
 
 impl Device {
@@ -99,23 +98,23 @@ impl Device {
         self.wireguard.stop().await;
     }
 
-    /// Greets peers without a session: each one once after the device opened or the peer was added, those with
-    /// keepalive until they answer (WireGuard itself gives up after 90 s and then waits for a packet to send). Says
-    /// whether a greeting could not even be sent, for want of a route: it should be tried again soon.
+    /// Greets peers without a session: new ones, and those with keepalive until they answer (WireGuard itself gives up
+    /// after 90 s and then waits for a packet to send). Says whether a greeting could not even be sent, for want of a
+    /// route: it should be tried again soon.
     pub(crate) async fn greet(&mut self) -> Result<bool, DeviceError> {
-        let silent: Vec<Peer> = self
-            .wireguard
-            .peers()
-            .await
+        let peers = self.wireguard.peers().await;
+        self.call_off_haste(&peers).await?;
+        let silent: Vec<Peer> = peers
             .into_iter()
             .filter(|peer| peer.stats.last_handshake.is_none())
             .map(|peer| peer.peer)
-            .filter(|peer| peer.keepalive.is_some() || self.unmet.contains(&base64(&peer.public_key)))
+            .filter(|peer| peer.keepalive.is_some() || self.new.contains_key(&peer::name(&peer.public_key)))
             .filter(|peer| peer.endpoint.is_some())
             .collect();
         if silent.is_empty() {
             return Ok(false);
         }
+
         // A handshake that was not sent counts as begun, and would be repeated only 5 s later. There is no session to
         // lose, so the peer begins anew.
         let unsent = self.unreachable.take();
@@ -136,14 +135,39 @@ impl Device {
         join_all(greetings).await;
 
         let mut unsent = false;
-        for peer in &silent {
-            if peer.endpoint.is_some_and(|to| self.unreachable.contains(to)) {
-                unsent = true;
-            } else {
-                self.unmet.remove(&base64(&peer.public_key));
-            }
+        for peer in silent.iter().filter(|peer| peer.endpoint.is_some_and(|to| self.unreachable.contains(to))) {
+            unsent = true;
+            // The time in which it may answer has not begun.
+            self.new.entry(peer::name(&peer.public_key)).and_modify(|since| *since = Instant::now());
         }
         Ok(unsent)
+    }
+
+    /// Lets a peer that has answered, or had its time, go on at WireGuard's own pace.
+    async fn call_off_haste(&mut self, peers: &[PeerStats]) -> Result<(), DeviceError> {
+        let new = &self.new;
+        let settled: Vec<(String, PublicKey)> = peers
+            .iter()
+            .map(|peer| (peer::name(&peer.peer.public_key), peer))
+            .filter(|(name, peer)| {
+                new.get(name).is_some_and(|since| peer.stats.last_handshake.is_some() || since.elapsed() > peer::HASTE)
+            })
+            .map(|(name, peer)| (name, peer.peer.public_key))
+            .collect();
+        if settled.is_empty() {
+            return Ok(());
+        }
+        self.wireguard
+            .write(async |wireguard| {
+                for (_, key) in &settled {
+                    wireguard.modify_peer(key, |change| change.dangerously_set_timer_params(None)).await;
+                }
+            })
+            .await?;
+        for (name, _) in &settled {
+            self.new.remove(name);
+        }
+        Ok(())
     }
 
     /// The UDP port in use.
@@ -153,7 +177,7 @@ impl Device {
 
     /// The peers as they are, in order of public key.
     pub(crate) async fn peers(&self) -> Vec<PeerStatus> {
-        let mut peers: Vec<PeerStatus> = self.wireguard.peers().await.into_iter().map(peer_status).collect();
+        let mut peers: Vec<PeerStatus> = self.wireguard.peers().await.into_iter().map(peer::status).collect();
         peers.sort_by(|a, b| a.public_key.cmp(&b.public_key));
         peers
     }
@@ -161,7 +185,7 @@ impl Device {
     /// Where each peer was last heard, or is to be sent to first.
     pub(crate) async fn endpoints(&self) -> BTreeMap<String, SocketAddr> {
         let peers = self.wireguard.peers().await.into_iter();
-        peers.filter_map(|peer| Some((base64(&peer.peer.public_key), peer.peer.endpoint?))).collect()
+        peers.filter_map(|peer| Some((peer::name(&peer.peer.public_key), peer.peer.endpoint?))).collect()
     }
 
     async fn open(config: &DeviceConfig, secret: &StaticSecret) -> Result<Device, DeviceError> {
@@ -184,7 +208,7 @@ impl Device {
         wireguard.set_private_key(secret.clone()).await?;
         tracing::info!(link, port = listen_port, "device opened");
         let config = DeviceConfig { peers: Vec::new(), ..config.clone() };
-        Ok(Device { config, underlay: underlay_netns, unreachable, tun, wireguard, unmet: BTreeSet::new() })
+        Ok(Device { config, underlay: underlay_netns, unreachable, tun, wireguard, new: BTreeMap::new() })
     }
 
     /// Whether this device, with other peers, can be what `config` says.
@@ -212,17 +236,17 @@ impl Device {
         self.wireguard
             .write(async |wireguard| {
                 for public_key in before.keys().filter(|key| !after.contains_key(*key)) {
-                    wireguard.remove_peer(&public(public_key)).await;
+                    wireguard.remove_peer(&peer::key(public_key)).await;
                 }
                 for (public_key, peer) in &after {
                     match before.get(public_key) {
                         Some(known) if known == peer => {}
                         Some(known) => {
                             wireguard
-                                .modify_peer(&public(public_key), |change| {
+                                .modify_peer(&peer::key(public_key), |change| {
                                     change.clear_allowed_ips();
-                                    change.add_allowed_ips(peer.allowed_ips.iter().map(network));
-                                    change.set_keepalive(keepalive(peer));
+                                    change.add_allowed_ips(peer.allowed_ips.iter().map(peer::network));
+                                    change.set_keepalive(peer::keepalive(peer));
                                     if peer.endpoint.is_some() && peer.endpoint != known.endpoint {
                                         change.set_endpoint(peer.endpoint);
                                     }
@@ -230,20 +254,16 @@ impl Device {
                                 .await;
                         }
                         None => {
-                            let mut new = Peer::new(public(public_key));
-                            new.endpoint = peer.endpoint.or_else(|| endpoints.get(link, public_key));
-                            new.allowed_ips = peer.allowed_ips.iter().map(network).collect();
-                            new.keepalive = keepalive(peer);
-                            wireguard.add_peer(new);
+                            wireguard.add_peer(peer::new(peer, endpoints.get(link, public_key)));
                         }
                     }
                 }
             })
             .await?;
         tracing::info!(link, from = before.len(), to = after.len(), "peers changed");
-        let added: Vec<String> =
-            after.keys().filter(|key| !before.contains_key(*key)).map(|key| (*key).to_owned()).collect();
-        self.unmet.extend(added);
+        self.new.retain(|public_key, _| after.contains_key(&**public_key));
+        let added = after.keys().filter(|key| !before.contains_key(*key));
+        self.new.extend(added.map(|key| ((*key).to_owned(), Instant::now())));
         self.config.peers = wanted.to_vec();
         Ok(())
     }
@@ -255,44 +275,4 @@ fn open_netns(name: &str) -> Result<Netns, DeviceError> {
 
 fn tun_error(config: &DeviceConfig, source: io::Error) -> DeviceError {
     DeviceError::Tun { link: config.link.clone(), source }
-}
-
-/// A configuration is checked before it gets here.
-fn public(base64: &str) -> PublicKey {
-    key::parse_public(base64).expect("public keys of a checked configuration parse")
-}
-
-fn base64(public_key: &PublicKey) -> String {
-    key::to_base64(*public_key.as_bytes())
-}
-
-fn keepalive(peer: &PeerConfig) -> Option<u16> {
-    (peer.keepalive_seconds > 0).then_some(peer.keepalive_seconds)
-}
-
-fn network(network: &Ipv4Net) -> IpNetwork {
-    IpNetwork::new(network.network().into(), network.prefix_len()).expect("an Ipv4Net has a valid prefix length")
-}
-
-fn peer_status(peer: device::configure::PeerStats) -> PeerStatus {
-    let mut allowed_ips: Vec<Ipv4Net> = peer
-        .peer
-        .allowed_ips
-        .iter()
-        .filter_map(|network| match network {
-            IpNetwork::V4(network) => Ipv4Net::new(network.network(), network.prefix()).ok(),
-            // None is ever configured.
-            IpNetwork::V6(_) => None,
-        })
-        .collect();
-    allowed_ips.sort();
-    PeerStatus {
-        public_key: base64(&peer.peer.public_key),
-        endpoint: peer.peer.endpoint,
-        handshake_age_seconds: peer.stats.last_handshake.map(|age| age.as_secs()),
-        rx_bytes: peer.stats.rx_bytes as u64,
-        tx_bytes: peer.stats.tx_bytes as u64,
-        allowed_ips,
-        keepalive_seconds: peer.peer.keepalive.unwrap_or(0),
-    }
 }

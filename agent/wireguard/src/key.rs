@@ -17,7 +17,7 @@ pub enum KeyError {
     NotAKey(PathBuf),
 }
 
-/// Makes a private key at `path` (mode 0600) unless one is there, and returns its public key in base64.
+/// Makes a private key at `path` (mode 0600, in a folder that exists) unless one is there, and returns its public key in base64.
 ///
 /// Safe against a second caller at the same time: both return the key of the one that won.
 ///

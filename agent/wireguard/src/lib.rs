@@ -7,11 +7,13 @@
 mod backend;
 mod client;
 mod config;
+mod control;
 mod device;
 mod endpoints;
 mod file;
 mod key;
 mod netns;
+mod peer;
 mod protocol;
 mod tun;
 mod underlay;

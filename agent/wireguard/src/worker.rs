@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::FlockArg;
 use nix::sys::stat::{Mode, umask};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use x25519_dalek::{PublicKey, StaticSecret};
 
+use crate::control::{self, Call};
 use crate::device::{Device, DeviceError};
 use crate::endpoints::Endpoints;
 use crate::key::{self, KeyError};
@@ -82,21 +81,10 @@ pub fn run_worker(config_path: &Path) -> Result<(), WorkerError> {
         .map_err(WorkerError::Runtime)?;
     runtime.block_on(async {
         let socket_path = worker.config.socket_path.clone();
-        let listener = listen(&socket_path).map_err(at(&socket_path))?;
+        let listener = control::listen(&socket_path).map_err(at(&socket_path))?;
         worker.run(listener).await.map_err(WorkerError::Runtime)?;
         std::fs::remove_file(&socket_path).map_err(at(&socket_path))
     })
-}
-
-/// The control socket. Whatever is at `path` belongs to a dead worker: we hold the lock.
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 /// A device as far as it got, and what keeps it from more.
@@ -116,8 +104,6 @@ struct Worker {
     unsaved: bool,
 }
 
-type Call = (Request, oneshot::Sender<Response>);
-
 impl Worker {
     fn new(config: WorkerConfig) -> Result<Worker, WorkerError> {
         config.check()?;
@@ -130,7 +116,7 @@ impl Worker {
     async fn run(mut self, listener: UnixListener) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let (calls, mut called) = mpsc::channel::<Call>(1);
-        let accept = tokio::spawn(accept(listener, calls));
+        let accept = tokio::spawn(control::accept(listener, calls));
         tracing::info!(slot = self.config.slot, devices = self.config.devices.len(), "worker started");
         let mut pause = Duration::ZERO;
         loop {
@@ -285,43 +271,4 @@ impl Worker {
 fn explain(error: &DeviceError) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}
-
-async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(serve(stream, calls.clone()));
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: without a rest this would spin.
-                tracing::warn!(%error, "connection not accepted");
-                tokio::time::sleep(LOOK).await;
-            }
-        }
-    }
-}
-
-/// Answers one connection's requests, one after the other.
-async fn serve(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
-    let mut lines = BufReader::new(reader).lines();
-    while let Some(line) = lines.next_line().await? {
-        let response = match serde_json::from_str(&line) {
-            Ok(request) => {
-                let (answer, answered) = oneshot::channel();
-                // Both fail only when the worker is ending.
-                if calls.send((request, answer)).await.is_err() {
-                    return Ok(());
-                }
-                let Ok(response) = answered.await else { return Ok(()) };
-                response
-            }
-            Err(error) => Response::Refused(format!("not a request: {error}")),
-        };
-        let mut line = serde_json::to_string(&response)?;
-        line.push('\n');
-        writer.write_all(line.as_bytes()).await?;
-    }
-    Ok(())
 }

@@ -1,14 +1,16 @@
 //! Real workers in real namespaces.
 
+mod interop;
 mod net;
 mod traffic;
 
 use std::path::Path;
 use std::time::Duration;
 
-use net::{LINK, Net, ip, kill_9, wait};
+use interop::WireguardGo;
+use net::{LINK, Net, ip, kill_9, visit, wait};
 use nix::unistd::{Pid, getsid};
-use pathsteer_wireguard::{DeviceConfig, PeerConfig, WireguardBackend};
+use pathsteer_wireguard::{DeviceConfig, PeerConfig, UserspaceBackend, WireguardBackend};
 use traffic::Traffic;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -178,6 +180,16 @@ fn a_wan_that_comes_up_late_is_used_at_once() {
 }
 
 #[test]
+fn a_far_end_that_comes_up_late_is_met_within_two_seconds() {
+    let net = Net::new();
+    net.a.ensure(&net.config_a());
+    let begin = std::time::Instant::now();
+    wait("a second alone", SOON, || begin.elapsed() > Duration::from_secs(1));
+    net.b.ensure(&net.config_b());
+    wait("a session", Duration::from_secs(2), || net.a.peer().handshake_age_seconds.is_some());
+}
+
+#[test]
 fn a_namespace_made_anew_under_its_name_is_used() {
     let net = Net::connected();
     ip(&format!("netns del {}", net.a.netns));
@@ -202,7 +214,7 @@ fn a_device_without_its_tun_is_a_problem_and_no_tun_is_made_for_it() {
     let status = net.a.backend.ensure(&config).unwrap();
     assert_eq!(status.devices[0].problem, None);
     assert!(status.devices[1].problem.as_ref().is_some_and(|problem| problem.contains("psw1a2")), "{status:?}");
-    net.a.visit(&net.a.netns, || assert!(nix::net::if_::if_nametoindex("psw1a2").is_err()));
+    visit(&net.a.netns, || assert!(nix::net::if_::if_nametoindex("psw1a2").is_err()));
 }
 
 #[test]
@@ -249,7 +261,54 @@ fn a_worker_has_its_own_session_and_remove_ends_it() {
     assert_eq!(net.a.backend.status(1).unwrap(), None);
     wait("its end", SOON, || !Path::new(&format!("/proc/{pid}")).exists());
     net.a.backend.remove(1).unwrap();
-    net.a.visit(&net.a.netns, || assert!(nix::net::if_::if_nametoindex(LINK).is_ok(), "the TUN stays"));
+    visit(&net.a.netns, || assert!(nix::net::if_::if_nametoindex(LINK).is_ok(), "the TUN stays"));
+}
+
+#[test]
+fn a_worker_outlives_the_agent_that_started_it() {
+    let net = Net::new();
+    let config_path = net.a.key_path().with_file_name("config.json");
+    std::fs::write(&config_path, serde_json::to_string(&net.config_a()).unwrap()).unwrap();
+    let mut agent = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "an_agent_to_be_killed"])
+        .env("CONFIG", &config_path)
+        .env("RUN_DIR", &net.a.backend.run_dir)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait("the worker", SOON, || net.a.backend.status(1).unwrap().is_some());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    let pid = net.a.pid();
+    assert_eq!(net.a.ensure(&net.config_a()).pid, pid.as_raw().cast_unsigned(), "the next agent adopts it");
+    net.b.ensure(&net.config_b());
+    wait("a session", SOON, || net.a.peer().handshake_age_seconds.is_some());
+}
+
+/// Not a test but a program for the one above: starts a worker and waits to be killed.
+#[test]
+#[ignore = "a program that a test starts"]
+fn an_agent_to_be_killed() {
+    let config = std::fs::read(std::env::var_os("CONFIG").unwrap()).unwrap();
+    let binary = env!("CARGO_BIN_EXE_pathsteer-wireguard").into();
+    let backend = UserspaceBackend { binary, run_dir: std::env::var_os("RUN_DIR").unwrap().into() };
+    backend.ensure(&serde_json::from_slice(&config).unwrap()).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn wireguard_go_at_the_far_end_understands_us() {
+    let net = Net::new();
+    let go = WireguardGo::start(&net.b, &net.a);
+    net.a.ensure(&net.config_a());
+    wait("a session", SOON, || net.a.peer().handshake_age_seconds.is_some());
+    let traffic = Traffic::between((&net.a.netns, net.a.address), (&net.b.underlay, net.b.address));
+    wait("packets from it", SOON, || net.a.peer().rx_bytes > 100_000);
+    let account = traffic.finish();
+    assert_eq!(account.lost, 0, "{account:?}");
+    assert_eq!(go.endpoint_of(&net.a), format!("{}:{}", net.a.wan_address, net::PORT));
 }
 
 /// CPU time of a process in ticks of 10 ms.

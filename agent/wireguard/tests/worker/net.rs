@@ -114,10 +114,14 @@ impl Side {
         }
     }
 
+    pub fn key_path(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
     pub fn config(&self, peers: Vec<PeerConfig>) -> WorkerConfig {
         WorkerConfig {
             slot: 1,
-            private_key_path: self.folder.path().join("key"),
+            private_key_path: self.key_path(),
             state_path: self.folder.path().join("endpoints"),
             socket_path: self.backend.socket_path(1),
             devices: vec![DeviceConfig {
@@ -150,20 +154,6 @@ impl Side {
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.status().pid.cast_signed())
     }
-
-    /// Runs `inside` in one of this side's namespaces, on a thread of its own.
-    pub fn visit<T: Send>(&self, netns: &str, inside: impl FnOnce() -> T + Send) -> T {
-        let namespace = std::fs::File::open(format!("/run/netns/{netns}")).unwrap();
-        std::thread::scope(|scope| {
-            scope
-                .spawn(move || {
-                    setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-                    inside()
-                })
-                .join()
-                .unwrap()
-        })
-    }
 }
 
 impl Drop for Side {
@@ -175,6 +165,18 @@ impl Drop for Side {
             let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
     }
+}
+
+/// Runs `inside` in a namespace, on a thread of its own.
+pub fn visit<T: Send>(netns: &str, inside: impl FnOnce() -> T + Send) -> T {
+    let namespace = std::fs::File::open(format!("/run/netns/{netns}")).unwrap();
+    std::thread::scope(|scope| {
+        let visitor = scope.spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            inside()
+        });
+        visitor.join().unwrap()
+    })
 }
 
 pub fn kill_9(pid: Pid) {

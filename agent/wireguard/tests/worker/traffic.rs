@@ -1,12 +1,12 @@
 //! Numbered packets through a tunnel and back, each accounted for.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::net::Side;
+use crate::net::{Side, visit};
 
 const ECHO_PORT: u16 = 7;
 /// One packet per millisecond.
@@ -29,13 +29,18 @@ pub struct Account {
 
 impl Traffic {
     pub fn start(from: &Side, to: &Side) -> Traffic {
+        Traffic::between((&from.netns, from.address), (&to.netns, to.address))
+    }
+
+    /// From one namespace and address to another.
+    pub fn between(from: (&str, Ipv4Addr), to: (&str, Ipv4Addr)) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
-        let server = to.visit(&to.netns, || UdpSocket::bind((to.address, ECHO_PORT)).unwrap());
-        let client = from.visit(&from.netns, || UdpSocket::bind((from.address, 0)).unwrap());
+        let server = visit(to.0, || UdpSocket::bind((to.1, ECHO_PORT)).unwrap());
+        let client = visit(from.0, || UdpSocket::bind((from.1, 0)).unwrap());
         for socket in [&server, &client] {
             socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         }
-        client.connect((to.address, ECHO_PORT)).unwrap();
+        client.connect((to.1, ECHO_PORT)).unwrap();
 
         let stopped = stop.clone();
         let echo = std::thread::spawn(move || {
