@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::demo::Order;
 use crate::progress::Progress;
 use crate::sandbox::{self, Lifetime};
-use crate::selftest;
+use crate::{demo, selftest};
 
 /// A site with three uplinks, an anchor and the internet behind it, as network namespaces on this machine.
 /// Needs root. Everything lives in namespaces of its own and is gone when the command ends.
@@ -22,6 +23,21 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show that traffic survives: faults on a live network, every packet counted
+    Demo {
+        /// Only this scenario; may be given again
+        #[arg(long, value_name = "NAME")]
+        scenario: Vec<String>,
+        /// Extra scenarios too
+        #[arg(long, conflicts_with = "scenario")]
+        all: bool,
+        /// The manifests to apply
+        #[arg(long, value_name = "DIR", default_value = "examples/rv")]
+        examples: PathBuf,
+        /// Where report and logs are written
+        #[arg(long, value_name = "DIR", default_value = "target/demo")]
+        out: PathBuf,
+    },
     /// Prove that the lab itself works, without PathSteer in it
     Selftest {
         /// Where logs are written
@@ -52,7 +68,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 /// What is done by the process that a person started.
 fn outside(command: Command, words: &[OsString]) -> Result<i32> {
     match command {
-        Command::Selftest { .. } => {
+        Command::Demo { .. } | Command::Selftest { .. } => {
             let init = sandbox::start(words, Lifetime::WithStarter, |_| {})?;
             Ok(sandbox::wait(init)?.code().unwrap_or(130))
         }
@@ -63,13 +79,16 @@ fn outside(command: Command, words: &[OsString]) -> Result<i32> {
 fn inside(command: Command) -> Result<i32> {
     let progress = Progress::start();
     match command {
-        Command::Selftest { out } => selftest::run(&logs(&out)?, &progress)?,
+        Command::Demo { scenario, all, examples, out } => {
+            let order = Order { names: &scenario, all, examples: &examples, out: &out };
+            Ok(i32::from(!demo::run(&order, &progress)?))
+        }
+        Command::Selftest { out } => selftest::run(&logs(&out)?, &progress).map(|()| 0),
     }
-    Ok(0)
 }
 
 /// A fresh folder for logs below `out`.
-fn logs(out: &Path) -> Result<PathBuf> {
+pub(crate) fn logs(out: &Path) -> Result<PathBuf> {
     let logs = out.join("logs");
     if logs.exists() {
         std::fs::remove_dir_all(&logs)?;

@@ -78,10 +78,10 @@ fn a_blackhole_one_way_swallows_that_way_only_keeps_the_carrier_and_heals() {
 #[test]
 fn a_pulled_cable_shows_as_no_carrier() {
     let pair = pair();
-    pair.link.set_carrier(false).unwrap();
+    pair.link.set_plugged(false).unwrap();
     let link = pair.ends.client.output("ip", &["-o", "link", "show", "e0"]).unwrap();
     assert!(link.contains("NO-CARRIER"), "{link}");
-    pair.link.set_carrier(true).unwrap();
+    pair.link.set_plugged(true).unwrap();
     let link = pair.ends.client.output("ip", &["-o", "link", "show", "e0"]).unwrap();
     assert!(!link.contains("NO-CARRIER"), "{link}");
 }

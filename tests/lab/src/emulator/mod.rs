@@ -101,12 +101,13 @@ impl Link {
         self.shared.lane(way).counters.read()
     }
 
-    /// Plugs the cable in at the edge, or pulls it out.
+    /// Plugs the cable in at the edge, or pulls it out: the carrier goes, and nothing gets through.
     ///
     /// # Errors
     /// When the device is gone.
-    pub fn set_carrier(&self, on: bool) -> Result<()> {
-        Ok(self.shared.edge.set_carrier(on)?)
+    pub fn set_plugged(&self, plugged: bool) -> Result<()> {
+        self.set_blackholes(!plugged);
+        Ok(self.shared.edge.set_carrier(plugged)?)
     }
 }
 

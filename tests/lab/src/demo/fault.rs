@@ -1,0 +1,126 @@
+//! What goes wrong in a scenario, and how it is done to the running lab.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::clock;
+use crate::emulator::Way;
+use crate::fleet::{Fleet, Paths};
+use crate::network::Network;
+use crate::network::plan::EDGE;
+
+/// Which line a fault hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// The one in use when the fault strikes.
+    Active,
+    /// The first of those that carry copies.
+    Copy,
+}
+
+/// A fault. Times count from the first packet.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    None,
+    /// A line drops everything these ways without losing its carrier, `times` times for `length`, once `every`.
+    Blackhole {
+        line: Line,
+        ways: &'static [Way],
+        start: Duration,
+        length: Duration,
+        times: u32,
+        every: Duration,
+    },
+    /// The line in use loses its carrier.
+    Unplug {
+        start: Duration,
+        length: Duration,
+    },
+    /// A person forces another uplink, and takes that back after `length`.
+    Switch {
+        to: &'static str,
+        start: Duration,
+        length: Duration,
+    },
+    /// Both agents are killed (SIGKILL) and started again after `length`.
+    KillAgents {
+        start: Duration,
+        length: Duration,
+    },
+}
+
+impl Fault {
+    /// When it is over.
+    pub fn end(&self) -> Duration {
+        match self {
+            Fault::None => Duration::ZERO,
+            Fault::Blackhole { start, length, times, every, .. } => *start + *every * times.saturating_sub(1) + *length,
+            Fault::Unplug { start, length }
+            | Fault::Switch { start, length, .. }
+            | Fault::KillAgents { start, length } => *start + *length,
+        }
+    }
+
+    /// Whether packets die on a line: there must then be drops to prove it.
+    pub fn cuts_a_line(&self) -> bool {
+        matches!(self, Fault::Blackhole { .. } | Fault::Unplug { .. })
+    }
+
+    /// Whether packets that go `way` die on a line.
+    pub fn cuts(&self, way: Way) -> bool {
+        match self {
+            Fault::Blackhole { ways, .. } => ways.contains(&way),
+            Fault::Unplug { .. } => true,
+            Fault::None | Fault::Switch { .. } | Fault::KillAgents { .. } => false,
+        }
+    }
+
+    /// Does it and undoes it, in its time after `zero`. `paths` are those in use. A line is mended even when
+    /// something else fails.
+    ///
+    /// # Errors
+    /// When PathSteer refuses a command or does not start again.
+    pub fn strike(&self, network: &Network, fleet: &mut Fleet, paths: &Paths, zero: Duration) -> Result<()> {
+        match *self {
+            Fault::None => Ok(()),
+            Fault::Blackhole { line, ways, start, length, times, every } => {
+                let name = match line {
+                    Line::Active => paths.active,
+                    Line::Copy => paths.copies.first().context("no path carries copies")?,
+                };
+                let link = network.link(name)?;
+                for number in 0..times {
+                    let from = zero + start + every * number;
+                    clock::sleep_until(from);
+                    ways.iter().for_each(|way| link.set_blackhole(*way, true));
+                    clock::sleep_until(from + length);
+                    ways.iter().for_each(|way| link.set_blackhole(*way, false));
+                }
+                Ok(())
+            }
+            Fault::Unplug { start, length } => {
+                let link = network.link(paths.active)?;
+                clock::sleep_until(zero + start);
+                link.set_plugged(false)?;
+                clock::sleep_until(zero + start + length);
+                link.set_plugged(true)
+            }
+            Fault::Switch { to, start, length } => {
+                clock::sleep_until(zero + start);
+                fleet.cli(&["uplink", "force", &format!("{EDGE}/{to}")])?;
+                let moved = fleet.wait_for_paths("the move", |paths| paths.active == to);
+                clock::sleep_until(zero + start + length);
+                fleet.cli(&["uplink", "auto", EDGE])?;
+                moved?;
+                fleet.wait_for_paths("the move back", |now| now.active == paths.active).map(drop)
+            }
+            Fault::KillAgents { start, length } => {
+                clock::sleep_until(zero + start);
+                fleet.kill_agents()?;
+                clock::sleep_until(zero + start + length);
+                fleet.start_agents()
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The demo: a site goes through faults while traffic runs, and every packet is accounted for.
+
+mod fault;
+mod report;
+mod scenario;
+mod screen;
+mod verdict;
+
+pub use scenario::{Expected, SCENARIOS, Scenario};
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::daemon::Daemon;
+use crate::emulator::Way;
+use crate::fleet::{Fleet, Paths};
+use crate::measure::{DURATION, measure};
+use crate::network::Network;
+use crate::network::plan::{ANCHOR_HOST, EDGE};
+use crate::progress::Progress;
+use report::{Attempt, Report, Setup};
+use verdict::{Verdict, judge};
+
+/// Attempts at a scenario while each one proves nothing.
+const ATTEMPTS: u32 = 3;
+/// Lines of a log that are shown when something fails.
+const LOG_LINES: usize = 15;
+
+/// What is to be run, from what, and where results go.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// Names of scenarios; empty for all that are not extra.
+    pub names: &'a [String],
+    /// Extra ones too.
+    pub all: bool,
+    /// Folder with the manifests to apply.
+    pub examples: &'a Path,
+    pub out: &'a Path,
+}
+
+/// Runs the demo inside the sandbox. True when everything came out as it must.
+///
+/// # Errors
+/// When something other than a scenario fails: the lab, a daemon, a command.
+pub fn run(order: &Order, progress: &Progress) -> Result<bool> {
+    let scenarios = select(order)?;
+    let logs = crate::command::logs(order.out)?;
+    progress.say("a van with three uplinks, an anchor in a data centre and the internet behind it are wired up");
+    let network = Network::build(&logs)?;
+    progress.say("the operator starts, keys are made and certified, the agents start");
+    let mut fleet = Fleet::start(&network, &logs).with_context(|| format!("logs are in {}", logs.display()))?;
+    let mut stage = Stage { network: &network, fleet: &mut fleet, progress, copies: None, forced: None, runs: 0 };
+    let mut report =
+        Report { schema: 1, setup: Setup::default(), scenarios: Vec::new(), rejected: Vec::new(), pass: true };
+    let outcome = stage.play(&scenarios, order.examples, &mut report);
+    report.pass &= outcome.is_ok();
+    report.write(&order.out.join("report.json"))?;
+    println!("\n{}", screen::table(&report));
+    if let Err(error) = outcome {
+        println!("the demo could not go on: {error:#}");
+    }
+    if !report.pass {
+        show_logs(fleet.daemons());
+        println!("report: {}/report.json, logs: {}", order.out.display(), logs.display());
+    }
+    println!("demo: {}", if report.pass { "PASS" } else { "FAIL" });
+    Ok(report.pass)
+}
+
+fn select(order: &Order) -> Result<Vec<&'static Scenario>> {
+    for name in order.names {
+        if !SCENARIOS.iter().any(|scenario| scenario.name == name) {
+            let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+            bail!("there is no scenario `{name}`; there are: {}", names.join(", "));
+        }
+    }
+    let wanted = |scenario: &&Scenario| match order.names {
+        [] => order.all || !scenario.extra,
+        names => names.iter().any(|name| name == scenario.name),
+    };
+    Ok(SCENARIOS.iter().filter(wanted).collect())
+}
+
+fn show_logs<'a>(daemons: impl Iterator<Item = &'a Daemon>) {
+    for daemon in daemons {
+        println!("\nthe last lines of {} ({}):", daemon.name(), daemon.log().display());
+        for line in daemon.last_lines(LOG_LINES) {
+            println!("  {line}");
+        }
+    }
+}
+
+/// The lab with everything running, and what has been asked of it so far.
+struct Stage<'a> {
+    network: &'a Network,
+    fleet: &'a mut Fleet,
+    progress: &'a Progress,
+    /// The mode last set by hand, if any.
+    copies: Option<bool>,
+    /// The uplink last forced, if any.
+    forced: Option<&'static str>,
+    runs: u64,
+}
+
+impl Stage<'_> {
+    fn play(&mut self, scenarios: &[&'static Scenario], examples: &Path, report: &mut Report) -> Result<()> {
+        report.setup.apply_to_ready_ms = declare(self.fleet, examples, self.progress)?;
+        for scenario in scenarios {
+            self.perform(scenario, report).with_context(|| format!("in scenario {}", scenario.name))?;
+        }
+        Ok(())
+    }
+
+    /// One scenario, repeated while the machine spoils it.
+    fn perform(&mut self, scenario: &'static Scenario, report: &mut Report) -> Result<()> {
+        self.progress.say(&format!("{}: {}", scenario.name, scenario.story));
+        for number in 1..=ATTEMPTS {
+            let paths = self.prepare(scenario)?;
+            let before = self.second_copies()?;
+            self.runs += 1;
+            let (network, fleet) = (self.network, &mut *self.fleet);
+            let measurement =
+                measure(network, self.runs, DURATION, |zero| scenario.fault.strike(network, fleet, &paths, zero))?;
+            self.fleet.check()?;
+            let after = self.second_copies()?;
+            let dedup_dropped = [0, 1].map(|i| (after[i].0, after[i].1.saturating_sub(before[i].1)));
+            let attempt = Attempt { scenario, number, paths: &paths, measurement: &measurement, dedup_dropped };
+            let verdict = judge(scenario, &paths, &measurement);
+            self.comment(&attempt, &verdict);
+            match verdict {
+                Verdict::Rejected(reason) => report.rejected.push(attempt.rejected(reason)),
+                Verdict::Pass | Verdict::Fail(_) => {
+                    let ok = verdict == Verdict::Pass;
+                    report.scenarios.extend(attempt.rows(ok));
+                    report.pass &= ok;
+                    return Ok(());
+                }
+            }
+            if number == ATTEMPTS {
+                report.scenarios.extend(attempt.rows(false));
+                report.pass = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings mode and uplink to what the scenario wants, and waits until both ends follow.
+    fn prepare(&mut self, scenario: &Scenario) -> Result<Paths> {
+        if self.copies.unwrap_or(true) != scenario.copies {
+            let mode = if scenario.copies { "mirror" } else { "training" };
+            self.fleet.cli(&["mode", "set", EDGE, mode])?;
+            self.copies = Some(scenario.copies);
+        }
+        if self.forced != scenario.forced {
+            match scenario.forced {
+                Some(uplink) => self.fleet.cli(&["uplink", "force", &format!("{EDGE}/{uplink}")])?,
+                None => self.fleet.cli(&["uplink", "auto", EDGE])?,
+            };
+            self.forced = scenario.forced;
+        }
+        let active = scenario.forced.unwrap_or(crate::network::plan::UPLINKS[0].name);
+        let words = if scenario.copies { "copying" } else { "not copying" };
+        let paths = self
+            .fleet
+            .wait_for_paths(words, |paths| paths.active == active && paths.copies.is_empty() != scenario.copies)?;
+        ready(self.fleet)?;
+        Ok(paths)
+    }
+
+    /// Second copies dropped so far by the node that receives what goes each way.
+    fn second_copies(&self) -> Result<[(Way, u64); 2]> {
+        let count = |node| Ok::<_, anyhow::Error>(self.fleet.counters(self.network.host(node))?.duplicate);
+        Ok([(Way::Up, count(ANCHOR_HOST)?), (Way::Down, count(EDGE)?)])
+    }
+
+    fn comment(&self, attempt: &Attempt, verdict: &Verdict) {
+        let traffic = &attempt.measurement.traffic;
+        let lost = traffic.up.datagrams.lost.len() + traffic.down.datagrams.lost.len();
+        let sent = traffic.up.datagrams.sent + traffic.down.datagrams.sent;
+        let words = match verdict {
+            Verdict::Pass if attempt.scenario.expected == Expected::Loss => {
+                format!("{lost} of {sent} packets lost, as it must be without copies")
+            }
+            Verdict::Pass => format!("nobody noticed: 0 of {sent} packets lost, none doubled, streams whole"),
+            Verdict::Rejected(reason) => format!("this attempt proves nothing: {reason}"),
+            Verdict::Fail(why) => format!("FAILED: {}", why.join("; ")),
+        };
+        self.progress.say(&format!("  {words}"));
+    }
+}
+
+/// Applies the manifests in `examples` and waits until everything is as declared; how many milliseconds that took.
+///
+/// # Errors
+/// When the operator refuses them, or they are not carried out in time.
+pub fn declare(fleet: &mut Fleet, examples: &Path, progress: &Progress) -> Result<u64> {
+    let start = crate::clock::now();
+    let folder = examples.to_string_lossy();
+    progress.say(&format!("the fabric is declared: pathsteer apply -f {folder}"));
+    fleet.cli(&["apply", "-f", &folder])?;
+    ready(fleet)?;
+    let taken = (crate::clock::now() - start).as_millis() as u64;
+    progress
+        .say(&format!("every object is as declared, tunnels are up, {:.1} s after it was applied", taken as f64 / 1e3));
+    Ok(taken)
+}
+
+fn ready(fleet: &mut Fleet) -> Result<()> {
+    let waited = fleet.cli(&["wait", "--for=condition=Ready", "--all", "--timeout", "60s"]);
+    fleet.check()?;
+    waited.map(drop)
+}

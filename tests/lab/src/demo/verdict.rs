@@ -1,0 +1,269 @@
+//! Judging a measurement. Pure: the same measurement always gets the same verdict.
+
+use std::time::Duration;
+
+use super::scenario::{Expected, Scenario};
+use crate::emulator::Way;
+use crate::fleet::Paths;
+use crate::hiccup::Stall;
+use crate::measure::Measurement;
+use crate::traffic::Direction;
+
+/// A lost packet may have been anywhere on its way this long: several times the longest one-way delay of the lab.
+const FLIGHT: Duration = Duration::from_millis(200);
+
+/// What a measurement proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    /// It proves nothing, because the machine or the meters failed: to be repeated.
+    Rejected(String),
+    /// What is wrong, a sentence each.
+    Fail(Vec<String>),
+}
+
+/// Both directions of one attempt.
+pub fn judge(scenario: &Scenario, paths: &Paths, measurement: &Measurement) -> Verdict {
+    let directions = [(Way::Up, &measurement.traffic.up), (Way::Down, &measurement.traffic.down)];
+    let mut wrong = Vec::new();
+    for (way, direction) in directions {
+        wrong.extend(evidence(scenario, paths, measurement, way, direction));
+        wrong.extend(defects(scenario, direction).into_iter().map(|defect| format!("{}: {defect}", word(way))));
+    }
+    if scenario.expected == Expected::Loss
+        && directions.iter().all(|(_, direction)| direction.datagrams.lost.is_empty())
+    {
+        wrong.push("nothing was lost without copies: the fault was none".to_owned());
+    }
+    if wrong.is_empty() {
+        return Verdict::Pass;
+    }
+    match excuse(measurement) {
+        Some(reason) => Verdict::Rejected(format!("{reason} ({})", wrong.join("; "))),
+        None => Verdict::Fail(wrong),
+    }
+}
+
+pub fn word(way: Way) -> &'static str {
+    match way {
+        Way::Up => "up",
+        Way::Down => "down",
+    }
+}
+
+/// What a customer would complain about in one direction.
+fn defects(scenario: &Scenario, direction: &Direction) -> Vec<String> {
+    let mut defects = Vec::new();
+    let datagrams = &direction.datagrams;
+    if datagrams.duplicated > 0 {
+        defects.push(format!("{} packets were delivered twice", datagrams.duplicated));
+    }
+    if let Some(flow) = direction.changed_flows.first() {
+        defects.push(format!("{} flows changed or vanished, such as {flow}", direction.changed_flows.len()));
+    }
+    if scenario.expected == Expected::Loss {
+        return defects;
+    }
+    if let (Some(first), Some(last)) = (datagrams.lost.first(), datagrams.lost.last()) {
+        defects.push(format!("{} packets were lost, between numbers {first} and {last}", datagrams.lost.len()));
+    }
+    if direction.ping_lost > 0 {
+        defects.push(format!("{} pings were lost", direction.ping_lost));
+    }
+    if let Err(error) = &direction.stream {
+        defects.push(format!("the TCP stream broke: {error:#}"));
+    }
+    defects
+}
+
+/// What must be seen on the wires for the scenario to have been what it says.
+fn evidence(
+    scenario: &Scenario,
+    paths: &Paths,
+    measurement: &Measurement,
+    way: Way,
+    direction: &Direction,
+) -> Vec<String> {
+    let mut missing = Vec::new();
+    let (captured, sent) = (&measurement.captured[&way], direction.datagrams.sent);
+    let on = |path: &str| captured.get(path).copied().unwrap_or(0);
+    for path in &paths.copies {
+        if on(path) < sent / 2 {
+            missing.push(format!("{}: {path} should carry copies but carried {} packets only", word(way), on(path)));
+        }
+    }
+    if !scenario.copies {
+        for (path, packets) in captured.iter().filter(|(path, _)| **path != paths.active) {
+            if *packets > sent / 20 {
+                missing.push(format!("{}: {path} carried {packets} packets although copies are off", word(way)));
+            }
+        }
+    }
+    if scenario.fault.cuts(way) && measurement.emulator_dropped[&way] == 0 {
+        missing.push(format!("{}: the line dropped nothing: the fault was none", word(way)));
+    }
+    missing
+}
+
+/// Why the measurement cannot be held against the system under test, if there is a reason. A lost packet is excused
+/// only by a stall of the machine while it was under way: any other makes the attempt a failure.
+fn excuse(measurement: &Measurement) -> Option<String> {
+    let traffic = &measurement.traffic;
+    let directions = [&traffic.up, &traffic.down];
+    let drops: u32 = directions.iter().map(|direction| direction.socket_drops).sum();
+    if drops > 0 {
+        return Some(format!("the receivers' own sockets dropped {drops} packets"));
+    }
+    let missed: u32 = directions.iter().map(|direction| direction.capture_missed).sum();
+    if missed + measurement.capture_missed > 0 {
+        return Some("a capture missed packets".to_owned());
+    }
+    let lost = || directions.iter().flat_map(|direction| lost_at(direction));
+    if lost().next().is_some() && lost().all(|at| stalled(&measurement.stalls, at)) {
+        return Some(format!("the machine stood still for {} ms", worst(&measurement.stalls).as_millis()));
+    }
+    None
+}
+
+fn lost_at(direction: &Direction) -> impl Iterator<Item = Duration> {
+    direction.datagrams.lost.iter().filter_map(|number| direction.sent_at.get(*number as usize).copied())
+}
+
+fn stalled(stalls: &[Stall], sent: Duration) -> bool {
+    stalls.iter().any(|stall| stall.overlaps(sent, sent + FLIGHT))
+}
+
+/// The longest stall; zero if there was none.
+pub fn worst(stalls: &[Stall]) -> Duration {
+    stalls.iter().map(Stall::length).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::demo::scenario::SCENARIOS;
+    use crate::traffic::{Account, Outcome};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn scenario(name: &str) -> &'static Scenario {
+        SCENARIOS.iter().find(|scenario| scenario.name == name).expect("the table has it")
+    }
+
+    fn direction() -> Direction {
+        Direction {
+            datagrams: Account {
+                sent: 8_000,
+                received: 8_000,
+                lost: Vec::new(),
+                duplicated: 0,
+                reordered: 0,
+                longest_gap: MS,
+            },
+            sent_at: (0..8_000).map(|number| number * MS).collect(),
+            socket_drops: 0,
+            ping_lost: 0,
+            stream: Ok(5_000_000),
+            changed_flows: BTreeSet::new(),
+            capture_missed: 0,
+        }
+    }
+
+    fn paths() -> Paths {
+        Paths { active: "fiber", copies: vec!["starlink"] }
+    }
+
+    fn clean() -> Measurement {
+        let captured = [("fiber", 9_000), ("starlink", 9_000), ("cellular", 0)];
+        Measurement {
+            traffic: Outcome { up: direction(), down: direction() },
+            stalls: Vec::new(),
+            captured: Way::BOTH.map(|way| (way, captured.into())).into(),
+            emulator_dropped: Way::BOTH.map(|way| (way, 5)).into(),
+            capture_missed: 0,
+        }
+    }
+
+    fn lose(measurement: &mut Measurement, numbers: &[u64]) {
+        measurement.traffic.down.datagrams.lost = numbers.to_vec();
+    }
+
+    #[test]
+    fn a_clean_measurement_passes() {
+        assert_eq!(judge(scenario("steady"), &paths(), &clean()), Verdict::Pass);
+    }
+
+    #[test]
+    fn one_lost_packet_fails_at_once() {
+        let mut measurement = clean();
+        lose(&mut measurement, &[4_000]);
+        let Verdict::Fail(why) = judge(scenario("steady"), &paths(), &measurement) else { panic!("it passed") };
+        assert_eq!(why, ["down: 1 packets were lost, between numbers 4000 and 4000"]);
+    }
+
+    #[test]
+    fn loss_during_a_stall_proves_nothing_but_beside_it_fails() {
+        let mut measurement = clean();
+        measurement.stalls = vec![Stall { start: 4_050 * MS, end: 4_070 * MS }];
+        lose(&mut measurement, &[4_000, 4_060]);
+        assert!(matches!(judge(scenario("steady"), &paths(), &measurement), Verdict::Rejected(_)));
+        lose(&mut measurement, &[4_000, 4_500]);
+        assert!(matches!(judge(scenario("steady"), &paths(), &measurement), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn a_stall_does_not_excuse_a_second_delivery_or_a_changed_flow() {
+        let mut measurement = clean();
+        measurement.stalls = vec![Stall { start: Duration::ZERO, end: 9_000 * MS }];
+        measurement.traffic.up.datagrams.duplicated = 1;
+        assert!(matches!(judge(scenario("steady"), &paths(), &measurement), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn a_stall_without_loss_spoils_nothing() {
+        let mut measurement = clean();
+        measurement.stalls = vec![Stall { start: Duration::ZERO, end: 100 * MS }];
+        assert_eq!(judge(scenario("steady"), &paths(), &measurement), Verdict::Pass);
+    }
+
+    #[test]
+    fn drops_of_our_own_sockets_reject_the_attempt() {
+        let mut measurement = clean();
+        lose(&mut measurement, &[1]);
+        measurement.traffic.down.socket_drops = 1;
+        assert!(matches!(judge(scenario("steady"), &paths(), &measurement), Verdict::Rejected(_)));
+    }
+
+    #[test]
+    fn copies_that_were_not_on_the_wire_fail() {
+        let mut measurement = clean();
+        measurement.captured.insert(Way::Up, [("fiber", 9_000)].into());
+        assert!(matches!(judge(scenario("steady"), &paths(), &measurement), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn a_fault_that_dropped_nothing_fails_even_when_nothing_was_lost() {
+        let mut measurement = clean();
+        assert_eq!(judge(scenario("mirror-silent-blackhole"), &paths(), &measurement), Verdict::Pass);
+        measurement.emulator_dropped.insert(Way::Up, 0);
+        assert!(matches!(judge(scenario("mirror-silent-blackhole"), &paths(), &measurement), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn without_copies_the_fault_must_show_as_loss_and_on_one_path_only() {
+        let alone = Paths { active: "fiber", copies: Vec::new() };
+        let row = scenario("silent-blackhole-without-copies");
+        let mut measurement = clean();
+        for way in Way::BOTH {
+            measurement.captured.insert(way, [("fiber", 9_000), ("starlink", 12)].into());
+        }
+        let Verdict::Fail(why) = judge(row, &alone, &measurement) else { panic!("it passed") };
+        assert_eq!(why, ["nothing was lost without copies: the fault was none"]);
+        lose(&mut measurement, &[2_000, 2_001]);
+        assert_eq!(judge(row, &alone, &measurement), Verdict::Pass);
+        measurement.captured.insert(Way::Up, [("fiber", 9_000), ("starlink", 9_000)].into());
+        assert!(matches!(judge(row, &alone, &measurement), Verdict::Fail(_)));
+    }
+}

@@ -1,0 +1,169 @@
+//! PathSteer in the lab: its operator at headquarters, an agent on each node, and the command line of whoever runs it.
+
+mod courier;
+mod state;
+
+pub use state::{Counters, Paths};
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::clock;
+use crate::daemon::{Daemon, Recipe};
+use crate::host::Host;
+use crate::network::Network;
+use crate::network::plan::{ANCHOR_HOST, EDGE, HQ, OPERATOR, OPERATOR_PORT, UPLINKS};
+
+/// The operator's data folder on its host.
+const DATA_FOLDER: &str = "/var/lib/pathsteer/operator";
+/// The agents' state folder on their nodes.
+const STATE_FOLDER: &str = "/var/lib/pathsteer";
+/// The command line's configuration on the operator's host.
+pub const CLI_CONFIG: &str = "/etc/pathsteer/config.yaml";
+const AGENT_CONFIG: &str = "/etc/pathsteer/agent.yaml";
+/// A cold etcd takes about a second; a loaded machine several.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The running daemons.
+pub struct Fleet {
+    programs: PathBuf,
+    hq: Host,
+    operator: Daemon,
+    /// The edge's, then the anchor's.
+    agents: Vec<Daemon>,
+}
+
+impl Fleet {
+    /// Starts the operator, gives every node its certificate, and starts the agents. Nothing is declared yet.
+    ///
+    /// # Errors
+    /// When a program is missing or a step fails; the message names the log.
+    pub fn start(network: &Network, logs: &Path) -> Result<Fleet> {
+        // All our programs are built into one folder.
+        let programs = std::env::current_exe()?.parent().context("this program is in no folder")?.to_owned();
+        let program = |name: &str| -> Result<PathBuf> {
+            let path = programs.join(name);
+            if !path.exists() {
+                bail!("{} is missing: build everything with `cargo build --workspace`", path.display());
+            }
+            Ok(path)
+        };
+        let hq = network.host(HQ).clone();
+        let operator = Daemon::start(&hq, operator(program("pathsteer-operator")?), logs)?;
+        let mut fleet = Fleet { programs: programs.clone(), hq, operator, agents: Vec::new() };
+        fleet.wait_for_operator()?;
+        fleet.certify_user()?;
+        for name in [EDGE, ANCHOR_HOST] {
+            let node = network.host(name);
+            fleet.certify_node(node)?;
+            node.write(AGENT_CONFIG, &agent_config(name))?;
+        }
+        for name in [EDGE, ANCHOR_HOST] {
+            let recipe = Recipe {
+                name: format!("agent-{name}"),
+                program: program("pathsteer-agent")?.into(),
+                arguments: ["run", "--config", AGENT_CONFIG].map(str::to_owned).into(),
+            };
+            fleet.agents.push(Daemon::start(network.host(name), recipe, logs)?);
+        }
+        Ok(fleet)
+    }
+
+    /// Runs `pathsteer` with `arguments` where the operator is, and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with its own words.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String> {
+        let output = self
+            .hq
+            .command(self.programs.join("pathsteer"))
+            .args(arguments)
+            .env("PATHSTEER_CONFIG", CLI_CONFIG)
+            .output()
+            .context("starting `pathsteer`")?;
+        if !output.status.success() {
+            bail!("`pathsteer {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Kills both agents at once, without a chance to clean up.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill_agents(&mut self) -> Result<()> {
+        self.agents.iter_mut().try_for_each(Daemon::kill)
+    }
+
+    /// Starts both agents again.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn start_agents(&mut self) -> Result<()> {
+        self.agents.iter_mut().try_for_each(Daemon::restart)
+    }
+
+    /// # Errors
+    /// When a daemon has ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        self.operator.check()?;
+        self.agents.iter_mut().try_for_each(Daemon::check)
+    }
+
+    pub fn daemons(&self) -> impl Iterator<Item = &Daemon> {
+        std::iter::once(&self.operator).chain(&self.agents)
+    }
+
+    fn wait_for_operator(&mut self) -> Result<()> {
+        let listens = |hq: &Host| {
+            hq.inside(|| {
+                let address = std::net::SocketAddr::from((OPERATOR, OPERATOR_PORT));
+                Ok(std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1))?)
+            })
+            .is_ok()
+        };
+        let mut alive = Ok(());
+        let found = clock::wait_until(clock::now() + START_DEADLINE, LOOK, || {
+            alive = self.operator.check();
+            alive.is_err() || listens(&self.hq)
+        });
+        alive?;
+        if !found {
+            bail!(
+                "the operator did not listen within {} s; its log is {}",
+                START_DEADLINE.as_secs(),
+                self.operator.log().display()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn operator(program: PathBuf) -> Recipe {
+    let listen = format!("{OPERATOR}:{OPERATOR_PORT}");
+    let name = OPERATOR.to_string();
+    let arguments = ["run", "--data-dir", DATA_FOLDER, "--listen", &listen, "--server-name", &name];
+    Recipe { name: "operator".into(), program: program.into(), arguments: arguments.map(str::to_owned).into() }
+}
+
+fn agent_config(node: &str) -> String {
+    let mut config = format!(
+        "node: {node}
+operator: https://{OPERATOR}:{OPERATOR_PORT}
+ca: {}
+certificate: {}
+stateDir: {STATE_FOLDER}
+",
+        courier::AUTHORITY,
+        courier::NODE_CERTIFICATE
+    );
+    if node == EDGE {
+        // How it reaches its operator before its first plan.
+        let uplinks: Vec<String> = UPLINKS.iter().map(|uplink| format!("{}: {}", uplink.slot, uplink.card)).collect();
+        config.push_str(&format!("bootstrap: {{uplinks: {{{}}}}}\n", uplinks.join(", ")));
+    }
+    config
+}

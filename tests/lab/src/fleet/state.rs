@@ -1,0 +1,90 @@
+//! What the fleet says about itself: which paths it uses, what its datapath has dropped as second copies.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use pathsteer_crds::api::{List, NodeState};
+use serde::Deserialize;
+
+use super::{Fleet, LOOK};
+use crate::clock;
+use crate::host::Host;
+use crate::network::plan::{EDGE, uplink_in};
+
+/// How long a change of mode or path may take to be carried out and acknowledged by the far end.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The paths an edge sends by, the same for each of its classes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Paths {
+    /// Name of the active uplink.
+    pub active: &'static str,
+    /// Names of the uplinks that carry copies.
+    pub copies: Vec<&'static str>,
+}
+
+/// Counters of a node's datapath, since its maps were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct Counters {
+    /// Packets dropped because their first copy had come.
+    pub duplicate: u64,
+}
+
+impl Fleet {
+    /// The paths the edge uses now, if every class uses the same ones and the far end follows.
+    ///
+    /// # Errors
+    /// When the operator does not answer, or names a slot the lab does not have.
+    pub fn paths(&self) -> Result<Option<Paths>> {
+        let answer = self.cli(&["status", "-o", "json"])?;
+        let nodes: List<NodeState> =
+            serde_json::from_str(&answer).context("reading the answer of `pathsteer status -o json`")?;
+        let Some(report) = nodes.items.into_iter().find(|node| node.name == EDGE).and_then(|node| node.report) else {
+            return Ok(None);
+        };
+        let mut all = BTreeSet::new();
+        for steering in &report.steering {
+            if !steering.acknowledged {
+                return Ok(None);
+            }
+            let copies = steering.copies.iter().map(|slot| name(*slot)).collect::<Result<_>>()?;
+            all.insert(Paths { active: name(steering.active)?, copies });
+        }
+        let one = all.pop_first();
+        Ok(one.filter(|_| all.is_empty()))
+    }
+
+    /// Waits until the edge uses paths that `wanted` accepts and the far end has acknowledged them.
+    ///
+    /// # Errors
+    /// When that does not happen in time: what is used instead.
+    pub fn wait_for_paths(&mut self, words: &str, wanted: impl Fn(&Paths) -> bool) -> Result<Paths> {
+        let mut last = Ok(None);
+        let found = clock::wait_until(clock::now() + SETTLE_DEADLINE, LOOK, || {
+            last = self.paths();
+            matches!(&last, Ok(Some(paths)) if wanted(paths))
+        });
+        self.check()?;
+        match last? {
+            Some(paths) if found => Ok(paths),
+            Some(paths) => {
+                bail!("{words} was not carried out: still {} and copies on {:?}", paths.active, paths.copies)
+            }
+            None => bail!("{words} was not carried out: no paths are in use that the far end has acknowledged"),
+        }
+    }
+
+    /// The datapath counters of `node`.
+    ///
+    /// # Errors
+    /// When the agent's program cannot read them.
+    pub fn counters(&self, node: &Host) -> Result<Counters> {
+        let answer = node.output(self.programs.join("pathsteer-agent"), &["observe", "--counters", "-o", "json"])?;
+        serde_json::from_str(&answer).with_context(|| format!("reading the counters of {}: {answer}", node.name))
+    }
+}
+
+fn name(slot: u8) -> Result<&'static str> {
+    Ok(uplink_in(slot).with_context(|| format!("the lab has no uplink in slot {slot}"))?.name)
+}
