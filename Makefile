@@ -29,7 +29,7 @@ lab-down: ## End it; nothing is left behind
 selftest: build ## Prove the lab itself, without PathSteer in it (root)
 	@$(LAB) selftest
 
-test: setup ## Run every test (root)
+test: build ## Run every test (root)
 	@cargo test --workspace
 
 lint: setup ## Check format and run clippy; warnings are errors

@@ -100,7 +100,9 @@ impl Command {
     /// Carries it out. Exit code 0, or 1 with one clear line on standard error.
     pub fn run(self) -> ExitCode {
         let done = match self.verb {
-            Verb::Wireguard { config } => pathsteer_wireguard::run_worker(&config).map_err(anyhow::Error::from).map(|()| true),
+            Verb::Wireguard { config } => {
+                pathsteer_wireguard::run_worker(&config).map_err(anyhow::Error::from).map(|()| true)
+            }
             verb => asynchronously(verb),
         };
         match done {
@@ -213,7 +215,8 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
     };
     let outcomes = applier.apply(pending).await;
     pathsteer_bpf::unpin_all(&bpffs())?;
-    let failed: Vec<_> = outcomes.iter().filter_map(|outcome| Some((outcome.change.object.name(), outcome.failure.as_ref()?))).collect();
+    let failed: Vec<_> =
+        outcomes.iter().filter_map(|outcome| Some((outcome.change.object.name(), outcome.failure.as_ref()?))).collect();
     for (object, why) in &failed {
         eprintln!("still there: {object}: {why}");
     }

@@ -23,21 +23,38 @@ pub async fn examine() -> Vec<Finding> {
     let mut findings = vec![
         finding("root", nix::unistd::geteuid().is_root(), "run it as root"),
         finding("kernel 6.6 or newer (tcx)", kernel_at_least(6, 6), "boot a kernel from 6.6 on: older ones lack tcx"),
-        finding("BTF", Path::new("/sys/kernel/btf/vmlinux").exists(), "use a kernel built with CONFIG_DEBUG_INFO_BTF=y"),
+        finding(
+            "BTF",
+            Path::new("/sys/kernel/btf/vmlinux").exists(),
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        ),
         finding(
             "bpffs on /sys/fs/bpf",
             statfs("/sys/fs/bpf").is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC),
             "mount -t bpf bpf /sys/fs/bpf",
         ),
         finding("/dev/net/tun", Path::new("/dev/net/tun").exists(), "modprobe tun"),
-        finding("nft", Command::new("nft").arg("--version").output().is_ok_and(|out| out.status.success()), "apt install nftables"),
-        finding("writable /proc/sys", writable("/proc/sys/net/ipv4/ip_forward"), "run it outside a container, or with a writable /proc/sys"),
-        finding("network namespaces", Path::new("/proc/self/ns/net").exists(), "use a kernel built with CONFIG_NET_NS=y"),
+        finding(
+            "nft",
+            Command::new("nft").arg("--version").output().is_ok_and(|out| out.status.success()),
+            "apt install nftables",
+        ),
+        finding(
+            "writable /proc/sys",
+            writable("/proc/sys/net/ipv4/ip_forward"),
+            "run it outside a container, or with a writable /proc/sys",
+        ),
+        finding(
+            "network namespaces",
+            Path::new("/proc/self/ns/net").exists(),
+            "use a kernel built with CONFIG_NET_NS=y",
+        ),
     ];
     findings.push(match foreign_links().await {
         Ok(foreign) if foreign.is_empty() => finding("no foreign interface with our prefix", true, ""),
         Ok(foreign) => {
-            let remedy = format!("rename {}: the prefix `{}` marks PathSteer's own", foreign.join(", "), ownership::PREFIX);
+            let remedy =
+                format!("rename {}: the prefix `{}` marks PathSteer's own", foreign.join(", "), ownership::PREFIX);
             Finding { what: "no foreign interface with our prefix", remedy: Some(remedy) }
         }
         Err(error) => Finding { what: "netlink", remedy: Some(error.to_string()) },

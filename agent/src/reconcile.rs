@@ -97,7 +97,11 @@ impl Reconciler {
     }
 
     /// Turns until the process ends.
-    pub async fn run(mut self, mut plans: watch::Receiver<Option<NodePlan>>, mut leases: mpsc::UnboundedReceiver<(u8, Lease)>) {
+    pub async fn run(
+        mut self,
+        mut plans: watch::Receiver<Option<NodePlan>>,
+        mut leases: mpsc::UnboundedReceiver<(u8, Lease)>,
+    ) {
         loop {
             let (turn, desired) = self.turn().await;
             let resync = tokio::time::sleep(RESYNC);

@@ -1,12 +1,6 @@
 //! The session with the operator: dialled over one underlay after another, kept for as long as it lives.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::ToSocketAddrs,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::ToSocketAddrs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -139,7 +133,8 @@ impl Session {
         stream.set_nodelay(true).map_err(fail)?;
         let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host).trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| fail(io::Error::other(error)))?;
-        let stream = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(fail)?;
+        let stream =
+            tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(fail)?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
@@ -195,7 +190,9 @@ impl Session {
             }
             SessionEvent::Root { revision, root } => self.take_plan(revision, root, fragments),
             SessionEvent::Gone { .. } => {
-                tracing::warn!("the operator has withdrawn this node's plan; the last one stays in force until `pathsteer-agent teardown`");
+                tracing::warn!(
+                    "the operator has withdrawn this node's plan; the last one stays in force until `pathsteer-agent teardown`"
+                );
             }
             SessionEvent::Heartbeat => {}
         }
@@ -236,7 +233,9 @@ async fn connect(underlay: &str, authority: String) -> io::Result<TcpStream> {
             let addresses: Vec<_> = authority.to_socket_addrs()?.collect();
             addresses
                 .into_iter()
-                .map(|address| Ok((if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? }, address)))
+                .map(|address| {
+                    Ok((if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? }, address))
+                })
                 .collect::<io::Result<Vec<_>>>()
         })
     });

@@ -92,7 +92,8 @@ impl StateDir {
     /// Leases of the last run: the addresses are still in the kernel when only the agent restarted.
     pub fn leases(&self) -> BTreeMap<u8, Lease> {
         let saved = self.read("leases.json").ok().flatten();
-        let saved: BTreeMap<u8, SavedLease> = saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let saved: BTreeMap<u8, SavedLease> =
+            saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         saved.into_iter().map(|(slot, SavedLease { address, gateway })| (slot, Lease { address, gateway })).collect()
     }
 

@@ -62,7 +62,8 @@ pub async fn run(
             changed
         });
         // without a timeout there is nothing to do before the next event; an hour is as good as never
-        let wait = driver.machine.poll_timeout().map_or(Duration::from_secs(3_600), |due| due.saturating_sub(start.elapsed()));
+        let wait =
+            driver.machine.poll_timeout().map_or(Duration::from_secs(3_600), |due| due.saturating_sub(start.elapsed()));
         tokio::select! {
             next = orders.recv() => match next {
                 Some(next) => driver.obey(next, start.elapsed()),

@@ -32,3 +32,29 @@ pub fn bootstrap_plan(node: &str, uplinks: &BTreeMap<u8, String>) -> NodePlan {
     objects.sort();
     NodePlan { version: PLAN_VERSION, node: node.to_owned(), role: Role::Edge, store_epoch: 0, generation: 0, objects }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_uplink_gets_its_namespace_its_card_and_dhcp_and_the_lower_slot_is_preferred() {
+        let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned()), (4, "wwan0".to_owned())]));
+        let objects = &plan.objects;
+        assert_eq!(plan.order(), (0, 0), "before every real plan");
+        assert_eq!(objects.netns.iter().map(|n| &*n.name).collect::<Vec<_>>(), ["psup1", "psup4"]);
+        let links: Vec<_> = objects.links.iter().map(|l| (&*l.netns, &*l.name)).collect();
+        assert_eq!(links, [("psup1", "lo"), ("psup1", "wan1"), ("psup4", "lo"), ("psup4", "wwan0")]);
+        assert_eq!(objects.dhcp.iter().map(|d| (d.slot, &*d.link)).collect::<Vec<_>>(), [(1, "wan1"), (4, "wwan0")]);
+        assert_eq!(objects.paths.iter().map(|p| (p.slot, p.cost)).collect::<Vec<_>>(), [(1, 1), (4, 4)]);
+        assert!(objects.sysctls.iter().any(|s| s.netns == "psup4" && s.key == "net/ipv4/ip_forward" && s.value == "1"));
+    }
+
+    #[test]
+    fn its_lists_are_sorted_as_those_of_any_plan() {
+        let plan = bootstrap_plan("rv-07", &BTreeMap::from([(2, "a".to_owned()), (1, "z".to_owned())]));
+        let mut sorted = plan.objects.clone();
+        sorted.sort();
+        assert_eq!(plan.objects, sorted);
+    }
+}

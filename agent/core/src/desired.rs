@@ -46,3 +46,33 @@ pub fn desired(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> PlanObjects {
     objects.merge(leased);
     objects
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap_plan;
+
+    fn lease(gateway: Option<Ipv4Addr>) -> Lease {
+        Lease { address: "192.0.2.7/24".parse().unwrap(), gateway }
+    }
+
+    #[test]
+    fn a_lease_becomes_an_address_and_a_default_route_where_the_plan_wants_dhcp() {
+        let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned()), (2, "wan2".to_owned())]));
+        let leases =
+            BTreeMap::from([(1, lease(Some(Ipv4Addr::new(192, 0, 2, 1)))), (2, lease(None)), (3, lease(None))]);
+        let objects = desired(&plan, &leases);
+        let links: Vec<_> = objects.addresses.iter().map(|a| (&*a.netns, &*a.link, a.address.to_string())).collect();
+        let address = "192.0.2.7/24".to_owned();
+        assert_eq!(links, [("psup1", "wan1", address.clone()), ("psup2", "wan2", address)]);
+        let [route] = &objects.routes[..] else { panic!("one default route: {:?}", objects.routes) };
+        assert_eq!((&*route.netns, route.table, route.metric), ("psup1", 254, 10));
+        assert_eq!(route.destination.to_string(), "0.0.0.0/0");
+    }
+
+    #[test]
+    fn what_the_plan_declares_stays_as_it_is() {
+        let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned())]));
+        assert_eq!(desired(&plan, &BTreeMap::new()), plan.objects);
+    }
+}

@@ -101,3 +101,55 @@ fn rest_of_pair(object: &PlanObject) -> Option<Change> {
         class: ChangeClass::None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use pathsteer_crds::plan::PlanObjects;
+
+    use super::*;
+    use crate::changes;
+
+    fn end(name: &str, peer: &str, mtu: Option<u32>) -> LinkSpec {
+        let kind = LinkKind::Veth { peer_netns: "psvip".into(), peer: peer.into() };
+        LinkSpec { netns: "psvip".into(), name: name.into(), kind, mtu, mac: None, gso_max_segs: None }
+    }
+
+    fn planned(desired: Vec<LinkSpec>, observed: Vec<LinkSpec>) -> Vec<(Action, String, ChangeClass)> {
+        let objects = |links| PlanObjects { links, ..PlanObjects::default() };
+        let changes = changes(&objects(desired), &objects(observed), true);
+        changes.into_iter().map(|change| (change.action, change.object.name(), change.class)).collect()
+    }
+
+    #[test]
+    fn a_pair_is_created_once_and_what_is_declared_about_its_other_end_set_afterwards() {
+        let wanted = vec![end("ps0", "ps1", Some(1_388)), end("ps1", "ps0", Some(1_388))];
+        let (ps0, ps1) = ("link psvip/ps0".to_owned(), "link psvip/ps1".to_owned());
+        let expected = [(Action::Create, ps0.clone(), ChangeClass::None), (Action::Update, ps1, ChangeClass::None)];
+        assert_eq!(planned(wanted, vec![]), expected);
+        let bare = vec![end("ps0", "ps1", None), end("ps1", "ps0", None)];
+        assert_eq!(planned(bare, vec![]), [(Action::Create, ps0, ChangeClass::None)]);
+    }
+
+    #[test]
+    fn a_pair_is_deleted_once() {
+        let found = vec![end("ps0", "ps1", None), end("ps1", "ps0", None)];
+        assert_eq!(planned(vec![], found), [(Action::Delete, "link psvip/ps0".into(), ChangeClass::None)]);
+    }
+
+    #[test]
+    fn a_link_of_another_kind_makes_room_first() {
+        let tun = LinkSpec { kind: LinkKind::Tun, ..end("ps0", "ps1", None) };
+        let found = vec![end("ps0", "ps1", None), end("ps1", "ps0", None)];
+        let name = "link psvip/ps0".to_owned();
+        let expected =
+            [(Action::Delete, name.clone(), ChangeClass::Disruptive), (Action::Create, name, ChangeClass::None)];
+        assert_eq!(planned(vec![tun], found), expected);
+    }
+
+    #[test]
+    fn the_case_of_a_mac_makes_no_difference() {
+        let with_mac = |mac: &str| LinkSpec { mac: Some(mac.into()), ..end("ps0", "ps1", None) };
+        assert!(with_mac("02:70:73:00:00:0A").satisfied_by(&with_mac("02:70:73:00:00:0a")));
+        assert!(!with_mac("02:70:73:00:00:0a").satisfied_by(&end("ps0", "ps1", None)));
+    }
+}

@@ -52,3 +52,35 @@ pub fn is_owned_rule(priority: u32) -> bool {
 pub fn is_owned_nft_table(netns: &str, family: &str, name: &str) -> bool {
     is_owned_netns(netns) && family == "inet" && name == NFT_TABLE
 }
+
+#[cfg(test)]
+mod tests {
+    use pathsteer_crds::plan::LinkKind;
+
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_or_somebody_else_put_there_is_not_ours() {
+        let address = |text: &str| text.parse::<IpNet>().unwrap();
+        assert!(is_owned_address("psup1", &address("192.0.2.7/24")));
+        assert!(!is_owned_address("", &address("192.0.2.7/24")), "the node's own namespace");
+        assert!(!is_owned_address("psup1", &address("127.0.0.1/8")));
+        assert!(!is_owned_address("psup1", &address("fe80::1/64")));
+        assert!(is_owned_link("psup1", "wan1") && is_owned_link("", "ps0"));
+        assert!(!is_owned_link("psup1", "lo") && !is_owned_link("", "wan1") && !is_owned_link("docker", "eth0"));
+        assert!(is_owned_nft_table("psvip", "inet", "pathsteer"));
+        assert!(!is_owned_nft_table("psvip", "ip", "pathsteer") && !is_owned_nft_table("", "inet", "pathsteer"));
+    }
+
+    #[test]
+    fn a_link_that_is_down_shows_only_where_it_has_to_go() {
+        let netns = "psvip".to_owned();
+        let tun = LinkSpec { netns, name: "ps9".into(), kind: LinkKind::Tun, mtu: None, mac: None, gso_max_segs: None };
+        let declared = PlanObjects { links: vec![tun.clone()], ..PlanObjects::default() };
+        assert!(is_link_observed(&declared, &tun, true));
+        assert!(!is_link_observed(&declared, &tun, false), "down is not as declared");
+        assert!(is_link_observed(&PlanObjects::default(), &tun, false), "to be deleted");
+        let other = LinkSpec { kind: LinkKind::Nic, ..tun };
+        assert!(is_link_observed(&declared, &other, false), "in the way");
+    }
+}

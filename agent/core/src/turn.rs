@@ -97,3 +97,65 @@ fn differences<T: Noun>(declared: &T, found: &T) -> String {
         .collect();
     differing.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use pathsteer_crds::plan::{LinkKind, LinkSpec, NetnsSpec, RouteKind, RouteSpec};
+
+    use super::*;
+    use crate::changes;
+
+    fn link(mtu: Option<u32>) -> LinkSpec {
+        let (netns, name) = ("psup1".into(), "psw1a1".into());
+        LinkSpec { netns, name, kind: LinkKind::Tun, mtu, mac: None, gso_max_segs: None }
+    }
+
+    fn objects(links: Vec<LinkSpec>) -> PlanObjects {
+        PlanObjects { links, ..PlanObjects::default() }
+    }
+
+    #[test]
+    fn what_differs_is_said_field_by_field() {
+        let reports = not_as_declared(&objects(vec![link(Some(1_420))]), &objects(vec![link(Some(1_500))]));
+        let [report] = &reports[..] else { panic!("one: {reports:?}") };
+        assert_eq!(report.object, "link psup1/psw1a1");
+        assert_eq!(report.reason, "mtu is 1500 instead of 1420");
+    }
+
+    #[test]
+    fn what_is_not_declared_about_a_link_may_be_anything() {
+        assert_eq!(not_as_declared(&objects(vec![link(None)]), &objects(vec![link(Some(9_000))])), []);
+    }
+
+    #[test]
+    fn a_missing_object_is_reported_with_the_failure_of_its_creation() {
+        let destination = "0.0.0.0/0".parse().unwrap();
+        let netns = "psvip".to_owned();
+        let route = RouteSpec { netns, table: 7_701, destination, metric: 10, kind: RouteKind::Blackhole };
+        let desired = PlanObjects { routes: vec![route], ..PlanObjects::default() };
+        let nothing = PlanObjects::default();
+        let failure = Some("the table is full: remove some".to_owned());
+        let outcomes = changes(&desired, &nothing, true)
+            .into_iter()
+            .map(|change| Outcome { change, failure: failure.clone() })
+            .collect();
+        let turn = Turn::new(&desired, &nothing, outcomes, 0);
+        assert!(!turn.verified());
+        let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };
+        assert_eq!(report.object, "route psvip 7701 default metric 10");
+        assert_eq!(report.reason, "is missing: the table is full: remove some");
+    }
+
+    #[test]
+    fn what_could_not_be_deleted_is_reported_too() {
+        let left = PlanObjects { netns: vec![NetnsSpec { name: "psup8".into() }], ..PlanObjects::default() };
+        let nothing = PlanObjects::default();
+        let outcomes = changes(&nothing, &left, true)
+            .into_iter()
+            .map(|change| Outcome { change, failure: Some("busy".into()) })
+            .collect();
+        let turn = Turn::new(&nothing, &left, outcomes, 0);
+        let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };
+        assert_eq!((&*report.object, &*report.reason), ("netns psup8", "is not declared, and is still there: busy"));
+    }
+}

@@ -23,7 +23,9 @@ pub async fn observe(kernel: &Kernel) -> Result<Vec<AddressSpec>, KernelError> {
         let dumped = netlink.dump("addr list", RouteNetlinkMessage::GetAddress(AddressMessage::default())).await?;
         for object in dumped {
             let RouteNetlinkMessage::NewAddress(message) = object else { continue };
-            let (Some(address), Some(link)) = (address_of(&message), names.get(&message.header.index)) else { continue };
+            let (Some(address), Some(link)) = (address_of(&message), names.get(&message.header.index)) else {
+                continue;
+            };
             if matches!(message.header.scope, AddressScope::Universe) && !address.addr().is_loopback() {
                 observed.push(AddressSpec { netns: netns.to_owned(), link: link.clone(), address });
             }

@@ -200,7 +200,8 @@ impl Shim {
     /// # Errors
     /// What the kernel says.
     pub fn remove_program(&self, spec: &ProgramSpec) -> Result<(), KernelError> {
-        let fail = |error| KernelError::new(format!("bpf program on {}/{}", spec.netns, spec.link), io::Error::other(error));
+        let fail =
+            |error| KernelError::new(format!("bpf program on {}/{}", spec.netns, spec.link), io::Error::other(error));
         self.lock().programs.detach(&pin_of(spec)).map_err(fail)
     }
 }

@@ -146,8 +146,12 @@ async fn create_veth(kernel: &Kernel, spec: &LinkSpec, peer_netns: &str, peer: &
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
     ]));
-    here.put(&format!("link add {}/{} type veth", spec.netns, spec.name), RouteNetlinkMessage::NewLink(message), Put::New)
-        .await
+    here.put(
+        &format!("link add {}/{} type veth", spec.netns, spec.name),
+        RouteNetlinkMessage::NewLink(message),
+        Put::New,
+    )
+    .await
 }
 
 /// Removes an interface; a NIC goes back to the node's own namespace instead.

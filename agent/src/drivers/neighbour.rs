@@ -51,7 +51,9 @@ pub async fn put(kernel: &Kernel, spec: &NeighbourSpec) -> Result<(), KernelErro
     let mut message = message_of(spec, netlink.ifindex(&spec.link).await?);
     message.header.state = NeighbourState::Permanent;
     message.attributes.extend(parse_mac(&spec.mac).map(NeighbourAttribute::LinkLayerAddress));
-    netlink.put(&format!("neigh add {}", describe(spec)), RouteNetlinkMessage::NewNeighbour(message), Put::Replace).await
+    netlink
+        .put(&format!("neigh add {}", describe(spec)), RouteNetlinkMessage::NewNeighbour(message), Put::Replace)
+        .await
 }
 
 /// # Errors

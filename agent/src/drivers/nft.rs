@@ -90,7 +90,9 @@ fn run(netns: &Netns, arguments: &'static [&'static str], input: Option<String>)
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => io::Error::other("the program `nft` is missing: install the package nftables"),
+                io::ErrorKind::NotFound => {
+                    io::Error::other("the program `nft` is missing: install the package nftables")
+                }
                 _ => error,
             })?;
         if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {

@@ -10,7 +10,10 @@ use std::borrow::Cow;
 use ipnet::IpNet;
 use nftables::{
     batch::Batch,
-    expr::{BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, RT, RTKey, Range, SetItem, TcpOption},
+    expr::{
+        BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, RT, RTKey,
+        Range, SetItem, TcpOption,
+    },
     schema::{Chain, FlushObject, NfCmd, NfListObject, Nftables, Rule, Table},
     stmt::{Dup, JumpTarget, Mangle, Match, Operator, Statement},
     types::{NfChainPolicy, NfChainType, NfFamily, NfHook},
@@ -48,7 +51,11 @@ fn clear() -> Batch<'static> {
     let mut batch = Batch::new();
     for family in [NfFamily::INet, NfFamily::IP] {
         batch.add(table(family));
-        batch.add_cmd(NfCmd::Flush(FlushObject::Table(Table { family, name: ownership::NFT_TABLE.into(), handle: None })));
+        batch.add_cmd(NfCmd::Flush(FlushObject::Table(Table {
+            family,
+            name: ownership::NFT_TABLE.into(),
+            handle: None,
+        })));
         batch.delete(table(family));
     }
     batch
@@ -74,7 +81,10 @@ pub fn objects(spec: &NftTableSpec) -> Vec<NfListObject<'static>> {
     objects.extend(inet);
     if !classify.is_empty() {
         // shimmed packets are not flows: conntrack would see one flow per site
-        objects.push(rule("raw", vec![interface(MetaKey::Iifname, Operator::EQ, ownership::SHIM_PEER), Statement::Notrack]));
+        objects.push(rule(
+            "raw",
+            vec![interface(MetaKey::Iifname, Operator::EQ, ownership::SHIM_PEER), Statement::Notrack],
+        ));
         for hook in ["arrive", "originate"] {
             objects.push(rule(hook, vec![Statement::Jump(JumpTarget { target: "classify".into() })]));
         }
@@ -103,9 +113,12 @@ impl Rendered {
             NftRule::Copy { slot, link, to } => self.objects.push(copy(*slot, link, to)),
             NftRule::DropOverlay { link, overlay } => {
                 let overlay = IpNet::V4(*overlay);
-                let gre = || compare(meta(MetaKey::L4proto), Operator::EQ, Expression::Number(libc::IPPROTO_GRE as u32));
+                let gre =
+                    || compare(meta(MetaKey::L4proto), Operator::EQ, Expression::Number(libc::IPPROTO_GRE as u32));
                 for (hook, side) in [("raw", MetaKey::Iifname), ("leave", MetaKey::Oifname)] {
-                    let drop = |condition| rule(hook, vec![interface(side, Operator::EQ, link), condition, Statement::Drop(None)]);
+                    let drop = |condition| {
+                        rule(hook, vec![interface(side, Operator::EQ, link), condition, Statement::Drop(None)])
+                    };
                     self.objects.extend([
                         drop(compare(field("ip", "saddr"), Operator::EQ, prefix(&overlay))),
                         drop(compare(field("ip", "daddr"), Operator::EQ, prefix(&overlay))),
@@ -119,7 +132,10 @@ impl Rendered {
                     interface(MetaKey::Oifname, Operator::EQ, link),
                     compare(field("tcp", "flags"), Operator::IN, Expression::Number(TCP_SYN)),
                     mangle(
-                        named(NamedExpression::TcpOption(TcpOption { name: "maxseg".into(), field: Some("size".into()) })),
+                        named(NamedExpression::TcpOption(TcpOption {
+                            name: "maxseg".into(),
+                            field: Some("size".into()),
+                        })),
                         named(NamedExpression::RT(RT { key: RTKey::MTU, family: None })),
                     ),
                 ],
@@ -133,7 +149,13 @@ fn pinning() -> [NfListObject<'static>; 3] {
     let masked = |value, mask| binary_and(value, mask);
     let back = Statement::Return(None);
     [
-        rule("classify", vec![compare(masked(meta(MetaKey::Mark), mark::PATH_MASK), Operator::NEQ, Expression::Number(0)), back.clone()]),
+        rule(
+            "classify",
+            vec![
+                compare(masked(meta(MetaKey::Mark), mark::PATH_MASK), Operator::NEQ, Expression::Number(0)),
+                back.clone(),
+            ],
+        ),
         rule(
             "classify",
             vec![

@@ -87,7 +87,9 @@ pub async fn put(kernel: &Kernel, spec: &RouteSpec) -> Result<(), KernelError> {
             message.header.scope = RouteScope::Link;
         }
     }
-    netlink.put(&format!("route replace {}", describe(spec)), RouteNetlinkMessage::NewRoute(message), Put::Replace).await
+    netlink
+        .put(&format!("route replace {}", describe(spec)), RouteNetlinkMessage::NewRoute(message), Put::Replace)
+        .await
 }
 
 /// # Errors
@@ -101,7 +103,8 @@ pub async fn remove(kernel: &Kernel, spec: &RouteSpec) -> Result<(), KernelError
 fn message_of(spec: &RouteSpec) -> RouteMessage {
     let mut message = RouteMessage::default();
     let destination = spec.destination;
-    message.header.address_family = if destination.addr().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.address_family =
+        if destination.addr().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     message.header.destination_prefix_length = destination.prefix_len();
     message.header.protocol = RouteProtocol::from(ownership::ROUTE_PROTOCOL);
     message.header.kind = match spec.kind {

@@ -42,8 +42,12 @@ impl Wireguard {
     /// # Errors
     /// The worker does not start, or refuses.
     pub fn put(&self, slot: u8, desired: &PlanObjects) -> Result<(), KernelError> {
-        let devices: Vec<DeviceConfig> =
-            desired.wireguard_devices.iter().filter(|device| device.slot == slot).map(|device| config_of(device, desired)).collect();
+        let devices: Vec<DeviceConfig> = desired
+            .wireguard_devices
+            .iter()
+            .filter(|device| device.slot == slot)
+            .map(|device| config_of(device, desired))
+            .collect();
         if devices.is_empty() {
             return self.backend.remove(slot).map_err(|error| fail(slot, error));
         }

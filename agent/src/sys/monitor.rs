@@ -2,20 +2,20 @@
 
 use std::{io, os::fd::AsRawFd};
 
-use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, MsgFlags, socket};
+use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::netns::Netns;
 
 /// Links, addresses, routes, rules of both families (`RTMGRP_*`; rules have group numbers beyond them).
 const ROUTE_GROUPS: &[u32] = &[
-    libc::RTNLGRP_LINK as u32,
-    libc::RTNLGRP_IPV4_IFADDR as u32,
-    libc::RTNLGRP_IPV6_IFADDR as u32,
-    libc::RTNLGRP_IPV4_ROUTE as u32,
-    libc::RTNLGRP_IPV6_ROUTE as u32,
-    libc::RTNLGRP_IPV4_RULE as u32,
-    libc::RTNLGRP_IPV6_RULE as u32,
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_RULE,
 ];
 /// `NFNLGRP_NFTABLES`: any change of nft's tables.
 const NFT_GROUPS: &[u32] = &[7];

@@ -74,7 +74,11 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says, with `what` for people.
-    pub async fn dump(&self, what: &str, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+    pub async fn dump(
+        &self,
+        what: &str,
+        message: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
         self.request(what, message, NLM_F_DUMP).await
     }
 
@@ -87,9 +91,8 @@ impl Netlink {
         let mut message = NetlinkMessage::from(message);
         message.header.flags = NLM_F_REQUEST | flags;
         let mut handle = self.handle.clone();
-        let mut answers = handle
-            .request(message)
-            .map_err(|error| KernelError::new(what, io::Error::other(error.to_string())))?;
+        let mut answers =
+            handle.request(message).map_err(|error| KernelError::new(what, io::Error::other(error.to_string())))?;
         let mut objects = Vec::new();
         while let Some(answer) = answers.next().await {
             match answer.payload {

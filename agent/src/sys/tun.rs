@@ -14,7 +14,10 @@ pub fn create(ifname: &str) -> io::Result<()> {
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if ifname.len() >= request.ifr_name.len() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{ifname} is longer than the kernel's 15 characters")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{ifname} is longer than the kernel's 15 characters"),
+        ));
     }
     for (to, from) in request.ifr_name.iter_mut().zip(ifname.bytes()) {
         *to = from as libc::c_char;

@@ -56,8 +56,8 @@ pub(crate) struct Device {
     unreachable: Unreachable,
     tun: Tun,
     wireguard: Wireguard,
-    /// Peers that were added lately and have not answered, by public key, and since when they could.
-    new: BTreeMap<String, Instant>,
+    /// Peers whose handshake is repeated in haste, by public key, and since when they could have answered.
+    hasty: BTreeMap<String, Instant>,
 }
 
 impl Device {
@@ -99,74 +99,38 @@ impl Device {
     }
 
     /// Greets peers without a session: new ones, and those with keepalive until they answer (WireGuard itself gives up
-    /// after 90 s and then waits for a packet to send). Says whether a greeting could not even be sent, for want of a
-    /// route: it should be tried again soon.
-    pub(crate) async fn greet(&mut self) -> Result<bool, DeviceError> {
-        let peers = self.wireguard.peers().await;
-        self.call_off_haste(&peers).await?;
-        let silent: Vec<Peer> = peers
-            .into_iter()
-            .filter(|peer| peer.stats.last_handshake.is_none())
-            .map(|peer| peer.peer)
-            .filter(|peer| peer.keepalive.is_some() || self.new.contains_key(&peer::name(&peer.public_key)))
-            .filter(|peer| peer.endpoint.is_some())
-            .collect();
-        if silent.is_empty() {
-            return Ok(false);
-        }
-
-        // A handshake that was not sent counts as begun, and would be repeated only 5 s later. There is no session to
-        // lose, so the peer begins anew.
+    /// after 90 s and then waits for a packet to send). A handshake is repeated in haste while the peer is new, and
+    /// while it cannot even be sent for want of a route.
+    pub(crate) async fn greet(&mut self) -> Result<(), DeviceError> {
         let unsent = self.unreachable.take();
-        let again: Vec<&Peer> =
-            silent.iter().filter(|peer| peer.endpoint.is_some_and(|to| unsent.contains(&to))).collect();
-        if !again.is_empty() {
+        let (mut pace, mut greeted) = (Vec::new(), Vec::new());
+        for PeerStats { peer, stats, .. } in self.wireguard.peers().await {
+            let (key, name) = (peer.public_key, peer::name(&peer.public_key));
+            let silent = stats.last_handshake.is_none();
+            if silent && peer.endpoint.is_some_and(|to| unsent.contains(&to)) {
+                // The time in which it may answer has not begun.
+                if self.hasty.insert(name.clone(), Instant::now()).is_none() {
+                    pace.push((key, Some(peer::in_haste())));
+                }
+            } else if self.hasty.get(&name).is_some_and(|since| !silent || since.elapsed() > peer::HASTE) {
+                self.hasty.remove(&name);
+                pace.push((key, None));
+            }
+            if silent && peer.endpoint.is_some() && (peer.keepalive.is_some() || self.hasty.contains_key(&name)) {
+                greeted.push(key);
+            }
+        }
+        if !pace.is_empty() {
             self.wireguard
                 .write(async |wireguard| {
-                    for peer in again {
-                        wireguard.remove_peer(&peer.public_key).await;
-                        wireguard.add_peer(peer.clone());
+                    for (key, timers) in pace {
+                        wireguard.modify_peer(&key, |peer| peer.dangerously_set_timer_params(timers)).await;
                     }
                 })
                 .await?;
         }
         // Most of these end with the time: the answer comes later, or a handshake is under way already.
-        let greetings = silent.iter().map(|peer| timeout(GREETING, self.wireguard.force_handshake(&peer.public_key)));
-        join_all(greetings).await;
-
-        let mut unsent = false;
-        for peer in silent.iter().filter(|peer| peer.endpoint.is_some_and(|to| self.unreachable.contains(to))) {
-            unsent = true;
-            // The time in which it may answer has not begun.
-            self.new.entry(peer::name(&peer.public_key)).and_modify(|since| *since = Instant::now());
-        }
-        Ok(unsent)
-    }
-
-    /// Lets a peer that has answered, or had its time, go on at WireGuard's own pace.
-    async fn call_off_haste(&mut self, peers: &[PeerStats]) -> Result<(), DeviceError> {
-        let new = &self.new;
-        let settled: Vec<(String, PublicKey)> = peers
-            .iter()
-            .map(|peer| (peer::name(&peer.peer.public_key), peer))
-            .filter(|(name, peer)| {
-                new.get(name).is_some_and(|since| peer.stats.last_handshake.is_some() || since.elapsed() > peer::HASTE)
-            })
-            .map(|(name, peer)| (name, peer.peer.public_key))
-            .collect();
-        if settled.is_empty() {
-            return Ok(());
-        }
-        self.wireguard
-            .write(async |wireguard| {
-                for (_, key) in &settled {
-                    wireguard.modify_peer(key, |change| change.dangerously_set_timer_params(None)).await;
-                }
-            })
-            .await?;
-        for (name, _) in &settled {
-            self.new.remove(name);
-        }
+        join_all(greeted.iter().map(|key| timeout(GREETING, self.wireguard.force_handshake(key)))).await;
         Ok(())
     }
 
@@ -208,7 +172,7 @@ impl Device {
         wireguard.set_private_key(secret.clone()).await?;
         tracing::info!(link, port = listen_port, "device opened");
         let config = DeviceConfig { peers: Vec::new(), ..config.clone() };
-        Ok(Device { config, underlay: underlay_netns, unreachable, tun, wireguard, new: BTreeMap::new() })
+        Ok(Device { config, underlay: underlay_netns, unreachable, tun, wireguard, hasty: BTreeMap::new() })
     }
 
     /// Whether this device, with other peers, can be what `config` says.
@@ -261,9 +225,9 @@ impl Device {
             })
             .await?;
         tracing::info!(link, from = before.len(), to = after.len(), "peers changed");
-        self.new.retain(|public_key, _| after.contains_key(&**public_key));
+        self.hasty.retain(|public_key, _| after.contains_key(&**public_key));
         let added = after.keys().filter(|key| !before.contains_key(*key));
-        self.new.extend(added.map(|key| ((*key).to_owned(), Instant::now())));
+        self.hasty.extend(added.map(|key| ((*key).to_owned(), Instant::now())));
         self.config.peers = wanted.to_vec();
         Ok(())
     }

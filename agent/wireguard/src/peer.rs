@@ -1,7 +1,6 @@
 //! A peer as it is declared, as gotatun takes it, and as it is reported.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use gotatun::device::Peer;
@@ -14,11 +13,14 @@ use x25519_dalek::PublicKey;
 use crate::key;
 use crate::{PeerConfig, PeerStatus};
 
-/// How long a new peer's handshake is repeated every [`HASTY_REPEAT`]. At first the far end often does not know us yet
-/// or is just starting too; WireGuard's own 5 s would be most of the time a new site takes.
+/// How long a new peer's handshake is repeated in haste. At first the far end often does not know us yet or is just
+/// starting too; WireGuard's own 5 s would be most of the time a new site takes.
 pub(crate) const HASTE: Duration = Duration::from_secs(10);
-/// With the jitter that WireGuard's own interval has.
-const HASTY_REPEAT: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_millis(833);
+
+/// Timers of a peer in haste: as WireGuard's own, jitter included, but for the interval between handshakes.
+pub(crate) fn in_haste() -> TimerParams {
+    TimerParams { rekey_timeout: Duration::from_millis(500)..=Duration::from_millis(833), ..TimerParams::default() }
+}
 
 /// The peer to add, in haste, with what is remembered of it.
 pub(crate) fn new(config: &PeerConfig, remembered: Option<SocketAddr>) -> Peer {
@@ -26,7 +28,7 @@ pub(crate) fn new(config: &PeerConfig, remembered: Option<SocketAddr>) -> Peer {
     peer.endpoint = config.endpoint.or(remembered);
     peer.allowed_ips = config.allowed_ips.iter().map(network).collect();
     peer.keepalive = keepalive(config);
-    peer.danger_timer_params = Some(TimerParams { rekey_timeout: HASTY_REPEAT, ..TimerParams::default() });
+    peer.danger_timer_params = Some(in_haste());
     peer
 }
 

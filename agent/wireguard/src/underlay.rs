@@ -35,11 +35,6 @@ impl Unreachable {
         std::mem::take(&mut *self.addresses())
     }
 
-    /// Whether `address` is among those that the next [`Unreachable::take`] gives.
-    pub(crate) fn contains(&self, address: SocketAddr) -> bool {
-        self.addresses().contains(&address)
-    }
-
     fn addresses(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,8 +23,8 @@ use crate::{ConfigError, DeviceStatus, WorkerConfig, WorkerStatus, file};
 const THREADS: usize = 2;
 /// How often a worker looks after itself when all is well: devices as declared, endpoints saved.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it looks after trouble, from first to last, doubling: a predecessor lets go of its TUN in milliseconds, an
-/// uplink gets its address in tenths of a second.
+/// How often it looks after trouble, from first to last, doubling: a predecessor lets go of its TUN in milliseconds,
+/// an agent makes a new one in tenths of a second.
 const LOOK_AFTER_TROUBLE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 /// How long an answer waits for a TUN or port that a predecessor still has.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -188,9 +188,8 @@ impl Worker {
         let mut in_order = true;
         for (link, entry) in &mut self.devices {
             if let Some(device) = &mut entry.device {
-                match device.greet().await {
-                    Ok(unsent) => in_order &= !unsent,
-                    Err(error) => entry.problem = Some(error),
+                if let Err(error) = device.greet().await {
+                    entry.problem = Some(error);
                 }
                 for (public_key, endpoint) in device.endpoints().await {
                     self.unsaved |= self.endpoints.learn(link, &public_key, endpoint);

@@ -61,3 +61,68 @@ fn names(slots: &[u8], paths: &[PathSpec]) -> String {
 fn name(slot: u8, paths: &[PathSpec]) -> String {
     paths.iter().find(|path| path.slot == slot).map_or_else(|| format!("slot {slot}"), |path| path.name.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(mode: ModeKind, copies: u8, forced: Option<u8>, failed: &[u8]) -> SteeringSpec {
+        let failed = failed.to_vec();
+        SteeringSpec {
+            remote: 1,
+            class: 1,
+            class_name: "voice".into(),
+            mode,
+            copies,
+            slots: vec![2, 1, 3],
+            forced,
+            failed,
+        }
+    }
+
+    fn decided(spec: &SteeringSpec) -> (Option<(u8, u8)>, String) {
+        let paths = [PathSpec { slot: 2, name: "fiber".into(), netns: "psup2".into(), cost: 10 }];
+        let target = of(spec, &paths);
+        (target.wanted, target.reason)
+    }
+
+    #[test]
+    fn the_preferred_slot_is_active_and_the_next_ones_carry_the_copies_of_a_mirror() {
+        assert_eq!(decided(&spec(ModeKind::Mirror, 1, None, &[])), (Some((2, 0b001)), "lowest cost".into()));
+        assert_eq!(decided(&spec(ModeKind::Mirror, 3, None, &[])), (Some((2, 0b101)), "lowest cost".into()));
+    }
+
+    #[test]
+    fn only_a_mirror_copies_for_now() {
+        assert_eq!(decided(&spec(ModeKind::Training, 1, None, &[])).0, Some((2, 0)));
+        assert_eq!(decided(&spec(ModeKind::Tripwire, 1, None, &[])).0, Some((2, 0)));
+    }
+
+    #[test]
+    fn a_failed_slot_is_passed_over_by_name_and_carries_no_copies() {
+        let (wanted, reason) = decided(&spec(ModeKind::Mirror, 3, None, &[2]));
+        assert_eq!((wanted, reason.as_str()), (Some((1, 0b100)), "fiber failed by an override"));
+        assert_eq!(of(&spec(ModeKind::Mirror, 3, None, &[2]), &[]).live, [1, 3], "nor is anybody told by it");
+    }
+
+    #[test]
+    fn a_forced_slot_wins_even_over_its_own_failure() {
+        let (wanted, reason) = decided(&spec(ModeKind::Mirror, 1, Some(3), &[3]));
+        assert_eq!((wanted, reason.as_str()), (Some((3, 0b010)), "forced by an override"));
+    }
+
+    #[test]
+    fn a_forced_slot_without_a_tunnel_is_named_and_passed_over() {
+        let (wanted, reason) = decided(&spec(ModeKind::Mirror, 1, Some(8), &[]));
+        assert_eq!(wanted, Some((2, 0b001)));
+        assert_eq!(reason, "lowest cost; slot 8, forced by an override, has no tunnel to this remote");
+    }
+
+    #[test]
+    fn without_a_usable_slot_there_is_no_target_but_a_reason() {
+        let (wanted, reason) = decided(&spec(ModeKind::Mirror, 1, None, &[1, 2, 3]));
+        assert_eq!((wanted, reason.as_str()), (None, "no path left: fiber, slot 1, slot 3 failed by an override"));
+        let none = SteeringSpec { slots: Vec::new(), ..spec(ModeKind::Mirror, 1, None, &[]) };
+        assert_eq!(decided(&none), (None, "no uplink has a tunnel to this remote".into()));
+    }
+}
