@@ -21,9 +21,11 @@ pub struct SysctlSpec {
 }
 
 /// The sysctls of every namespace of ours, key and value. Our namespaces route; a packet may leave by one path and be
-/// answered by another, so no reverse-path filter (it takes the stricter of `all` and the interface's); and both ends
-/// of our links are ours, so no duplicate address detection.
-const OF_NAMESPACE: [(&str, &str); 6] = [
+/// answered by another, so no reverse-path filter (it takes the stricter of `all` and the interface's); both ends of our
+/// links are ours, so no duplicate address detection. With `promote_secondaries` a new address of the same network stays
+/// when the old one goes; without it the kernel takes it along, and the default route with it (measured).
+const OF_NAMESPACE: [(&str, &str); 7] = [
+    ("net/ipv4/conf/all/promote_secondaries", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/ip_forward", "1"),
