@@ -60,15 +60,19 @@ pub(crate) fn admit<'a>(
     let mut networks = admission.claims.networks("prefix", wanted);
 
     let mut sites = BTreeMap::new();
+    let mut too_late = Vec::new();
     for (name, spec) in &sound {
-        // Every check runs, so that all that is wrong is said at once.
-        let admitted = [
+        // All three run, so that all that is wrong is said at once.
+        let sound = [
             name_is_free(admission, name),
             anchors_exist(admission, name, spec, anchors),
             prefixes_are_usable(admission, name, spec, anchors),
-            prefixes_are_free(admission, name, spec, &networks),
         ];
-        if admitted.contains(&false) {
+        if sound.contains(&false) {
+            continue;
+        }
+        if spec.all_prefixes().into_iter().any(|prefix| networks.overlapping(prefix, name).is_some()) {
+            too_late.push((*name, *spec));
             continue;
         }
         let Some(node) = admission.pools.nodes.number(name) else {
@@ -80,6 +84,9 @@ pub(crate) fn admit<'a>(
         }
         let (uplinks, vlans, will, keys) = (Vec::new(), Vec::new(), Will::default(), BTreeMap::new());
         sites.insert(*name, Site { name, spec, node, uplinks, vlans, will, keys });
+    }
+    for (name, spec) in too_late {
+        report_overlaps(admission, name, spec, &networks);
     }
     admission.claims.record(networks);
     sites
@@ -150,14 +157,11 @@ fn prefixes_are_usable<'a>(
     usable
 }
 
-fn prefixes_are_free(admission: &mut Admission<'_>, name: &str, spec: &SiteSpec, networks: &Networks<'_>) -> bool {
-    let mut free = true;
+fn report_overlaps(admission: &mut Admission<'_>, name: &str, spec: &SiteSpec, networks: &Networks<'_>) {
     for prefix in spec.all_prefixes() {
         if let Some((network, owner)) = networks.overlapping(prefix, name) {
-            free = false;
             let message = format!("{prefix} overlaps {network} of Site `{owner}`: a prefix lies behind one site only");
             admission.diagnostics.error(Kind::Site, name, "PrefixOverlap", message);
         }
     }
-    free
 }

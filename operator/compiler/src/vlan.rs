@@ -23,25 +23,31 @@ pub(crate) fn admit<'a>(
 ) {
     let wanted = vlans.iter().flat_map(|(key, spec)| segments(spec).map(move |segment| (segment, *key)));
     let mut networks = admission.claims.networks("segment", wanted);
+    let mut too_late = Vec::new();
     for (key, spec) in vlans {
         let Some(site) = sites.get_mut(split_key(key).0) else {
             let (this, target) = ((Kind::Vlan, key), (Kind::Site, split_key(key).0));
             admission.diagnostics.dangling(Severity::Error, this, target, &admission.inventory.sites);
             continue;
         };
-        let mut fits = lies_behind(admission, key, spec, site.spec);
+        if !lies_behind(admission, key, spec, site.spec) || doubly_used.contains(&(Kind::Vlan, key)) {
+            continue;
+        }
+        if segments(spec).any(|segment| networks.overlapping(segment, key).is_some()) {
+            too_late.push((key, spec));
+            continue;
+        }
+        for segment in segments(spec) {
+            networks.insert(segment, key);
+        }
+        site.vlans.push(Vlan { spec });
+    }
+    for (key, spec) in too_late {
         for segment in segments(spec) {
             if let Some((network, owner)) = networks.overlapping(segment, key) {
-                fits = false;
                 let message = format!("{segment} overlaps {network} of Vlan `{owner}`: use another");
                 admission.diagnostics.error(Kind::Vlan, key, "AddressOverlap", message);
             }
-        }
-        if fits && !doubly_used.contains(&(Kind::Vlan, key)) {
-            for segment in segments(spec) {
-                networks.insert(segment, key);
-            }
-            site.vlans.push(Vlan { spec });
         }
     }
     admission.claims.record(networks);

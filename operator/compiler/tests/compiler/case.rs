@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pathsteer_compiler::{Compiled, Inventory, compile};
-use pathsteer_crds::manifest;
+use pathsteer_crds::{AnyObject, manifest};
 
 pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name)
@@ -19,23 +19,24 @@ pub fn all() -> Vec<String> {
     names
 }
 
-/// What the case `name` declares. Its manifests are its own `manifests.yaml`, or else the example of the same name.
-/// `identities.yaml` and `allocations.yaml` (of an earlier compilation) may be missing.
+/// What the case `name` declares. `identities.yaml` and `allocations.yaml` (of an earlier compilation) may be missing.
 pub fn inventory(name: &str) -> Inventory {
-    let own = folder(name).join("manifests.yaml");
-    let files = if own.exists() { vec![own] } else { example(name) };
     let mut inventory = Inventory {
         identities: read(&folder(name).join("identities.yaml")),
         allocations: read(&folder(name).join("allocations.yaml")),
         ..Inventory::default()
     };
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let located = manifest::parse(&text, &file.display().to_string())
-            .unwrap_or_else(|errors| panic!("{}", errors.iter().map(|e| format!("{e}\n")).collect::<String>()));
-        located.into_iter().for_each(|one| inventory.insert(one.object));
-    }
+    objects(name).into_iter().for_each(|object| inventory.insert(object));
     inventory
+}
+
+/// The objects of a case: its own `manifests.yaml`, or else the example of the same name.
+pub fn objects(name: &str) -> Vec<AnyObject> {
+    let own = folder(name).join("manifests.yaml");
+    let files = if own.exists() { vec![own] } else { example(name) };
+    let parsed =
+        files.iter().map(|file| manifest::parse(&fs::read_to_string(file).unwrap(), &file.display().to_string()));
+    parsed.flat_map(|located| located.unwrap()).map(|located| located.object).collect()
 }
 
 /// What comes of it, file name to content.
