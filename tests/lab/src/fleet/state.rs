@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pathsteer_crds::api::{List, NodeState};
+use pathsteer_crds::keys;
+use pathsteer_crds::report::NodeReport;
 use serde::Deserialize;
 
-use super::{Fleet, LOOK};
+use super::{DATA_FOLDER, Fleet, LOOK};
 use crate::clock;
 use crate::host::Host;
 use crate::network::plan::{EDGE, uplink_in};
@@ -37,12 +38,7 @@ impl Fleet {
     /// # Errors
     /// When the operator does not answer, or names a slot the lab does not have.
     pub fn paths(&self) -> Result<Option<Paths>> {
-        let answer = self.cli(&["status", "-o", "json"])?;
-        let nodes: List<NodeState> =
-            serde_json::from_str(&answer).context("reading the answer of `pathsteer status -o json`")?;
-        let Some(report) = nodes.items.into_iter().find(|node| node.name == EDGE).and_then(|node| node.report) else {
-            return Ok(None);
-        };
+        let Some(report) = self.report(EDGE)? else { return Ok(None) };
         let mut all = BTreeSet::new();
         for steering in &report.steering {
             if !steering.acknowledged {
@@ -53,6 +49,21 @@ impl Fleet {
         }
         let one = all.pop_first();
         Ok(one.filter(|_| all.is_empty()))
+    }
+
+    /// The report of `node`, as it is in the store: its keys are a public contract, so plain etcdctl reads them.
+    fn report(&self, node: &str) -> Result<Option<NodeReport>> {
+        let operator = self.programs.join("pathsteer-operator");
+        let script = format!(
+            "exports=$({} etcdctl-env --data-dir {DATA_FOLDER}) && eval \"$exports\" && etcdctl get --print-value-only {}",
+            operator.display(),
+            keys::report(node)
+        );
+        let answer = self.hq.output("sh", &["-c", &script])?;
+        if answer.trim().is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_str(&answer).with_context(|| format!("reading the report of {node}")).map(Some)
     }
 
     /// Waits until the edge uses paths that `wanted` accepts and the far end has acknowledged them.
