@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
+use pathsteer_crds::AnyObject;
 use pathsteer_crds::api::{Applied, List, Outcome};
-use pathsteer_crds::{AnyObject, manifest};
 
 use crate::args::Manifests;
 use crate::client::Client;
@@ -59,8 +59,6 @@ pub async fn delete(
 /// Checks manifests by themselves; what they refer to is checked by the operator.
 pub fn validate(manifests: &Manifests, out: &mut dyn Write) -> Result<(), Failure> {
     for object in load(&manifests.files)? {
-        // What we call valid must survive the way to the store and back.
-        debug_assert!(manifest::parse(&manifest::to_yaml(&object), "written").is_ok());
         writeln!(out, "{} valid", ObjectId::of(&object))?;
     }
     Ok(())

@@ -41,8 +41,8 @@ pub enum ClientError {
     Tls { server: String, source: std::io::Error },
     #[error("{server} has not answered for {} s (is it reachable, and is it an operator?)", after.as_secs())]
     Timeout { server: String, after: Duration },
-    #[error("the connection to {server} broke: {}{}", refusal::chain(source), refusal::broken_fix(source))]
-    Broken { server: String, source: hyper::Error },
+    #[error("the connection to {server} broke: {}{}", refusal::chain(source), refusal::broken_fix(*before_any_answer))]
+    Broken { server: String, before_any_answer: bool, source: hyper::Error },
     #[error("{}", refusal::text(.0))]
     Refused(Box<Problem>),
     #[error("{server} answered {status} to {path}, and nothing an operator would say (is it one?)")]
@@ -122,9 +122,11 @@ impl Client {
 
     /// The body of a successful answer.
     async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) if connection.is_ready() => connection,
-            _ => within(DIAL_TIMEOUT, &self.server, self.dial()).await?,
+        let kept = self.connection.take().filter(SendRequest::is_ready);
+        let before_any_answer = kept.is_none();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => within(DIAL_TIMEOUT, &self.server, self.dial()).await?,
         };
         let request = Request::builder()
             .method(method)
@@ -132,7 +134,7 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|_| ClientError::Server(self.server.clone()))?;
-        let broken = |source| ClientError::Broken { server: self.server.clone(), source };
+        let broken = |source| ClientError::Broken { server: self.server.clone(), before_any_answer, source };
         let (status, answer) = within(REQUEST_TIMEOUT, &self.server, async {
             let answer = connection.send_request(request).await.map_err(broken)?;
             let status = answer.status();
@@ -163,7 +165,7 @@ impl Client {
             .map_err(|source| ClientError::Tls { server: server(), source })?;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
-            .map_err(|source| ClientError::Broken { server: server(), source })?;
+            .map_err(|source| ClientError::Broken { server: server(), before_any_answer: true, source })?;
         // Its error reaches whoever sends a request; nobody else would hear it.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)

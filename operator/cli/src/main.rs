@@ -13,6 +13,7 @@ mod load;
 mod node;
 mod object;
 mod refusal;
+mod report;
 mod run;
 mod settings;
 mod show;

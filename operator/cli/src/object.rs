@@ -66,6 +66,10 @@ pub fn parse_one(kind: &str, name: Option<&str>) -> Result<ObjectId, Failure> {
 
 fn parse_kind(word: &str) -> Result<Kind, Failure> {
     Kind::parse(word).ok_or_else(|| {
+        if ["node", "nodes"].contains(&word.to_ascii_lowercase().as_str()) {
+            let fix = "see `pathsteer status`, and `pathsteer describe` with its site or anchor";
+            return Failure::Usage(format!("a node is not declared: {fix}"));
+        }
         let words = Kind::ALL.iter().flat_map(|kind| [kind.plural(), kind.name()]);
         let fix = match manifest::nearest(word, words) {
             Some(meant) => format!("did you mean `{}`?", meant.to_lowercase()),

@@ -4,14 +4,10 @@ use std::error::Error;
 
 use pathsteer_crds::api::Problem;
 
-/// A problem document as text: title and detail, then one line for each thing that was wrong.
+/// A problem document as text: its detail (the title only repeats the status), then one line for each thing that was
+/// wrong.
 pub fn text(problem: &Problem) -> String {
-    let mut text = match (problem.title.as_str(), problem.detail.as_str()) {
-        (title, "") => title.to_owned(),
-        ("", detail) => detail.to_owned(),
-        (title, detail) if detail.to_lowercase().starts_with(&title.to_lowercase()) => detail.to_owned(),
-        (title, detail) => format!("{title}: {detail}"),
-    };
+    let mut text = if problem.detail.is_empty() { problem.title.clone() } else { problem.detail.clone() };
     for error in &problem.errors {
         let parts = [&error.object, &error.field, &error.message];
         let parts: Vec<&str> = parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
@@ -53,13 +49,14 @@ pub fn tls_fix(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// With TLS 1.3 a refused client certificate shows only when the first answer is read.
-pub fn broken_fix(error: &hyper::Error) -> &'static str {
-    if chain(error).contains("fatal alert") { CLIENT_CERTIFICATE_FIX } else { "" }
+/// With TLS 1.3 a refused client certificate shows only when the first answer is awaited, and then sometimes only as a
+/// closed connection.
+pub fn broken_fix(before_any_answer: bool) -> &'static str {
+    if before_any_answer { CLIENT_CERTIFICATE_FIX } else { "" }
 }
 
 const CLIENT_CERTIFICATE_FIX: &str =
-    " (the operator refuses your certificate: let it issue one with `pathsteer-operator issue user`)";
+    " (is your certificate in --cert from this operator? `pathsteer-operator issue user` makes one)";
 
 #[cfg(test)]
 mod tests {
@@ -68,10 +65,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_its_title_and_detail_and_a_line_for_each_error() {
+    fn a_problem_is_its_detail_and_a_line_for_each_error() {
         let mut problem =
-            Problem { title: "Invalid".into(), detail: "nothing was written".into(), ..Problem::default() };
-        assert_eq!(text(&problem), "Invalid: nothing was written");
+            Problem { title: "Conflict".into(), detail: "nothing was written".into(), ..Problem::default() };
+        assert_eq!(text(&problem), "nothing was written");
         problem.errors.push(ProblemItem {
             object: "Uplink rv-07/fiber".into(),
             field: "spec.slot".into(),
@@ -80,15 +77,9 @@ mod tests {
         problem.errors.push(ProblemItem { message: "too many".into(), ..ProblemItem::default() });
         assert_eq!(
             text(&problem),
-            "Invalid: nothing was written\n  Uplink rv-07/fiber: spec.slot: 9 is out of range\n  too many"
+            "nothing was written\n  Uplink rv-07/fiber: spec.slot: 9 is out of range\n  too many"
         );
-    }
-
-    #[test]
-    fn a_detail_that_begins_with_its_title_is_not_said_twice() {
-        let problem =
-            Problem { title: "Not found".into(), detail: "not found: Site rv-9".into(), ..Problem::default() };
-        assert_eq!(text(&problem), "not found: Site rv-9");
+        assert_eq!(text(&Problem { title: "Conflict".into(), ..Problem::default() }), "Conflict");
     }
 
     #[test]

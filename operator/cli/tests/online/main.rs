@@ -1,0 +1,125 @@
+//! The program against a server that speaks as an operator does.
+
+mod stand_in;
+
+use stand_in::{Answer, Asked, Authority, StandIn, silent};
+
+fn site(ready: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"pathsteer.io/v1alpha1","kind":"Site","metadata":{{"name":"rv-07","resourceVersion":7}},
+        "spec":{{"anchors":["dal-a"],"vips":["198.18.7.1"]}},"status":{{"observedGeneration":7,"conditions":[
+        {{"type":"Ready","status":"{ready}","reason":"TunnelDown","message":"slot 2","lastTransitionTime":"t"}}]}}}}"#
+    )
+}
+
+#[test]
+fn apply_sends_everything_in_one_request_and_says_what_became_of_each() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = StandIn::start(&authority, |_: &Asked| -> Answer {
+        let results = r#"[{"kind":"Site","name":"rv-07","outcome":"created"},
+            {"kind":"Uplink","name":"rv-07/fiber","outcome":"unchanged"}]"#;
+        Some((200, format!(r#"{{"results":{results},"resourceVersion":9}}"#)))
+    });
+    let manifest = folder.path().join("site.yaml");
+    let text = "\
+apiVersion: pathsteer.io/v1alpha1
+kind: Uplink
+metadata: {site: rv-07, name: fiber}
+spec: {slot: 1, kind: fiber, interface: wan1}
+---
+apiVersion: pathsteer.io/v1alpha1
+kind: Site
+metadata: {name: rv-07}
+spec: {anchors: [dal-a], vips: [198.18.7.1]}
+";
+    std::fs::write(&manifest, text).unwrap();
+    let config = authority.user(folder.path());
+    let (code, out, err) = server.pathsteer(&config, &["apply", "--dry-run", "-f", manifest.to_str().unwrap()]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out, "site/rv-07 created (dry run)\nuplink/rv-07/fiber unchanged (dry run)\n");
+    let asked = server.asked.lock().unwrap();
+    let [(method, path, body)] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((method.as_str(), path.as_str()), ("POST", "/v1/apply?dryRun=true"));
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let kinds: Vec<&str> = body["items"].as_array().unwrap().iter().map(|i| i["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["Site", "Uplink"]);
+}
+
+#[test]
+fn a_refusal_is_told_in_the_operators_words_and_exits_with_one() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = StandIn::start(&authority, |_: &Asked| -> Answer {
+        Some((404, r#"{"status":404,"title":"Not Found","detail":"there is no Site `rv-9`"}"#.into()))
+    });
+    let config = authority.user(folder.path());
+    let (code, out, err) = server.pathsteer(&config, &["get", "site", "rv-9"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (1, "", "pathsteer: there is no Site `rv-9`\n"));
+}
+
+#[test]
+fn a_server_that_is_no_operator_is_named_as_such() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = StandIn::start(&authority, |_: &Asked| -> Answer { Some((502, "<html>bad gateway</html>".into())) });
+    let (code, _, err) = server.pathsteer(&authority.user(folder.path()), &["get", "sites"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("answered 502 Bad Gateway to /v1/sites"), "{err}");
+}
+
+#[test]
+fn certificates_of_another_authority_are_refused_on_both_sides_with_the_fix() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (folder, foreign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = StandIn::start(&authority, silent);
+    let (_, config) = (authority.user(folder.path()), other.user(foreign.path()));
+    let (code, _, err) = server.pathsteer(&config, &["get", "sites"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("is not from the authority in --ca"), "{err}");
+    // The right authority for the server, but a certificate it did not issue.
+    std::fs::copy(folder.path().join("ca.crt"), foreign.path().join("ca.crt")).unwrap();
+    let (code, _, err) = server.pathsteer(&config, &["get", "sites"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("is your certificate in --cert from this operator?"), "{err}");
+    assert!(server.asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn waiting_goes_on_through_a_broken_connection_until_the_object_is_ready() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let mut looks = 0;
+    let server = StandIn::start(&authority, move |_: &Asked| -> Answer {
+        looks += 1;
+        match looks {
+            1 => Some((200, site("False"))),
+            2 => None,
+            _ => Some((200, site("True"))),
+        }
+    });
+    let config = authority.user(folder.path());
+    let (code, out, err) = server.pathsteer(&config, &["wait", "site/rv-07", "--timeout", "30s"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "site/rv-07 Ready\n", ""));
+    assert_eq!(server.asked.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn waiting_in_vain_says_what_is_missing_and_exits_with_one() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = StandIn::start(&authority, |_: &Asked| -> Answer { Some((200, site("False"))) });
+    let config = authority.user(folder.path());
+    let (code, out, err) = server.pathsteer(&config, &["wait", "site/rv-07", "--timeout", "1s"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("site/rv-07: Ready is False, TunnelDown: slot 2"), "{err}");
+}
+
+#[test]
+fn an_uplink_that_does_not_exist_is_not_forced() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = StandIn::start(&authority, |_: &Asked| -> Answer {
+        let uplink = r#"{"apiVersion":"pathsteer.io/v1alpha1","kind":"Uplink","metadata":{"site":"rv-07","name":"fiber"},
+            "spec":{"slot":1,"kind":"fiber","interface":"wan1"}}"#;
+        Some((200, format!(r#"{{"items":[{uplink}],"resourceVersion":9}}"#)))
+    });
+    let config = authority.user(folder.path());
+    let (code, _, err) = server.pathsteer(&config, &["uplink", "force", "rv-07/fibre", "--for", "1h"]);
+    assert_eq!((code, err.as_str()), (1, "pathsteer: there is no Uplink `rv-07/fibre`: did you mean `rv-07/fiber`?\n"));
+    assert!(server.asked.lock().unwrap().iter().all(|(method, ..)| method == "GET"));
+}
