@@ -5,6 +5,7 @@
 
 mod leak;
 mod names;
+mod netns;
 mod path;
 mod shim;
 mod tunnel;
@@ -41,6 +42,7 @@ impl std::fmt::Display for CheckFinding {
 pub fn check(node: &str, plan: &PlanObjects, role: Role, overlay: Ipv4Net) -> Vec<CheckFinding> {
     let mut view = View { node, plan, role, overlay, findings: Vec::new() };
     names::check(&mut view);
+    netns::check(&mut view);
     leak::check(&mut view);
     path::check(&mut view);
     tunnel::check(&mut view);
