@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use gotatun::device::configure::PeerStats;
-use gotatun::device::{self, DeviceBuilder, Peer};
+use gotatun::device::{self, DeviceBuilder};
 use tokio::time::timeout;
-use x25519_dalek::{PublicKey, StaticSecret};
+use x25519_dalek::StaticSecret;
 
 use crate::endpoints::Endpoints;
 use crate::netns::{Netns, NetnsId};
