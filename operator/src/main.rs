@@ -1,5 +1,6 @@
 //! `pathsteer-operator`.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -23,7 +24,11 @@ fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(arguments) => {
             let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr)
+                .init();
             // The only provider there is: the etcd client asks the process for one.
             let installed = rustls::crypto::ring::default_provider().install_default();
             debug_assert!(installed.is_ok(), "nobody installed one before");

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
@@ -57,8 +57,11 @@ pub fn router(server: Server) -> Router {
         .route("/v1/{plural}/{first}/{second}", get(objects::get).put(objects::put).delete(objects::delete))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .route_layer(from_fn(peer::users_only));
-    open.merge(users)
+    users
         .merge(session::routes())
+        // Before the store was read there is nothing to answer with: an empty list would be a lie.
+        .route_layer(from_fn_with_state(server.clone(), health::once_ready))
+        .merge(open)
         .fallback(async |uri: Uri| Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path())))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))

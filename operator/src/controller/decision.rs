@@ -98,11 +98,6 @@ fn inventory(
 }
 
 impl Decision {
-    /// What the compiler finds missing for `id`, if its word is `word`.
-    pub fn warning(&self, id: &Id, word: &str) -> Option<&Reason> {
-        self.warned.get(id)?.iter().find(|reason| reason.word == word)
-    }
-
     /// The overlay of the fabric that was compiled.
     pub fn overlay(&self) -> Option<Ipv4Net> {
         match self.chosen.get(&(Kind::Fabric, "default".to_owned()))? {

@@ -1,7 +1,5 @@
 //! Whether a node carries out the plan that is published for it. Pure.
 
-use std::collections::BTreeMap;
-
 use pathsteer_compiler::CompiledPlan;
 use pathsteer_crds::ownership;
 use pathsteer_crds::plan::PlanRoot;
@@ -17,22 +15,25 @@ const REJECT_AFTER_SECONDS: u64 = 180;
 pub struct Tunnel {
     pub slot: u8,
     pub link: String,
-    /// The node at the other end.
-    pub peer: String,
+    /// The node at the other end; None while a key is missing at either end, so that there is no peer to declare.
+    pub peer: Option<String>,
 }
 
-/// The tunnels of a plan.
+/// The tunnels of a plan: every peer of every WireGuard device.
 pub fn tunnels(plan: &CompiledPlan) -> Vec<Tunnel> {
+    let peers: Vec<_> = plan.scopes.values().flat_map(|objects| &objects.wireguard_peers).collect();
     let devices = plan.scopes.values().flat_map(|objects| &objects.wireguard_devices);
-    let slots: BTreeMap<&str, u8> = devices.map(|device| (device.link.as_str(), device.slot)).collect();
-    let peers = plan.scopes.values().flat_map(|objects| &objects.wireguard_peers);
-    peers
-        .map(|peer| Tunnel {
-            slot: slots.get(peer.link.as_str()).copied().unwrap_or_default(),
-            link: peer.link.clone(),
-            peer: peer.node.clone(),
-        })
-        .collect()
+    let mut tunnels = Vec::new();
+    for device in devices {
+        let tunnel = |peer| Tunnel { slot: device.slot, link: device.link.clone(), peer };
+        let before = tunnels.len();
+        let own = peers.iter().filter(|peer| peer.link == device.link);
+        tunnels.extend(own.map(|peer| tunnel(Some(peer.node.clone()))));
+        if tunnels.len() == before {
+            tunnels.push(tunnel(None));
+        }
+    }
+    tunnels
 }
 
 /// Everything known about a node when its readiness is judged.
@@ -45,27 +46,19 @@ pub struct Node<'a> {
     pub connected: bool,
     /// What `check` found in the plan that should have been published.
     pub faulty: Option<&'a str>,
-    /// Keys the compiler waits for, as it says.
-    pub pending: Option<&'a Reason>,
 }
 
 impl Node<'_> {
     /// What keeps the node from carrying out its plan with every tunnel up; None: nothing.
     pub fn obstacle(&self) -> Option<Reason> {
-        self.carried_out()
-            .or_else(|| self.pending.cloned())
-            .or_else(|| self.not_as_declared(""))
-            .or_else(|| self.down(self.tunnels.iter()))
+        self.carried_out().or_else(|| self.not_as_declared("")).or_else(|| self.down(|_| true))
     }
 
     /// The same for the uplink in `slot` alone.
     pub fn uplink_obstacle(&self, slot: u8) -> Option<Reason> {
-        let mut tunnels = self.tunnels.iter().filter(|tunnel| tunnel.slot == slot).peekable();
-        let none = tunnels.peek().is_none();
         self.carried_out()
             .or_else(|| self.not_as_declared(&format!("{}/", ownership::uplink_netns(slot))))
-            .or_else(|| self.pending.filter(|_| none).cloned())
-            .or_else(|| self.down(tunnels))
+            .or_else(|| self.down(|tunnel| tunnel.slot == slot))
     }
 
     fn carried_out(&self) -> Option<Reason> {
@@ -99,31 +92,40 @@ impl Node<'_> {
     /// Objects that are not as declared, of those whose name has `part` in it.
     fn not_as_declared(&self, part: &str) -> Option<Reason> {
         let report = self.report.filter(|report| !report.verified)?;
-        let mut objects = report.not_as_declared.iter().filter(|object| object.object.contains(part)).peekable();
-        if objects.peek().is_none() {
-            // Not verified and nothing named: the node is still at it.
-            return reason("NotAsDeclared", "the node has not verified its plan yet".to_owned())
-                .filter(|_| part.is_empty());
+        if report.not_as_declared.is_empty() {
+            return reason("NotAsDeclared", "the node has not verified its plan yet".to_owned());
         }
+        let objects = report.not_as_declared.iter().filter(|object| object.object.contains(part));
         let named: Vec<_> = objects.map(|object| format!("{}: {}", object.object, object.reason)).collect();
-        reason("NotAsDeclared", named.join("; "))
+        reason("NotAsDeclared", named.join("; ")).filter(|_| !named.is_empty())
     }
 
-    fn down<'t>(&self, tunnels: impl Iterator<Item = &'t Tunnel>) -> Option<Reason> {
-        let reported = self.report.map_or(&[][..], |report| &report.tunnels);
-        let up = |tunnel: &Tunnel| {
-            let same = |report: &&TunnelReport| report.link == tunnel.link && report.peer == tunnel.peer;
-            let age = reported.iter().find(same).and_then(|report| report.handshake_age_seconds);
-            age.is_some_and(|age| age <= REJECT_AFTER_SECONDS)
-        };
-        let down: Vec<_> = tunnels
-            .filter(|tunnel| !up(tunnel))
-            .map(|tunnel| format!("slot {} to {} ({})", tunnel.slot, tunnel.peer, tunnel.link))
-            .collect();
-        if down.is_empty() {
-            return None;
+    fn down(&self, of: impl Fn(&Tunnel) -> bool) -> Option<Reason> {
+        let (mut keyless, mut silent) = (Vec::new(), Vec::new());
+        for tunnel in self.tunnels.iter().filter(|tunnel| of(tunnel)) {
+            let Tunnel { slot, link, peer } = tunnel;
+            match peer {
+                None => keyless.push(format!("slot {slot} ({link})")),
+                Some(peer) if !self.is_up(link, peer) => silent.push(format!("slot {slot} to {peer} ({link})")),
+                Some(_) => {}
+            }
         }
-        reason("TunnelDown", format!("no handshake in the last {REJECT_AFTER_SECONDS} s: {}", down.join(", ")))
+        if !keyless.is_empty() {
+            let sentence = format!(
+                "a key is missing, here or at the other end, until its agent reports it: {}",
+                keyless.join(", ")
+            );
+            return reason("KeysPending", sentence);
+        }
+        let sentence = format!("no handshake in the last {REJECT_AFTER_SECONDS} s: {}", silent.join(", "));
+        reason("TunnelDown", sentence).filter(|_| !silent.is_empty())
+    }
+
+    fn is_up(&self, link: &str, peer: &str) -> bool {
+        let reported = self.report.map_or(&[][..], |report| &report.tunnels);
+        let same = |report: &&TunnelReport| report.link == link && report.peer == peer;
+        let age = reported.iter().find(same).and_then(|report| report.handshake_age_seconds);
+        age.is_some_and(|age| age <= REJECT_AFTER_SECONDS)
     }
 }
 
@@ -133,6 +135,8 @@ fn reason(word: &'static str, sentence: String) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use pathsteer_crds::plan::Role;
     use pathsteer_crds::report::ObjectReport;
@@ -163,7 +167,7 @@ mod tests {
     }
 
     fn declared_tunnels() -> Vec<Tunnel> {
-        let tunnel = |slot: u8| Tunnel { slot, link: format!("psw{slot}a1"), peer: "dal-a".into() };
+        let tunnel = |slot: u8| Tunnel { slot, link: format!("psw{slot}a1"), peer: Some("dal-a".into()) };
         vec![tunnel(1), tunnel(2)]
     }
 
@@ -174,21 +178,15 @@ mod tests {
     #[test]
     fn a_node_is_ready_only_with_everything_in_place() {
         let (root, report, tunnels) = (root(), report(), declared_tunnels());
-        let ready = Node {
-            published: Some(&root),
-            tunnels: &tunnels,
-            report: Some(&report),
-            connected: true,
-            faulty: None,
-            pending: None,
-        };
+        let ready =
+            Node { published: Some(&root), tunnels: &tunnels, report: Some(&report), connected: true, faulty: None };
         assert_eq!(ready.obstacle(), None);
         assert_eq!(word(Node { published: None, ..ready }.obstacle()), Some("PlanPending"));
         assert_eq!(word(Node { connected: false, ..ready }.obstacle()), Some("NotConnected"));
         assert_eq!(word(Node { report: None, ..ready }.obstacle()), Some("NoReport"));
         assert_eq!(word(Node { faulty: Some("x"), ..ready }.obstacle()), Some("PlanFaulty"));
-        let pending = Reason { word: "KeysPending", sentence: String::new() };
-        assert_eq!(word(Node { pending: Some(&pending), ..ready }.obstacle()), Some("KeysPending"));
+        let keyless = vec![Tunnel { peer: None, ..tunnels[0].clone() }];
+        assert_eq!(word(Node { tunnels: &keyless, ..ready }.obstacle()), Some("KeysPending"));
         for (epoch, generation) in [(1, 6), (0, 7), (2, 7)] {
             let old = NodeReport { store_epoch: epoch, generation, ..report.clone() };
             assert_eq!(word(Node { report: Some(&old), ..ready }.obstacle()), Some("PlanPending"));
@@ -203,14 +201,8 @@ mod tests {
         report.tunnels[1].handshake_age_seconds = Some(181);
         report.verified = false;
         report.not_as_declared = vec![ObjectReport { object: "link psup1/wan1".into(), reason: "gone".into() }];
-        let node = Node {
-            published: Some(&root),
-            tunnels: &tunnels,
-            report: Some(&report),
-            connected: true,
-            faulty: None,
-            pending: None,
-        };
+        let node =
+            Node { published: Some(&root), tunnels: &tunnels, report: Some(&report), connected: true, faulty: None };
         assert_eq!(
             node.uplink_obstacle(2).unwrap().sentence,
             "no handshake in the last 180 s: slot 2 to dal-a (psw2a1)"

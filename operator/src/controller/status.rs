@@ -196,7 +196,6 @@ fn ready(
         report: facts.and_then(|facts| facts.report.as_deref()?.as_ref()),
         connected: connected(&node_id.1),
         faulty: published.faulty.get(&node_id.1).map(String::as_str),
-        pending: published.decision.warning(&node_id, "KeysPending"),
     };
     let obstacle = match published.decision.chosen.get(id) {
         Some(AnyObject::Uplink(uplink)) => node.uplink_obstacle(uplink.spec.slot),

@@ -1,0 +1,121 @@
+//! A client of the API: one HTTP/2 connection per request, over mutual TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+
+/// What proves who we are, and whom we believe; PEM.
+pub struct Identity {
+    pub certificate: String,
+    pub key: String,
+    pub ca: String,
+}
+
+pub struct Client {
+    address: SocketAddr,
+    tls: TlsConnector,
+    runtime: Runtime,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, identity: &Identity) -> Client {
+        let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate(&identity.ca)).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![certificate(&identity.certificate)],
+                PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Client { address, tls: TlsConnector::from(Arc::new(config)), runtime }
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        self.request(Method::GET, path, Value::Null)
+    }
+
+    pub fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.request(Method::PUT, path, body)
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.request(Method::POST, path, body)
+    }
+
+    pub fn delete(&self, path: &str) -> (u16, Value) {
+        self.request(Method::DELETE, path, Value::Null)
+    }
+
+    /// Status and body; a request that cannot even be made is status 0 and the reason.
+    fn request(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        self.runtime.block_on(async {
+            match self.send(method, path, body).await {
+                Ok(answer) => {
+                    let status = answer.status().as_u16();
+                    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+                    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+                }
+                Err(error) => (0, Value::String(error)),
+            }
+        })
+    }
+
+    /// A stream of lines, for as long as it is kept.
+    pub fn lines(self, path: &str) -> Lines {
+        let body = self.runtime.block_on(self.send(Method::GET, path, Value::Null)).unwrap().into_body();
+        Lines { runtime: self.runtime, body, rest: Vec::new() }
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Value) -> Result<Response<Incoming>, String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let socket = tokio::net::TcpStream::connect(self.address).await.map_err(|e| text(&e))?;
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let stream = self.tls.connect(name, socket).await.map_err(|e| text(&e))?;
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(format!("https://{}{path}", self.address));
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        sender.send_request(request.body(Full::new(body)).unwrap()).await.map_err(|e| text(&e))
+    }
+}
+
+pub struct Lines {
+    runtime: Runtime,
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Iterator for Lines {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            // A heartbeat comes every ten seconds, so this ends.
+            let frame = self.runtime.block_on(self.body.frame())?.ok()?;
+            self.rest.extend_from_slice(frame.data_ref()?);
+        }
+    }
+}

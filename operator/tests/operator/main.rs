@@ -1,0 +1,11 @@
+//! The operator as its users meet it: the real program, its private etcd, Debian's etcdctl, and clients over TLS.
+
+mod access;
+mod admission;
+mod api;
+mod client;
+mod node;
+mod objects;
+mod outage;
+mod rig;
+mod session;

@@ -1,0 +1,144 @@
+//! Sessions of nodes, and the readiness that follows from what they say.
+
+use pathsteer_crds::{Kind, keys};
+
+use crate::client::Client;
+use crate::node::{Node, Plan};
+use crate::objects;
+use crate::rig::{Rig, condition, eventually};
+
+fn ready(user: &Client, path: &str, wanted: (&str, &str)) -> String {
+    eventually(&format!("{path} is Ready={wanted:?}"), || {
+        let (_, object) = user.get(path);
+        match condition(&object, "Ready") {
+            Some((status, reason, message)) if (status.as_str(), reason.as_str()) == wanted => Ok(message),
+            _ => Err(object),
+        }
+    })
+}
+
+#[test]
+fn a_site_is_ready_when_its_node_carries_out_the_newest_plan_and_its_tunnels_are_up() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    let (edge, anchor) = (Node::edge(), Node::anchor());
+    let site = "/v1/sites/rv-07";
+    ready(&user, site, ("False", "NotConnected"));
+
+    assert_eq!(edge.hello(&rig, 0, 0).0, 200);
+    let (mut lines, mut plan) = (edge.stream(&rig, 0), Plan::default());
+    plan.follow(&mut lines, |_| true);
+    ready(&user, site, ("False", "NoReport"));
+    assert_eq!(edge.report(&rig, &plan, 1).0, 204);
+    let message = ready(&user, site, ("False", "KeysPending"));
+    assert!(message.contains("slot 1"), "{message}");
+
+    assert_eq!(anchor.hello(&rig, 0, 0).0, 200);
+    plan.follow(&mut lines, |plan| plan.count("wireguardPeers") == 1);
+    ready(&user, site, ("False", "PlanPending"));
+    assert_eq!(edge.report(&rig, &plan, 181).0, 204);
+    let message = ready(&user, site, ("False", "TunnelDown"));
+    assert!(message.contains("slot 1 to dal-a"), "{message}");
+    ready(&user, "/v1/uplinks/rv-07/fiber", ("False", "TunnelDown"));
+    assert_eq!(edge.report(&rig, &plan, 180).0, 204);
+    ready(&user, site, ("True", "CarriedOut"));
+    ready(&user, "/v1/uplinks/rv-07/fiber", ("True", "CarriedOut"));
+    ready(&user, "/v1/anchors/dal-a", ("False", "NotConnected"));
+
+    assert_eq!(user.put("/v1/uplinks/rv-07/starlink", objects::uplink("starlink", 2)).0, 200);
+    ready(&user, site, ("False", "PlanPending"));
+    plan.follow(&mut lines, |plan| plan.count("wireguardPeers") == 2);
+    assert_eq!(edge.report(&rig, &plan, 0).0, 204);
+    ready(&user, site, ("True", "CarriedOut"));
+    let (_, state) = user.get("/v1/nodes/rv-07");
+    assert_eq!((&state["connected"], &state["role"]), (&true.into(), &"edge".into()));
+    assert_eq!(state["plan"]["generation"], state["report"]["generation"]);
+    drop(lines);
+    ready(&user, site, ("False", "NotConnected"));
+}
+
+#[test]
+fn a_node_that_resumes_gets_only_what_it_does_not_have() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    let edge = Node::edge();
+    let mut plan = Plan::default();
+    plan.follow(&mut edge.stream(&rig, 0), |_| true);
+    let first = edge.stream(&rig, plan.revision).next().unwrap();
+    assert_eq!(first["type"], "heartbeat", "{first}");
+}
+
+#[test]
+fn a_plan_whose_content_did_not_change_is_not_published_again() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    let root = rig_root(&rig);
+    let elsewhere = serde_json::json!({"sites": ["rv-07"], "mode": "training"});
+    let unchanged = objects::object("Mode", serde_json::json!({"name": "same"}), elsewhere);
+    assert_eq!(user.put("/v1/modes/same", unchanged).0, 200);
+    ready(&user, "/v1/modes/same", ("True", "Admitted"));
+    assert_eq!(rig_root(&rig), root);
+}
+
+fn rig_root(rig: &Rig) -> String {
+    eventually("there is a root", || match rig.etcdctl(&["get", "-w", "json", &keys::plan_root("rv-07")]) {
+        json if json.contains("kvs") => {
+            let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+            Ok(parsed["kvs"].to_string())
+        }
+        json => Err(json),
+    })
+}
+
+#[test]
+fn a_node_whose_plan_is_newer_than_the_store_raises_the_epoch() {
+    let rig = Rig::start();
+    assert_eq!(rig.user().post("/v1/apply", objects::all()).0, 200);
+    let edge = Node::edge();
+    let (mut lines, mut plan) = (edge.stream(&rig, 0), Plan::default());
+    plan.follow(&mut lines, |_| true);
+    assert_eq!(plan.root["storeEpoch"], 1);
+    assert_eq!(edge.hello(&rig, 1, plan.root["generation"].as_i64().unwrap()).0, 200);
+    assert_eq!(rig.etcdctl(&["get", "--print-value-only", keys::EPOCH]), "", "its own plan raises nothing");
+    assert_eq!(edge.hello(&rig, 4, 1_000_000).0, 200);
+    plan.follow(&mut lines, |plan| plan.root["storeEpoch"] == 5);
+    let (mut lines, mut plan) = (Node::anchor().stream(&rig, 0), Plan::default());
+    plan.follow(&mut lines, |plan| plan.root["storeEpoch"] == 5);
+}
+
+#[test]
+fn a_node_is_told_that_its_plan_is_gone_even_if_it_was_away() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    let edge = Node::edge();
+    let (mut lines, mut plan) = (edge.stream(&rig, 0), Plan::default());
+    plan.follow(&mut lines, |_| true);
+    rig.etcdctl(&["del", &keys::spec(Kind::Site, "rv-07")]);
+    let gone = lines.find(|event| event["type"] != "heartbeat").unwrap();
+    assert_eq!(gone["type"], "gone");
+    let first = edge.stream(&rig, plan.revision).next().unwrap();
+    assert_eq!(first["type"], "gone");
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    plan.follow(&mut lines, |_| true);
+}
+
+#[test]
+fn a_hello_that_cannot_be_right_is_refused() {
+    let rig = Rig::start();
+    let client = Node::edge().client(&rig);
+    let hello = |versions: &[u32], key: &str| {
+        client.post(
+            "/v1/session/hello",
+            serde_json::json!({"agentVersion": "9", "planVersions": versions, "storeEpoch": 0, "generation": 0,
+                "identity": {"wireguardKeys": {"1": key}}}),
+        )
+    };
+    let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    assert_eq!(hello(&[1], key).0, 200);
+    assert_eq!(hello(&[2, 3], key).0, 409);
+    assert_eq!(hello(&[1], "AQEB").0, 422);
+}
