@@ -5,8 +5,7 @@
 //! always gives the same bytes.
 //!
 //! `admit` in the file of a kind decides whether an object takes part; `edge`, `anchor` and `anchor_for_site` in the
-//! file of a plan noun say what that noun looks like on a node. [`check`] reads a finished plan with
-//! other eyes.
+//! file of a plan noun say what that noun looks like on a node. [`check`] reads a finished plan with other eyes.
 
 mod address;
 mod allocate;
