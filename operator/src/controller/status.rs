@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pathsteer_crds::meta::{Condition, ConditionStatus, Status};
+use pathsteer_crds::plan::PlanRoot;
 use pathsteer_crds::report::NodeReport;
 use pathsteer_crds::{AnyObject, Kind, canonical, keys};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,6 @@ use time::format_description::well_known::Rfc3339;
 use super::decision::{Decision, Reason};
 use super::declared::{Declared, Id};
 use super::parsed::Parsed;
-use super::publish;
 use super::ready::{Node, Tunnel, tunnels};
 use crate::store::{Snapshot, Write};
 
@@ -47,6 +47,7 @@ impl Published {
 /// Writes status keys.
 #[derive(Debug, Default)]
 pub struct StatusWriter {
+    roots: Parsed<Option<PlanRoot>>,
     reports: Parsed<Option<NodeReport>>,
     stored: Parsed<Stored>,
 }
@@ -94,6 +95,7 @@ impl StatusWriter {
                 due.writes.push(Write::put(key, canonical::to_json(&stored)).if_at(revision));
             }
         }
+        self.roots.retain(|key| snapshot.get(key).is_some());
         self.reports.retain(|key| snapshot.get(key).is_some());
         self.stored.retain(|key| snapshot.get(key).is_some());
         due
@@ -105,7 +107,9 @@ impl StatusWriter {
             let key = keys::report(node);
             let report =
                 snapshot.get(&key).map(|entry| self.reports.get(&key, entry, |json| serde_json::from_str(json).ok()));
-            let root = publish::root(snapshot, node).map(|(_, root)| root);
+            let key = keys::plan_root(node);
+            let root =
+                snapshot.get(&key).map(|entry| self.roots.get(&key, entry, |json| serde_json::from_str(json).ok()));
             (node.clone(), NodeFacts { root, report })
         });
         facts.collect()
@@ -123,7 +127,7 @@ pub struct Due {
 }
 
 struct NodeFacts {
-    root: Option<pathsteer_crds::plan::PlanRoot>,
+    root: Option<Arc<Option<PlanRoot>>>,
     report: Option<Arc<Option<NodeReport>>>,
 }
 
@@ -191,7 +195,7 @@ fn ready(
     };
     let facts = nodes.get(&node_id.1);
     let node = Node {
-        published: facts.and_then(|facts| facts.root.as_ref()),
+        published: facts.and_then(|facts| facts.root.as_deref()?.as_ref()),
         tunnels: published.tunnels.get(&node_id.1).map_or(&[], Vec::as_slice),
         report: facts.and_then(|facts| facts.report.as_deref()?.as_ref()),
         connected: connected(&node_id.1),

@@ -29,8 +29,8 @@ pub struct Cluster {
 pub enum ConnectError {
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("etcd's address or certificates are not usable: {}", .0.endpoints.join(","))]
-    Unusable(Cluster, #[source] etcd_client::Error),
+    #[error("etcd's addresses ({endpoints}) or certificates are not usable")]
+    Unusable { endpoints: String, source: Box<etcd_client::Error> },
     #[error("--etcd-cert and --etcd-key belong together: give both")]
     HalfIdentity,
 }
@@ -60,5 +60,5 @@ pub async fn connect(cluster: &Cluster) -> Result<Client, ConnectError> {
     }
     Client::connect(&cluster.endpoints, Some(options))
         .await
-        .map_err(|source| ConnectError::Unusable(cluster.clone(), source))
+        .map_err(|source| ConnectError::Unusable { endpoints: cluster.endpoints.join(","), source: Box::new(source) })
 }
