@@ -24,15 +24,17 @@ impl Applier<'_> {
     /// Applies every change; one that fails stops none of the others.
     pub async fn apply(&mut self, changes: Vec<Change>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        // a worker takes its devices and peers in one piece, so the first change of a slot does them all
-        let mut workers: BTreeMap<u8, Option<String>> = BTreeMap::new();
+        // A worker takes its devices and peers in one piece: the first deletion of a slot ends those that must go, the
+        // first creation or update makes all the others.
+        let mut workers: BTreeMap<(u8, bool), Option<String>> = BTreeMap::new();
         for change in changes {
             let failure = match self.slot_of(&change) {
-                Some(slot) if workers.contains_key(&slot) => workers[&slot].clone(),
                 Some(slot) => {
-                    let failure = self.wireguard.put(slot, self.desired).err().map(|error| error.to_string());
-                    workers.insert(slot, failure.clone());
-                    failure
+                    let once = (slot, change.action == Action::Delete);
+                    if !workers.contains_key(&once) {
+                        workers.insert(once, self.put_worker(slot).err().map(|error| error.to_string()));
+                    }
+                    workers[&once].clone()
                 }
                 None => self.one(&change).await.err().map(|error| error.to_string()),
             };
@@ -43,6 +45,10 @@ impl Applier<'_> {
             outcomes.push(Outcome { change, failure });
         }
         outcomes
+    }
+
+    fn put_worker(&self, slot: u8) -> Result<(), KernelError> {
+        self.wireguard.put(slot, self.desired)
     }
 
     /// The slot whose worker a change is about.
@@ -71,7 +77,13 @@ impl Applier<'_> {
             PlanObject::Neighbour(neighbour) => neighbour::remove(self.kernel, neighbour).await,
             PlanObject::Route(route) if put => route::put(self.kernel, route).await,
             PlanObject::Route(route) => route::remove(self.kernel, route).await,
-            PlanObject::Rule(rule) if put => rule::put(self.kernel, rule).await,
+            PlanObject::Rule(rule) if put => {
+                let previous = match &change.previous {
+                    Some(PlanObject::Rule(previous)) => Some(previous),
+                    _ => None,
+                };
+                rule::put(self.kernel, rule, previous).await
+            }
             PlanObject::Rule(rule) => rule::remove(self.kernel, rule).await,
             PlanObject::NftTable(table) if put => nft::put(self.kernel, table),
             PlanObject::NftTable(table) => nft::remove(self.kernel, table),

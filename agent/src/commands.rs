@@ -117,7 +117,7 @@ impl Command {
 }
 
 fn asynchronously(verb: Verb) -> anyhow::Result<bool> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(carry_out(verb))
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?.block_on(carry_out(verb))
 }
 
 async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
@@ -187,7 +187,7 @@ impl Node {
 
     async fn observe(&self) -> anyhow::Result<PlanObjects> {
         let workers = self.wireguard.status()?;
-        Ok(observe(&self.kernel, self.shim.as_ref(), &workers, &self.desired).await?)
+        Ok(observe(&self.kernel, self.shim.as_ref(), &self.wireguard, &workers, &self.desired).await?)
     }
 }
 

@@ -6,7 +6,12 @@ use pathsteer_crds::plan::{NetnsSpec, PlanObjects};
 use pathsteer_wireguard::WorkerStatus;
 
 use crate::{
-    drivers::{Kernel, address, datapath::Shim, link, neighbour, nft, route, rule, sysctl, wireguard},
+    drivers::{
+        Kernel, address,
+        datapath::Shim,
+        link, neighbour, nft, route, rule, sysctl,
+        wireguard::{self, Wireguard},
+    },
     sys::KernelError,
 };
 
@@ -17,6 +22,7 @@ use crate::{
 pub async fn observe(
     kernel: &Kernel,
     shim: Option<&Shim>,
+    wireguard: &Wireguard,
     workers: &BTreeMap<u8, WorkerStatus>,
     declared: &PlanObjects,
 ) -> Result<PlanObjects, KernelError> {
@@ -26,7 +32,7 @@ pub async fn observe(
     };
     observed.netns = kernel.owned().map(|(name, _)| NetnsSpec { name: name.to_owned() }).collect();
     observed.sysctls = sysctl::observe(kernel, &declared.sysctls)?;
-    observed.links = link::observe(kernel, &declared.links).await?;
+    observed.links = link::observe(kernel, declared).await?;
     observed.addresses = address::observe(kernel).await?;
     observed.neighbours = neighbour::observe(kernel).await?;
     observed.routes = route::observe(kernel).await?;
@@ -35,7 +41,7 @@ pub async fn observe(
     if let Some(shim) = shim {
         observed.programs = shim.observe_programs(kernel).await?;
     }
-    (observed.wireguard_devices, observed.wireguard_peers) = wireguard::observe(workers, declared);
+    (observed.wireguard_devices, observed.wireguard_peers) = wireguard::observe(wireguard, workers, declared);
     observed.sort();
     Ok(observed)
 }

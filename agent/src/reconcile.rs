@@ -158,7 +158,7 @@ impl Reconciler {
         let (mut outcomes, mut drifted) = (Vec::new(), 0);
         for pass in 0.. {
             let workers = self.wireguard.status()?;
-            let observed = observe(&kernel, self.shim.as_ref(), &workers, desired).await?;
+            let observed = observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, desired).await?;
             let changes = changes(desired, &observed, self.complete);
             if changes.is_empty() || pass == PASSES {
                 return Ok(Turn::new(desired, &observed, outcomes, drifted));

@@ -133,7 +133,9 @@ impl Driver {
                 self.shim.lock().maps.choose(*remote, *class, chosen).map_err(io::Error::other)
             }
             switch::Action::SendControl { remote, class, choice, nonce, slots } => {
-                slots.iter().try_for_each(|slot| self.send(*remote, *class, *choice, *nonce, *slot))
+                // one dead slot must not keep the others from telling
+                let sent = slots.iter().map(|slot| self.send(*remote, *class, *choice, *nonce, *slot));
+                sent.fold(Ok(()), |all, one| all.and(one))
             }
             switch::Action::Log(event) => {
                 let slots = |choice: &Choice| (choice.active, choice.copies);

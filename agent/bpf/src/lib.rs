@@ -12,7 +12,7 @@ mod program;
 
 pub use datapath::{Datapath, Error, unpin_all};
 pub use maps::Maps;
-pub use program::{Kind, Programs, attached};
+pub use program::{Kind, Programs, Trial, attached};
 
 /// The compiled programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pathsteer.bpf.o"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier, TcAttachType,
+        LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions,
         links::{FdLink, PinnedLink},
         tc::{SchedClassifierLink, TcAttachOptions},
     },
@@ -35,6 +35,15 @@ impl Kind {
             Kind::DecapIp => "ps_decap_ip",
         }
     }
+}
+
+/// What a program did with one packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// `TC_ACT_OK` 0, `TC_ACT_SHOT` 2, `TC_ACT_REDIRECT` 7.
+    pub verdict: u32,
+    pub packet: Vec<u8>,
+    pub mark: u32,
 }
 
 /// The loaded programs.
@@ -85,6 +94,32 @@ impl Programs {
         let link: FdLink = program.take_link(id)?.try_into()?;
         link.pin(&path)?;
         Ok(())
+    }
+
+    /// Runs `kind` on one packet without any interface (BPF_PROG_TEST_RUN; its interface is the loopback's, index 1).
+    /// `mark` is the packet's mark before, and in the outcome the one after.
+    ///
+    /// # Errors
+    /// What the kernel says; packets shorter than an Ethernet header are refused.
+    pub fn try_packet(&mut self, kind: Kind, packet: &[u8], mark: u32) -> Result<Trial, Error> {
+        /// `struct __sk_buff` and where its mark is.
+        const CONTEXT: usize = 192;
+        const MARK: std::ops::Range<usize> = 8..12;
+        let (mut context, mut context_out) = ([0; CONTEXT], [0; CONTEXT]);
+        context[MARK].copy_from_slice(&mark.to_ne_bytes());
+        let mut packet_out = vec![0; packet.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut packet_out),
+            ctx_in: Some(&context),
+            ctx_out: Some(&mut context_out),
+            ..TestRunOptions::new()
+        };
+        let result = program(&mut self.object, kind)?.test_run(options)?;
+        packet_out.truncate(result.data_size_out as usize);
+        let mut mark = [0; 4];
+        mark.copy_from_slice(&context_out[MARK]);
+        Ok(Trial { verdict: result.return_value, packet: packet_out, mark: u32::from_ne_bytes(mark) })
     }
 
     /// Detaches what is pinned as `pin`; nothing there is fine.

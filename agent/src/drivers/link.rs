@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, os::fd::AsRawFd};
 
+use pathsteer_agent_core::ownership::is_link_observed;
 use pathsteer_crds::{
     ownership,
-    plan::{LinkKind, LinkSpec},
+    plan::{LinkKind, LinkSpec, PlanObjects},
 };
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
@@ -18,12 +19,11 @@ use crate::sys::{
     tun,
 };
 
-/// Every interface of our namespaces. One that is down is not as declared: it is left out if `declared` has it, so
-/// that the difference shows.
+/// Every interface of our namespaces; a declared one that is down is left out, so that the difference shows.
 ///
 /// # Errors
 /// What the kernel says.
-pub async fn observe(kernel: &Kernel, declared: &[LinkSpec]) -> Result<Vec<LinkSpec>, KernelError> {
+pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<LinkSpec>, KernelError> {
     let mut messages = Vec::new();
     for (netns, netlink) in kernel.owned() {
         for link in netlink.links().await? {
@@ -34,8 +34,7 @@ pub async fn observe(kernel: &Kernel, declared: &[LinkSpec]) -> Result<Vec<LinkS
     let mut observed = Vec::new();
     for (netns, link) in &messages {
         let Some(spec) = spec_of(netns, link, &ends) else { continue };
-        let up = link.header.flags.contains(LinkFlags::Up);
-        if up || !declared.iter().any(|d| d.netns == spec.netns && d.name == spec.name) {
+        if is_link_observed(declared, &spec, link.header.flags.contains(LinkFlags::Up)) {
             observed.push(spec);
         }
     }

@@ -59,32 +59,30 @@ fn spec_of(netns: &str, family: Family, message: &RuleMessage) -> Option<RuleSpe
     })
 }
 
-/// Adds a rule. The kernel allows several of one priority, so one that differs goes first.
+/// Adds a rule; one that is there already is fine. The kernel allows several of one priority, so a rule that changes is
+/// added beside the old one, which goes afterwards.
 ///
 /// # Errors
 /// What the kernel says.
-pub async fn put(kernel: &Kernel, spec: &RuleSpec) -> Result<(), KernelError> {
-    remove(kernel, spec).await?;
+pub async fn put(kernel: &Kernel, spec: &RuleSpec, previous: Option<&RuleSpec>) -> Result<(), KernelError> {
     let what = format!("rule add priority {} in {}", spec.priority, spec.netns);
-    kernel.netlink(&spec.netns)?.put(&what, RouteNetlinkMessage::NewRule(message_of(spec)), Put::New).await
+    match kernel.netlink(&spec.netns)?.put(&what, RouteNetlinkMessage::NewRule(message_of(spec)), Put::New).await {
+        Err(error) if error.source.raw_os_error() == Some(libc::EEXIST) => {}
+        other => other?,
+    }
+    match previous {
+        Some(previous) => remove(kernel, previous).await,
+        None => Ok(()),
+    }
 }
 
-/// Removes every rule with this priority.
+/// Removes one rule that is exactly this.
 ///
 /// # Errors
 /// What the kernel says.
 pub async fn remove(kernel: &Kernel, spec: &RuleSpec) -> Result<(), KernelError> {
-    let netlink = kernel.netlink(&spec.netns)?;
     let what = format!("rule delete priority {} in {}", spec.priority, spec.netns);
-    let mut message = RuleMessage::default();
-    message.header.family = family_of(spec.family);
-    message.attributes.push(RuleAttribute::Priority(spec.priority));
-    loop {
-        match netlink.change(&what, RouteNetlinkMessage::DelRule(message.clone())).await {
-            Ok(()) => {}
-            Err(error) => return gone_is_fine(Err(error)),
-        }
-    }
+    gone_is_fine(kernel.netlink(&spec.netns)?.change(&what, RouteNetlinkMessage::DelRule(message_of(spec))).await)
 }
 
 fn message_of(spec: &RuleSpec) -> RuleMessage {

@@ -42,23 +42,22 @@ impl Wireguard {
     /// # Errors
     /// The worker does not start, or refuses.
     pub fn put(&self, slot: u8, desired: &PlanObjects) -> Result<(), KernelError> {
-        let devices: Vec<DeviceConfig> = desired
-            .wireguard_devices
-            .iter()
-            .filter(|device| device.slot == slot)
-            .map(|device| config_of(device, desired))
-            .collect();
-        if devices.is_empty() {
-            return self.backend.remove(slot).map_err(|error| fail(slot, error));
+        let config = self.config(slot, desired);
+        if config.devices.is_empty() {
+            return self.remove(slot);
         }
-        let config = WorkerConfig {
+        self.backend.ensure(&config).map(drop).map_err(|error| fail(slot, error))
+    }
+
+    fn config(&self, slot: u8, desired: &PlanObjects) -> WorkerConfig {
+        let devices = desired.wireguard_devices.iter().filter(|device| device.slot == slot);
+        WorkerConfig {
             slot,
             private_key_path: self.state.wireguard_key(slot),
             state_path: self.state.wireguard_endpoints(slot),
             socket_path: self.backend.socket_path(slot),
-            devices,
-        };
-        self.backend.ensure(&config).map(drop).map_err(|error| fail(slot, error))
+            devices: devices.map(|device| config_of(device, desired)).collect(),
+        }
     }
 
     /// Ends the worker of `slot`.
@@ -89,13 +88,16 @@ fn config_of(device: &WireguardDeviceSpec, desired: &PlanObjects) -> DeviceConfi
 }
 
 /// Devices and peers as the workers have them. A device with a problem is not as declared and is left out. What a
-/// worker does not tell (where a device's underlay is, who a peer is) is taken from `declared`.
+/// worker does not tell (where a device's underlay is, who a peer is) is taken from `declared`; so is the endpoint of a
+/// peer whose worker has the declared configuration: it may have been heard from elsewhere since, which is no drift.
 pub fn observe(
+    wireguard: &Wireguard,
     workers: &BTreeMap<u8, WorkerStatus>,
     declared: &PlanObjects,
 ) -> (Vec<WireguardDeviceSpec>, Vec<WireguardPeerSpec>) {
     let (mut devices, mut peers) = (Vec::new(), Vec::new());
     for (slot, worker) in workers {
+        let is_configured = worker.config_digest == wireguard.config(*slot, declared).digest();
         for device in &worker.devices {
             let known = declared.wireguard_devices.iter().find(|known| known.link == device.link);
             if device.problem.is_none() {
@@ -116,7 +118,7 @@ pub fn observe(
                     link: device.link.clone(),
                     public_key: peer.public_key.clone(),
                     node: known.map_or_else(String::new, |known| known.node.clone()),
-                    endpoint: peer.endpoint,
+                    endpoint: known.filter(|_| is_configured).map_or(peer.endpoint, |known| known.endpoint),
                     allowed_ips: peer.allowed_ips.clone(),
                     keepalive_seconds: peer.keepalive_seconds,
                 });

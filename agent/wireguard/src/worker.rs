@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often it looks after trouble, from first to last, doubling: a predecessor lets go of its TUN in milliseconds,
 /// an agent makes a new one in tenths of a second.
 const LOOK_AFTER_TROUBLE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
-/// How long an answer waits for a TUN or port that a predecessor still has.
+/// How long to wait for what a predecessor that was just killed still has: its lock, a TUN, a port.
 const SETTLE: Duration = Duration::from_secs(1);
 /// What is logged: gotatun reports every packet to a peer without an endpoint as an error.
 const LOG: &str = "info,gotatun=warn,gotatun::device=off";
@@ -70,8 +70,13 @@ pub fn run_worker(config_path: &Path) -> Result<(), WorkerError> {
     let config: WorkerConfig =
         serde_json::from_slice(&text).map_err(|source| WorkerError::Parse { path: config_path.to_owned(), source })?;
     let lock_path = config.socket_path.with_extension("worker.lock");
-    let Some(_only_one) = file::lock(&lock_path, FlockArg::LockExclusiveNonblock).map_err(at(&lock_path))? else {
-        return Err(WorkerError::Occupied(config.slot));
+    let deadline = Instant::now() + SETTLE;
+    let _only_one = loop {
+        match file::lock(&lock_path, FlockArg::LockExclusiveNonblock).map_err(at(&lock_path))? {
+            Some(lock) => break lock,
+            None if Instant::now() > deadline => return Err(WorkerError::Occupied(config.slot)),
+            None => std::thread::sleep(LOOK_AFTER_TROUBLE[0]),
+        }
     };
     let worker = Worker::new(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

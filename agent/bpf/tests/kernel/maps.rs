@@ -1,6 +1,4 @@
-//! The programs under the kernel's verifier, and the maps as the agent uses them. Needs root and a bpffs.
-
-use std::path::PathBuf;
+//! The maps as the agent uses them.
 
 use pathsteer_bpf::{
     Datapath,
@@ -8,26 +6,7 @@ use pathsteer_bpf::{
     unpin_all,
 };
 
-/// A pin folder of this test alone, on a bpffs of its own, gone when the test ends.
-struct Bpffs(tempfile::TempDir);
-
-impl Bpffs {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        nix::mount::mount(Some("bpf"), folder.path(), Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
-        Bpffs(folder)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("pathsteer")
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
-    }
-}
+use crate::bpffs::Bpffs;
 
 #[test]
 fn what_was_chosen_survives_a_restart_of_the_agent() {

@@ -1,0 +1,142 @@
+//! An edge and an anchor whose programs are fed by hand: what one sends is what the other gets.
+
+use std::collections::BTreeMap;
+
+use pathsteer_bpf::{
+    Datapath, Kind, Trial,
+    layout::{Chosen, Config, Remote},
+};
+
+use crate::bpffs::Bpffs;
+
+pub const PASS: u32 = 0;
+pub const DROP: u32 = 2;
+pub const REDIRECT: u32 = 7;
+/// Ethernet header.
+pub const L2: usize = 14;
+/// Outer IPv4 and GRE with key and sequence.
+pub const SHIM: usize = 32;
+pub const EDGE: [u8; 4] = [10, 100, 0, 2];
+pub const ANCHOR: [u8; 4] = [10, 100, 0, 1];
+pub const EDGE_ID: u32 = 2;
+pub const ANCHOR_ID: u32 = 1;
+pub const WINDOW: u32 = 1_024;
+
+pub struct Node {
+    pub datapath: Datapath,
+    _bpffs: Bpffs,
+}
+
+impl Node {
+    fn new(own: [u8; 4], role: u32, remote: u32, address: [u8; 4], anchor: u32) -> Self {
+        let bpffs = Bpffs::new();
+        let mut datapath = Datapath::open(&bpffs.path()).unwrap();
+        let maps = &mut datapath.maps;
+        maps.set_config(Config { self_address: own, epoch: 1, window_shift: WINDOW.trailing_zeros(), role }).unwrap();
+        maps.set_remote(remote, Remote { address, anchor }, &[1, 2], WINDOW).unwrap();
+        Node { datapath, _bpffs: bpffs }
+    }
+
+    pub fn edge() -> Self {
+        let mut node = Node::new(EDGE, 1, ANCHOR_ID, ANCHOR, 1);
+        let maps = &mut node.datapath.maps;
+        maps.set_prefix("0.0.0.0".parse().unwrap(), 0, Some(ANCHOR_ID)).unwrap();
+        maps.set_prefix("::".parse().unwrap(), 0, Some(ANCHOR_ID)).unwrap();
+        maps.set_prefix("172.16.7.0".parse().unwrap(), 24, None).unwrap();
+        node.choose(1, 0b10, 1);
+        node
+    }
+
+    pub fn anchor() -> Self {
+        let mut node = Node::new(ANCHOR, 2, EDGE_ID, EDGE, 0);
+        node.datapath.maps.set_prefix("172.16.7.0".parse().unwrap(), 24, Some(EDGE_ID)).unwrap();
+        node.datapath.maps.set_prefix("2001:db8:7::".parse().unwrap(), 64, Some(EDGE_ID)).unwrap();
+        node.arrive_by(1);
+        node
+    }
+
+    /// Active slot, copy set and switch counter of class 1 and 2.
+    pub fn choose(&mut self, active: u8, copies: u8, counter: u64) {
+        for class in [1, 2] {
+            let chosen = Chosen { active, copies, counter, ..Chosen::default() };
+            self.datapath.maps.choose(ANCHOR_ID, class, chosen).unwrap();
+        }
+    }
+
+    pub fn set_epoch(&mut self, epoch: u32) {
+        let config = self.datapath.maps.config().unwrap();
+        self.datapath.maps.set_config(Config { epoch, ..config }).unwrap();
+    }
+
+    /// Packets come in by the tunnel of this slot from now on.
+    pub fn arrive_by(&mut self, slot: u32) {
+        self.datapath.maps.set_slot(1, slot).unwrap();
+    }
+
+    /// Sends an inner packet (with its Ethernet header).
+    pub fn send(&mut self, packet: &[u8], mark: u32) -> Trial {
+        self.datapath.programs.try_packet(Kind::Encap, packet, mark).unwrap()
+    }
+
+    /// Receives a shimmed packet (with an Ethernet header).
+    pub fn receive(&mut self, packet: &[u8]) -> Trial {
+        self.datapath.programs.try_packet(Kind::DecapEthernet, packet, 0).unwrap()
+    }
+
+    pub fn counters(&self) -> BTreeMap<&'static str, u64> {
+        self.datapath.maps.counters().unwrap()
+    }
+
+    pub fn count(&self, name: &str) -> u64 {
+        self.counters()[name]
+    }
+}
+
+/// An edge's address on its LAN and a server's.
+pub const CLIENT: [u8; 4] = [172, 16, 7, 2];
+pub const SERVER: [u8; 4] = [198, 51, 100, 2];
+
+/// An IPv4 UDP packet with an Ethernet header, `tos` and four bytes of payload.
+pub fn udp(source: [u8; 4], destination: [u8; 4], ports: [u16; 2], tos: u8) -> Vec<u8> {
+    let mut packet = vec![2, 0x70, 0x73, 0, 0, 2, 2, 0x70, 0x73, 0, 0, 1, 8, 0];
+    packet.extend([0x45, tos, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0]);
+    packet.extend(source);
+    packet.extend(destination);
+    packet.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+    packet.extend([0, 12, 0, 0]);
+    packet.extend(*b"data");
+    packet
+}
+
+/// The same over IPv6.
+pub fn udp6(source: &str, destination: &str) -> Vec<u8> {
+    let octets = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let mut packet = vec![2, 0x70, 0x73, 0, 0, 2, 2, 0x70, 0x73, 0, 0, 1, 0x86, 0xdd];
+    packet.extend([0x6b, 0x80, 0, 0, 0, 12, 17, 64]);
+    packet.extend(octets(source));
+    packet.extend(octets(destination));
+    packet.extend([0x13, 0xc4, 0x13, 0xc4, 0, 12, 0, 0]);
+    packet.extend(*b"data");
+    packet
+}
+
+/// Key and sequence of a shimmed packet.
+pub fn key_and_sequence(packet: &[u8]) -> (u32, u32) {
+    let at = |offset: usize| u32::from_be_bytes(packet[offset..offset + 4].try_into().unwrap());
+    (at(L2 + 24), at(L2 + 28))
+}
+
+/// `packet` with another key.
+pub fn with_key(packet: &[u8], change: impl Fn(u32) -> u32) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    let (key, _) = key_and_sequence(&packet);
+    packet[L2 + 24..L2 + 28].copy_from_slice(&change(key).to_be_bytes());
+    packet
+}
+
+/// `packet` with another sequence number.
+pub fn with_sequence(packet: &[u8], sequence: u32) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[L2 + 28..L2 + 32].copy_from_slice(&sequence.to_be_bytes());
+    packet
+}

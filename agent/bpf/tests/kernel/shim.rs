@@ -1,0 +1,108 @@
+//! The shim on the wire, field by field, and what is refused.
+
+use crate::pair::*;
+
+#[test]
+fn a_packet_comes_out_as_it_went_in_and_its_second_copy_not_at_all() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let inner = udp(CLIENT, SERVER, [1000, 2000], 0xb9);
+    let sent = edge.send(&inner, 0);
+    assert_eq!(sent.verdict, PASS);
+    assert_eq!(sent.packet.len(), inner.len() + SHIM);
+
+    let outer = &sent.packet[L2..];
+    assert_eq!(outer[..2], [0x45, 0xb9], "DSCP and ECN are copied out");
+    assert_eq!(u16::from_be_bytes([outer[2], outer[3]]) as usize, inner.len() - L2 + SHIM);
+    assert_eq!((outer[6], outer[9]), (0x40, 47), "DF, GRE");
+    assert_eq!((&outer[12..16], &outer[16..20]), (&EDGE[..], &ANCHOR[..]));
+    let sum: u32 = outer[..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the header checksum is right");
+    assert_eq!(outer[20..24], [0x30, 0, 8, 0], "GRE with key and sequence, IPv4 inside");
+    let (key, sequence) = key_and_sequence(&sent.packet);
+    assert_eq!((key >> 29, key >> 24 & 31, key >> 20 & 15, key >> 12 & 255, key >> 8 & 15), (0, 1, 1, 0b10, 1));
+    assert_eq!(sequence, 1);
+    assert_eq!(sent.mark, 0b10 | 1 << 8 | 1 << 12 | 1 << 16, "copy set, slot, class, anchor");
+
+    let first = anchor.receive(&sent.packet);
+    assert_eq!((first.verdict, &first.packet), (PASS, &inner));
+    assert_eq!(first.mark, 1 << 12, "the class, for answers");
+    assert_eq!(anchor.receive(&sent.packet).verdict, DROP);
+    assert_eq!((anchor.count("delivered"), anchor.count("duplicate")), (1, 1));
+}
+
+#[test]
+fn ipv6_inside_comes_out_as_it_went_in() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let inner = udp6("2001:db8:7::2", "2001:db8:51::2");
+    let sent = edge.send(&inner, 0);
+    assert_eq!(sent.packet[12..14], [8, 0], "IPv4 outside");
+    assert_eq!(sent.packet[L2 + 1], 0xb8, "the traffic class is copied out");
+    assert_eq!(sent.packet[L2 + 22..L2 + 24], [0x86, 0xdd]);
+    let received = anchor.receive(&sent.packet);
+    assert_eq!((received.verdict, received.packet), (PASS, inner));
+}
+
+#[test]
+fn both_directions_of_a_flow_share_a_bucket_and_other_flows_mostly_do_not() {
+    let mut edge = Node::edge();
+    let mut bucket = |source, destination, ports| {
+        key_and_sequence(&edge.send(&udp(source, destination, ports, 0), 0).packet).0 & 255
+    };
+    let one = bucket(CLIENT, SERVER, [1000, 2000]);
+    assert_eq!(one, bucket(CLIENT, SERVER, [2000, 1000]), "ports exchanged");
+    let others: std::collections::BTreeSet<u32> = (0..100).map(|port| bucket(CLIENT, SERVER, [port, 53])).collect();
+    // 100 balls into 256 boxes fill 82.7 on average, 3.5 is the standard deviation
+    assert!(others.len() > 65, "{} buckets for 100 flows", others.len());
+}
+
+#[test]
+fn the_class_in_the_mark_decides_sequence_and_path() {
+    let mut edge = Node::edge();
+    let inner = udp(CLIENT, SERVER, [1000, 5060], 0);
+    let voice = edge.send(&inner, 2 << 12);
+    assert_eq!(key_and_sequence(&voice.packet).0 >> 20 & 15, 2);
+    assert_eq!(key_and_sequence(&edge.send(&inner, 0).packet).1, 1, "each class counts for itself");
+    let unknown = edge.send(&inner, 3 << 12);
+    assert_eq!((unknown.verdict, edge.count("noPath")), (DROP, 1), "a class nobody steers goes nowhere");
+}
+
+#[test]
+fn what_is_forged_unknown_or_no_shim_is_dropped_and_its_twin_delivered() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let good = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
+
+    let mut forged = good.clone();
+    forged[L2 + SHIM + 12..L2 + SHIM + 16].copy_from_slice(&[172, 16, 8, 2]);
+    let mut stranger = good.clone();
+    stranger[L2 + 12..L2 + 16].copy_from_slice(&[10, 100, 0, 77]);
+    let newer = with_key(&good, |key| key | 1 << 29);
+    let classless = with_key(&good, |key| key & !(15 << 20));
+    for (packet, counter) in [(forged, "forged"), (stranger, "unknown"), (newer, "unknown"), (classless, "unknown")] {
+        let before = anchor.counters();
+        assert_eq!(anchor.receive(&packet).verdict, DROP, "{counter}");
+        assert_eq!(anchor.count(counter), before[counter] + 1);
+    }
+    assert_eq!(anchor.receive(&good).verdict, PASS);
+    assert_eq!(anchor.count("delivered"), 1);
+
+    let bare = udp(SERVER, CLIENT, [1, 2], 0);
+    edge.arrive_by(1);
+    assert_eq!((edge.receive(&bare).verdict, edge.count("notShim")), (DROP, 1), "nothing bare enters by a tunnel");
+}
+
+#[test]
+fn an_edge_refuses_what_claims_to_come_from_itself() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let up = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
+    anchor.receive(&up);
+    let own = anchor.send(&udp(CLIENT, CLIENT, [1, 2], 0), 0);
+    edge.arrive_by(1);
+    assert_eq!((edge.receive(&own.packet).verdict, edge.count("forged")), (DROP, 1));
+}
+
+#[test]
+fn nothing_is_sent_where_no_remote_is() {
+    let mut edge = Node::edge();
+    assert_eq!(edge.send(&udp(SERVER, CLIENT, [1, 2], 0), 0).verdict, DROP);
+    assert_eq!(edge.count("noRemote"), 1);
+}

@@ -1,0 +1,86 @@
+//! The sequence window, against a model that remembers everything.
+
+use std::collections::BTreeSet;
+
+use proptest::{collection::vec, prelude::*};
+
+use crate::pair::*;
+
+/// A shimmed packet to vary.
+fn packet(edge: &mut Node) -> Vec<u8> {
+    edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet
+}
+
+#[test]
+fn the_sequence_may_wrap() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let one = packet(&mut edge);
+    for sequence in [u32::MAX - 1, 0, u32::MAX, 1, 40] {
+        assert_eq!(anchor.receive(&with_sequence(&one, sequence)).verdict, PASS, "{sequence}");
+        assert_eq!(anchor.receive(&with_sequence(&one, sequence)).verdict, DROP, "{sequence} again");
+    }
+    assert_eq!(anchor.count("duplicate"), 5);
+}
+
+#[test]
+fn a_window_full_of_reordering_is_delivered_and_one_word_more_is_late() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let one = packet(&mut edge);
+    let newest = 10 * WINDOW;
+    // a window is whole words of 32, so that much of it may already have gone
+    for back in 0..WINDOW - 32 {
+        assert_eq!(anchor.receive(&with_sequence(&one, newest - back)).verdict, PASS, "{back} behind");
+    }
+    let late = newest - WINDOW - 32;
+    anchor.receive(&with_sequence(&one, late + WINDOW));
+    assert_eq!(anchor.receive(&with_sequence(&one, late)).verdict, DROP);
+    assert_eq!(anchor.count("late"), 1);
+}
+
+#[test]
+fn a_restarted_sender_is_heard_at_once_and_its_former_self_is_not() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let before = packet(&mut edge);
+    assert_eq!(anchor.receive(&with_sequence(&before, 5_000)).verdict, PASS);
+    edge.set_epoch(2);
+    let after = packet(&mut edge);
+    assert_eq!(anchor.receive(&with_sequence(&after, 1)).verdict, PASS, "low numbers are new in a new epoch");
+    assert_eq!(anchor.receive(&with_sequence(&after, 1)).verdict, DROP);
+    assert_eq!(anchor.receive(&with_sequence(&before, 5_001)).verdict, DROP, "the previous epoch's stragglers");
+    assert_eq!((anchor.count("duplicate"), anchor.count("staleEpoch")), (1, 1));
+    assert_eq!(anchor.receive(&with_sequence(&after, 5_000)).verdict, PASS, "the window was reset");
+}
+
+#[test]
+fn epochs_come_round_after_thirty_two_restarts() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    for epoch in 1..=40 {
+        edge.set_epoch(epoch & 31);
+        let one = packet(&mut edge);
+        assert_eq!(anchor.receive(&with_sequence(&one, 77)).verdict, PASS, "restart {epoch}");
+        assert_eq!(anchor.receive(&with_sequence(&one, 77)).verdict, DROP, "restart {epoch} again");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Steps forward and back within the window, from anywhere in the sequence space.
+    #[test]
+    fn nothing_is_delivered_twice_and_nothing_within_the_window_is_refused(
+        start in any::<u32>(),
+        steps in vec((0u32..200, 0u32..WINDOW - 64), 1..300),
+    ) {
+        let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+        let one = packet(&mut edge);
+        let mut seen = BTreeSet::new();
+        let mut newest: u64 = 1 << 33;
+        for (forward, back) in steps {
+            newest += u64::from(forward);
+            let sequence = newest - u64::from(back);
+            let wire = start.wrapping_add(sequence as u32);
+            let verdict = anchor.receive(&with_sequence(&one, wire)).verdict;
+            prop_assert_eq!(verdict == PASS, seen.insert(sequence), "{} behind the newest", back);
+        }
+    }
+}
