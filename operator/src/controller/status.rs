@@ -74,9 +74,7 @@ impl StatusWriter {
                 stored.started_at = started_at(before, object.mod_revision, now);
             }
             let end = stored.started_at.as_deref().and_then(|start| end(start, published.decision.chosen.get(id)));
-            if let Some(end) = end
-                && !published.decision.refused.contains_key(id)
-            {
+            if let Some(end) = end {
                 if end <= now {
                     due.expired.push((id.clone(), object.mod_revision));
                     continue;
