@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::demo::Order;
+use crate::control::{LineFault, Order};
 use crate::progress::Progress;
 use crate::sandbox::{self, Lifetime};
-use crate::{demo, selftest};
+use crate::{demo, lab, selftest};
 
 /// A site with three uplinks, an anchor and the internet behind it, as network namespaces on this machine.
 /// Needs root. Everything lives in namespaces of its own and is gone when the command ends.
@@ -38,12 +38,50 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "target/demo")]
         out: PathBuf,
     },
+    /// A lab that stays, to try things by hand
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Run a command, or a shell, in a host of the running lab
+    Enter {
+        host: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+        words: Vec<OsString>,
+    },
+    /// Break a line of the running lab, or mend it
+    Fault {
+        /// fiber, starlink or cellular
+        uplink: String,
+        #[command(subcommand)]
+        fault: LineFault,
+    },
+    /// Send traffic both ways through the running lab and count every packet
+    Measure {
+        #[arg(long, default_value_t = 8)]
+        seconds: u64,
+    },
     /// Prove that the lab itself works, without PathSteer in it
     Selftest {
         /// Where logs are written
         #[arg(long, default_value = "target/demo")]
         out: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Start it
+    Up {
+        /// The manifests to apply
+        #[arg(long, value_name = "DIR", default_value = "examples/rv")]
+        examples: PathBuf,
+        /// Where logs are written
+        #[arg(long, value_name = "DIR", default_value = "target/lab")]
+        out: PathBuf,
+    },
+    /// End it
+    Down,
+    /// Say whether one runs, and what its lines do
+    Status,
 }
 
 /// Runs the program and returns its exit code.
@@ -54,6 +92,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             let words = std::iter::once(&arguments[0]).chain(&arguments[2..]);
             inside(Arguments::parse_from(words).command)
         }
+        Some(lab::ENTER) => lab::become_command(&arguments[2..]),
         _ => outside(Arguments::parse_from(&arguments).command, &arguments[1..]),
     };
     match outcome {
@@ -72,6 +111,18 @@ fn outside(command: Command, words: &[OsString]) -> Result<i32> {
             let init = sandbox::start(words, Lifetime::WithStarter, |_| {})?;
             Ok(sandbox::wait(init)?.code().unwrap_or(130))
         }
+        Command::Lab(LabCommand::Up { out, .. }) => lab::up(words, &out).map(|()| 0),
+        Command::Lab(LabCommand::Down) => lab::down().map(|()| 0),
+        Command::Lab(LabCommand::Status) => lab::status().map(|()| 0),
+        Command::Enter { host, words } => lab::enter(&host, &words),
+        Command::Fault { uplink, fault } => {
+            print!("{}", lab::order(&Order::Fault { uplink, fault })?);
+            Ok(0)
+        }
+        Command::Measure { seconds } => {
+            print!("{}", lab::order(&Order::Measure { seconds })?);
+            Ok(0)
+        }
     }
 }
 
@@ -80,10 +131,14 @@ fn inside(command: Command) -> Result<i32> {
     let progress = Progress::start();
     match command {
         Command::Demo { scenario, all, examples, out } => {
-            let order = Order { names: &scenario, all, examples: &examples, out: &out };
+            let order = demo::Order { names: &scenario, all, examples: &examples, out: &out };
             Ok(i32::from(!demo::run(&order, &progress)?))
         }
         Command::Selftest { out } => selftest::run(&logs(&out)?, &progress).map(|()| 0),
+        Command::Lab(LabCommand::Up { examples, out }) => lab::live(&out, &examples, &progress).map(|()| 0),
+        Command::Lab(_) | Command::Enter { .. } | Command::Fault { .. } | Command::Measure { .. } => {
+            bail!("this is done outside of the sandbox")
+        }
     }
 }
 

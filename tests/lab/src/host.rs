@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -122,6 +123,22 @@ impl Host {
     /// When nft refuses it.
     pub fn nft(&self, ruleset: &str) -> Result<()> {
         self.feed("nft", &["-f", "-"], ruleset).map(drop)
+    }
+
+    /// Processes whose command line contains every one of `words` and that see this host's files: nodes only.
+    pub fn processes(&self, words: &[&str]) -> Vec<u32> {
+        let Some(ours) = self.mounts.as_ref().and_then(|mounts| mounts.metadata().ok()) else { return Vec::new() };
+        let is_ours = |folder: &Path| {
+            let view = std::fs::metadata(folder.join("ns/mnt"));
+            let line = std::fs::read(folder.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            view.is_ok_and(|view| view.ino() == ours.ino()) && words.iter().all(|word| line.contains(word))
+        };
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .filter(|entry| is_ours(&entry.path()))
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect()
     }
 
     /// Writes keys below `/proc/sys`.

@@ -4,12 +4,14 @@
 pub mod capture;
 pub mod clock;
 pub mod command;
+pub mod control;
 pub mod daemon;
 pub mod demo;
 pub mod emulator;
 pub mod fleet;
 pub mod hiccup;
 pub mod host;
+pub mod lab;
 pub mod measure;
 mod mounts;
 pub mod netns;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::netns::Namespace;
@@ -37,6 +37,18 @@ pub fn node_view(net: &Namespace, store: &Path) -> Result<File> {
 pub(crate) fn make_private() -> Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("making mounts private")
+}
+
+/// Lets go of the namespaces that others have mounted: our copies of those mounts would keep them alive.
+pub(crate) fn release_foreign_namespaces() -> Result<()> {
+    for line in fs::read_to_string("/proc/self/mountinfo")?.lines() {
+        // Fields before ` - ` include the mount point as the fifth, the first one after it is the type (proc(5)).
+        let Some((fields, kind)) = line.split_once(" - ") else { continue };
+        if let (true, Some(point)) = (kind.starts_with("nsfs "), fields.split(' ').nth(4)) {
+            umount2(point, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {point}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Mounts a fresh `kind` file system on `target`.

@@ -88,6 +88,7 @@ pub fn wait(mut init: Child) -> Result<ExitStatus> {
 pub fn init(arguments: &[OsString]) -> Result<i32> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("making namespaces")?;
     mounts::make_private()?;
+    mounts::release_foreign_namespaces()?;
     mounts::filesystem("proc", "/proc")?;
     mounts::filesystem("tmpfs", "/run")?;
     for folder in [host::NETNS_FOLDER, host::MOUNTS_FOLDER] {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::clock;
+use crate::control::words;
 use crate::emulator::Way;
-use crate::measure::{Measurement, measure};
+use crate::measure::measure;
 use crate::network::plan::{ANCHOR, ANCHOR_HOST, EDGE, OPERATOR, UPLINKS, WAN};
 use crate::network::{Network, dhcp};
 use crate::progress::Progress;
@@ -29,7 +30,7 @@ pub fn run(logs: &Path, progress: &Progress) -> Result<()> {
     translation(&network, progress)?;
 
     let clean = measure(&network, 1, DURATION, |_| Ok(()))?;
-    progress.say(&format!("a clean line: {}", words(&clean)));
+    progress.say(&format!("a clean line:\n{}", words(&clean).trim_end()));
     for direction in [&clean.traffic.up, &clean.traffic.down] {
         ensure!(direction.datagrams.lost.is_empty(), "datagrams were lost on a clean line");
         ensure!(direction.datagrams.duplicated == 0, "datagrams were doubled on a clean line");
@@ -45,7 +46,7 @@ pub fn run(logs: &Path, progress: &Progress) -> Result<()> {
         link.set_blackholes(false);
         Ok(())
     })?;
-    progress.say(&format!("a silent blackhole of 0.5 s: {}", words(&faulty)));
+    progress.say(&format!("a silent blackhole of 0.5 s:\n{}", words(&faulty).trim_end()));
     for (way, direction) in [(Way::Up, &faulty.traffic.up), (Way::Down, &faulty.traffic.down)] {
         let lost = direction.datagrams.lost.len() as u64;
         ensure!((450..=600).contains(&lost), "{lost} datagrams were lost where about 500 should be");
@@ -122,19 +123,4 @@ fn translation(network: &Network, progress: &Progress) -> Result<()> {
     }
     progress.say("the operator answers through every provider's address translation");
     network.host(EDGE).ip(&format!("route replace default via {}", UPLINKS[0].gateway()))
-}
-
-fn words(measurement: &Measurement) -> String {
-    let one = |direction: &crate::traffic::Direction| {
-        let datagrams = &direction.datagrams;
-        format!(
-            "{} sent, {} lost, {} doubled, longest gap {} ms, {} pings lost",
-            datagrams.sent,
-            datagrams.lost.len(),
-            datagrams.duplicated,
-            datagrams.longest_gap.as_millis(),
-            direction.ping_lost
-        )
-    };
-    format!("up {}; down {}", one(&measurement.traffic.up), one(&measurement.traffic.down))
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::clock;
 use crate::emulator::Way;
 use crate::fleet::{Fleet, Paths};
+use crate::host::Host;
 use crate::network::Network;
-use crate::network::plan::EDGE;
+use crate::network::plan::{ANCHOR_HOST, EDGE, uplink};
 
 /// Which line a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,12 @@ pub enum Fault {
         start: Duration,
         length: Duration,
     },
+    /// The WireGuard worker of the uplink in use is killed (SIGKILL), first at the edge, then, `length` later, at the
+    /// anchor; the agents start it again.
+    KillWorkers {
+        start: Duration,
+        length: Duration,
+    },
 }
 
 impl Fault {
@@ -58,7 +67,8 @@ impl Fault {
             Fault::Blackhole { start, length, times, every, .. } => *start + *every * times.saturating_sub(1) + *length,
             Fault::Unplug { start, length }
             | Fault::Switch { start, length, .. }
-            | Fault::KillAgents { start, length } => *start + *length,
+            | Fault::KillAgents { start, length }
+            | Fault::KillWorkers { start, length } => *start + *length,
         }
     }
 
@@ -72,7 +82,7 @@ impl Fault {
         match self {
             Fault::Blackhole { ways, .. } => ways.contains(&way),
             Fault::Unplug { .. } => true,
-            Fault::None | Fault::Switch { .. } | Fault::KillAgents { .. } => false,
+            Fault::None | Fault::Switch { .. } | Fault::KillAgents { .. } | Fault::KillWorkers { .. } => false,
         }
     }
 
@@ -121,6 +131,19 @@ impl Fault {
                 clock::sleep_until(zero + start + length);
                 fleet.start_agents()
             }
+            Fault::KillWorkers { start, length } => {
+                let slot = uplink(paths.active).context("the active path has an uplink")?.slot;
+                clock::sleep_until(zero + start);
+                kill_worker(network.host(EDGE), slot)?;
+                clock::sleep_until(zero + start + length);
+                kill_worker(network.host(ANCHOR_HOST), slot)
+            }
         }
     }
+}
+
+fn kill_worker(node: &Host, slot: u8) -> Result<()> {
+    let workers = node.processes(&["pathsteer-agent", "wireguard", &format!("slot{slot}")]);
+    let [worker] = workers[..] else { bail!("{} has {} workers for slot {slot}", node.name, workers.len()) };
+    Ok(kill(Pid::from_raw(worker.try_into()?), Signal::SIGKILL)?)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::scenario::Scenario;
-use super::verdict::{word, worst};
+use super::verdict::worst;
 use crate::emulator::Way;
 use crate::fleet::Paths;
 use crate::measure::{Measurement, PerPath};
@@ -90,7 +90,7 @@ impl Attempt<'_> {
             let datagrams = &direction.datagrams;
             Row {
                 name: self.scenario.name,
-                direction: word(way),
+                direction: way.word(),
                 active: self.paths.active,
                 copy: self.paths.copies.clone(),
                 attempt: self.number,
@@ -107,7 +107,7 @@ impl Attempt<'_> {
                 dedup_dropped,
                 emulator_dropped: measurement.emulator_dropped[&way],
                 hiccup_ms: milliseconds(worst(&measurement.stalls)),
-                expected: self.scenario.expected.words(),
+                expected: self.scenario.expected_of(way).words(),
                 ok,
             }
         })

@@ -21,6 +21,13 @@ pub struct Scenario {
     pub extra: bool,
 }
 
+impl Scenario {
+    /// What must come out one way: a fault of the other way alone may not show.
+    pub fn expected_of(&self, way: Way) -> Expected {
+        if self.fault.cuts(way) { self.expected } else { Expected::NothingLost }
+    }
+}
+
 /// What must come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
@@ -142,6 +149,14 @@ pub const SCENARIOS: &[Scenario] = &[
         copies: false,
         expected: Expected::Loss,
         ..row("unplugged-without-copies", "the same without copies", Fault::Unplug { start: START, length: LENGTH })
+    },
+    Scenario {
+        extra: true,
+        ..row(
+            "worker-killed",
+            "the process that encrypts for the uplink in use is killed, on one side and then on the other",
+            Fault::KillWorkers { start: START, length: LENGTH },
+        )
     },
     Scenario {
         extra: true,

@@ -28,12 +28,7 @@ pub fn judge(scenario: &Scenario, paths: &Paths, measurement: &Measurement) -> V
     let mut wrong = Vec::new();
     for (way, direction) in directions {
         wrong.extend(evidence(scenario, paths, measurement, way, direction));
-        wrong.extend(defects(scenario, direction).into_iter().map(|defect| format!("{}: {defect}", word(way))));
-    }
-    if scenario.expected == Expected::Loss
-        && directions.iter().all(|(_, direction)| direction.datagrams.lost.is_empty())
-    {
-        wrong.push("nothing was lost without copies: the fault was none".to_owned());
+        wrong.extend(defects(scenario, way, direction).into_iter().map(|defect| format!("{}: {defect}", way.word())));
     }
     if wrong.is_empty() {
         return Verdict::Pass;
@@ -44,15 +39,8 @@ pub fn judge(scenario: &Scenario, paths: &Paths, measurement: &Measurement) -> V
     }
 }
 
-pub fn word(way: Way) -> &'static str {
-    match way {
-        Way::Up => "up",
-        Way::Down => "down",
-    }
-}
-
 /// What a customer would complain about in one direction.
-fn defects(scenario: &Scenario, direction: &Direction) -> Vec<String> {
+fn defects(scenario: &Scenario, way: Way, direction: &Direction) -> Vec<String> {
     let mut defects = Vec::new();
     let datagrams = &direction.datagrams;
     if datagrams.duplicated > 0 {
@@ -61,11 +49,18 @@ fn defects(scenario: &Scenario, direction: &Direction) -> Vec<String> {
     if let Some(flow) = direction.changed_flows.first() {
         defects.push(format!("{} flows changed or vanished, such as {flow}", direction.changed_flows.len()));
     }
-    if scenario.expected == Expected::Loss {
+    if scenario.expected_of(way) == Expected::Loss {
+        if datagrams.lost.is_empty() {
+            defects.push("nothing was lost without copies: the fault was none".to_owned());
+        }
         return defects;
     }
     if let (Some(first), Some(last)) = (datagrams.lost.first(), datagrams.lost.last()) {
         defects.push(format!("{} packets were lost, between numbers {first} and {last}", datagrams.lost.len()));
+    }
+    if scenario.expected == Expected::Loss {
+        // An echo needs both ways, and one of them is cut; so does a stream, which waits.
+        return defects;
     }
     if direction.ping_lost > 0 {
         defects.push(format!("{} pings were lost", direction.ping_lost));
@@ -89,18 +84,18 @@ fn evidence(
     let on = |path: &str| captured.get(path).copied().unwrap_or(0);
     for path in &paths.copies {
         if on(path) < sent / 2 {
-            missing.push(format!("{}: {path} should carry copies but carried {} packets only", word(way), on(path)));
+            missing.push(format!("{}: {path} should carry copies but carried {} packets only", way.word(), on(path)));
         }
     }
     if !scenario.copies {
         for (path, packets) in captured.iter().filter(|(path, _)| **path != paths.active) {
             if *packets > sent / 20 {
-                missing.push(format!("{}: {path} carried {packets} packets although copies are off", word(way)));
+                missing.push(format!("{}: {path} carried {packets} packets although copies are off", way.word()));
             }
         }
     }
     if scenario.fault.cuts(way) && measurement.emulator_dropped[&way] == 0 {
-        missing.push(format!("{}: the line dropped nothing: the fault was none", word(way)));
+        missing.push(format!("{}: the line dropped nothing: the fault was none", way.word()));
     }
     missing
 }
@@ -252,6 +247,21 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_one_way_may_not_lose_anything_the_other_way() {
+        let alone = Paths { active: "fiber", copies: Vec::new() };
+        let row = scenario("blackhole-up-without-copies");
+        let mut measurement = clean();
+        for way in Way::BOTH {
+            measurement.captured.insert(way, [("fiber", 9_000)].into());
+        }
+        measurement.traffic.up.datagrams.lost = vec![2_000];
+        measurement.traffic.down.ping_lost = 30;
+        assert_eq!(judge(row, &alone, &measurement), Verdict::Pass);
+        lose(&mut measurement, &[3_000]);
+        assert!(matches!(judge(row, &alone, &measurement), Verdict::Fail(_)));
+    }
+
+    #[test]
     fn without_copies_the_fault_must_show_as_loss_and_on_one_path_only() {
         let alone = Paths { active: "fiber", copies: Vec::new() };
         let row = scenario("silent-blackhole-without-copies");
@@ -260,8 +270,13 @@ mod tests {
             measurement.captured.insert(way, [("fiber", 9_000), ("starlink", 12)].into());
         }
         let Verdict::Fail(why) = judge(row, &alone, &measurement) else { panic!("it passed") };
-        assert_eq!(why, ["nothing was lost without copies: the fault was none"]);
-        lose(&mut measurement, &[2_000, 2_001]);
+        assert_eq!(
+            why,
+            ["up", "down"].map(|way| format!("{way}: nothing was lost without copies: the fault was none"))
+        );
+        for direction in [&mut measurement.traffic.up, &mut measurement.traffic.down] {
+            direction.datagrams.lost = vec![2_000, 2_001];
+        }
         assert_eq!(judge(row, &alone, &measurement), Verdict::Pass);
         measurement.captured.insert(Way::Up, [("fiber", 9_000), ("starlink", 9_000)].into());
         assert!(matches!(judge(row, &alone, &measurement), Verdict::Fail(_)));

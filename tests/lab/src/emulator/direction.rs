@@ -44,9 +44,9 @@ impl Direction {
             return count(&counters.overflowed);
         }
         let mut sent = now;
-        if profile.rate_bps > 0 {
-            let serialization = Duration::from_nanos(frame.len() as u64 * 8 * 1_000_000_000 / profile.rate_bps);
-            self.line_free = self.line_free.max(now) + serialization;
+        // A rate of 0 is no limit.
+        if let Some(serialization) = (frame.len() as u64 * 8 * 1_000_000_000).checked_div(profile.rate_bps) {
+            self.line_free = self.line_free.max(now) + Duration::from_nanos(serialization);
             sent = self.line_free;
         }
         let mut due = sent + profile.delay;

@@ -38,6 +38,14 @@ pub enum Way {
 
 impl Way {
     pub const BOTH: [Way; 2] = [Way::Up, Way::Down];
+
+    /// For people and reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Way::Up => "up",
+            Way::Down => "down",
+        }
+    }
 }
 
 /// One way of a link: what it does, and what it has counted.
