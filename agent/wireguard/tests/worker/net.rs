@@ -1,8 +1,10 @@
 //! Two sides on one wire, each with its tunnel in one namespace and its WAN in another. Needs root and iproute2.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,8 @@ pub struct Side {
     pub wan_address: Ipv4Addr,
     pub public_key: String,
     pub backend: UserspaceBackend,
+    /// Every worker that was ever seen.
+    workers: Mutex<BTreeSet<u32>>,
     folder: tempfile::TempDir,
 }
 
@@ -88,6 +92,7 @@ impl Side {
             wan_address: Ipv4Addr::new(192, 0, 2, last),
             public_key,
             backend,
+            workers: Mutex::default(),
             folder,
         };
         for name in [&side.netns, &side.underlay] {
@@ -137,6 +142,7 @@ impl Side {
     /// Applies `config`, and expects all of it to work.
     pub fn ensure(&self, config: &WorkerConfig) -> WorkerStatus {
         let status = self.backend.ensure(config).unwrap();
+        self.workers.lock().unwrap().insert(status.pid);
         assert_eq!(status.devices.iter().find_map(|device| device.problem.clone()), None);
         assert_eq!(status.config_digest, config.digest());
         status
@@ -160,6 +166,13 @@ impl Drop for Side {
     fn drop(&mut self) {
         if let Err(error) = self.backend.remove(1) {
             eprintln!("worker of {} not removed: {error}", self.netns);
+        }
+        // Those it could not find any more, by the folder in their command line.
+        let folder = self.folder.path().to_str().unwrap();
+        for pid in self.workers.get_mut().unwrap().iter() {
+            if std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(folder)) {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+            }
         }
         for name in [&self.netns, &self.underlay] {
             let _ = Command::new("ip").args(["netns", "del", name]).status();
