@@ -10,7 +10,8 @@ set -eu
 # iputils-ping           the lab's selftest
 # etcd-client            etcdctl: tests put objects without our API
 # tcpdump                looking at the lab's wires
-packages="clang libbpf-dev gcc libc6-dev protobuf-compiler nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump"
+# wireguard-go, -tools   another WireGuard for our workers to talk to in tests
+packages="clang libbpf-dev gcc libc6-dev protobuf-compiler nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump wireguard-go wireguard-tools"
 
 missing=""
 for package in $packages; do
