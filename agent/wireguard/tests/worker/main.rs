@@ -272,11 +272,9 @@ fn a_worker_outlives_the_agent_that_started_it() {
     let net = Net::new();
     let config_path = net.a.key_path().with_file_name("config.json");
     std::fs::write(&config_path, serde_json::to_string(&net.config_a()).unwrap()).unwrap();
-    let mut agent = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "an_agent_to_be_killed"])
-        .env("CONFIG", &config_path)
-        .env("RUN_DIR", &net.a.backend.run_dir)
-        .stdout(std::process::Stdio::null())
+    let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_pathsteer-wireguard"))
+        .args(["start".as_ref(), "--config".as_ref(), config_path.as_os_str()])
+        .args(["--run-dir".as_ref(), net.a.backend.run_dir.as_os_str()])
         .spawn()
         .unwrap();
     wait("the worker", SOON, || net.a.backend.status(1).unwrap().is_some());
@@ -286,19 +284,6 @@ fn a_worker_outlives_the_agent_that_started_it() {
     assert_eq!(net.a.ensure(&net.config_a()).pid, pid.as_raw().cast_unsigned(), "the next agent adopts it");
     net.b.ensure(&net.config_b());
     wait("a session", SOON, || net.a.peer().handshake_age_seconds.is_some());
-}
-
-/// Not a test but a program for the one above: starts a worker and waits to be killed.
-#[test]
-#[ignore = "a program that a test starts"]
-fn an_agent_to_be_killed() {
-    let config = std::fs::read(std::env::var_os("CONFIG").unwrap()).unwrap();
-    let binary = env!("CARGO_BIN_EXE_pathsteer-wireguard").into();
-    let backend = UserspaceBackend { binary, run_dir: std::env::var_os("RUN_DIR").unwrap().into() };
-    backend.ensure(&serde_json::from_slice(&config).unwrap()).unwrap();
-    loop {
-        std::thread::park();
-    }
 }
 
 #[test]
