@@ -12,6 +12,14 @@ use crate::fleet::{Fleet, Paths};
 use crate::host::Host;
 use crate::network::Network;
 use crate::network::plan::{ANCHOR_HOST, EDGE, uplink};
+use crate::progress::Progress;
+
+/// What a fault is done to, and who is told.
+pub struct Scene<'a> {
+    pub network: &'a Network,
+    pub fleet: &'a mut Fleet,
+    pub progress: &'a Progress,
+}
 
 /// Which line a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,9 +99,14 @@ impl Fault {
     ///
     /// # Errors
     /// When PathSteer refuses a command or does not start again.
-    pub fn strike(&self, network: &Network, fleet: &mut Fleet, paths: &Paths, zero: Duration) -> Result<()> {
+    pub fn strike(&self, scene: &mut Scene, paths: &Paths, zero: Duration) -> Result<()> {
+        let Scene { network, fleet, progress } = scene;
+        let at = |time: Duration, what: &str| {
+            clock::sleep_until(zero + time);
+            progress.say(&format!("    {what}"));
+        };
         match *self {
-            Fault::None => Ok(()),
+            Fault::None => {}
             Fault::Blackhole { line, ways, start, length, times, every } => {
                 let name = match line {
                     Line::Active => paths.active,
@@ -101,44 +114,52 @@ impl Fault {
                 };
                 let link = network.link(name)?;
                 for number in 0..times {
-                    let from = zero + start + every * number;
-                    clock::sleep_until(from);
+                    let from = start + every * number;
+                    at(from, &format!("{name} drops {}, and nothing says so", words(ways)));
                     ways.iter().for_each(|way| link.set_blackhole(*way, true));
-                    clock::sleep_until(from + length);
+                    at(from + length, &format!("{name} works again"));
                     ways.iter().for_each(|way| link.set_blackhole(*way, false));
                 }
-                Ok(())
             }
             Fault::Unplug { start, length } => {
                 let link = network.link(paths.active)?;
-                clock::sleep_until(zero + start);
+                at(start, &format!("the cable of {} is pulled", paths.active));
                 link.set_plugged(false)?;
-                clock::sleep_until(zero + start + length);
-                link.set_plugged(true)
+                at(start + length, "and plugged in again");
+                link.set_plugged(true)?;
             }
             Fault::Switch { to, start, length } => {
-                clock::sleep_until(zero + start);
+                at(start, &format!("pathsteer uplink force {EDGE}/{to}"));
                 fleet.cli(&["uplink", "force", &format!("{EDGE}/{to}")])?;
                 let moved = fleet.wait_for_paths("the move", |paths| paths.active == to);
-                clock::sleep_until(zero + start + length);
+                at(start + length, &format!("pathsteer uplink auto {EDGE}"));
                 fleet.cli(&["uplink", "auto", EDGE])?;
                 moved?;
-                fleet.wait_for_paths("the move back", |now| now.active == paths.active).map(drop)
+                fleet.wait_for_paths("the move back", |now| now.active == paths.active)?;
             }
             Fault::KillAgents { start, length } => {
-                clock::sleep_until(zero + start);
+                at(start, "kill -9 of the agent at the site and of the agent at the anchor");
                 fleet.kill_agents()?;
-                clock::sleep_until(zero + start + length);
-                fleet.start_agents()
+                at(start + length, "both are started again");
+                fleet.start_agents()?;
             }
             Fault::KillWorkers { start, length } => {
                 let slot = uplink(paths.active).context("the active path has an uplink")?.slot;
-                clock::sleep_until(zero + start);
+                at(start, &format!("kill -9 of the site's WireGuard process for {}", paths.active));
                 kill_worker(network.host(EDGE), slot)?;
-                clock::sleep_until(zero + start + length);
-                kill_worker(network.host(ANCHOR_HOST), slot)
+                at(start + length, "and of the anchor's");
+                kill_worker(network.host(ANCHOR_HOST), slot)?;
             }
         }
+        Ok(())
+    }
+}
+
+fn words(ways: &[Way]) -> &'static str {
+    match ways {
+        [Way::Up] => "what is sent",
+        [Way::Down] => "what is received",
+        _ => "everything",
     }
 }
 

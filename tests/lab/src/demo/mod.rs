@@ -19,6 +19,7 @@ use crate::measure::{DURATION, measure};
 use crate::network::Network;
 use crate::network::plan::{ANCHOR_HOST, EDGE};
 use crate::progress::Progress;
+use fault::Scene;
 use report::{Attempt, Report, Setup};
 use verdict::{Verdict, judge};
 
@@ -39,33 +40,55 @@ pub struct Order<'a> {
     pub out: &'a Path,
 }
 
-/// Runs the demo inside the sandbox. True when everything came out as it must.
+/// Runs the demo inside the sandbox. True when everything came out as it must. Whatever fails, there is a report, and
+/// the last line says how it went.
 ///
 /// # Errors
-/// When something other than a scenario fails: the lab, a daemon, a command.
+/// When a scenario is not known or the report cannot be written.
 pub fn run(order: &Order, progress: &Progress) -> Result<bool> {
     let scenarios = select(order)?;
     let logs = crate::command::logs(order.out)?;
-    progress.say("a van with three uplinks, an anchor in a data centre and the internet behind it are wired up");
-    let network = Network::build(&logs)?;
-    progress.say("the operator starts, keys are made and certified, the agents start");
-    let mut fleet = Fleet::start(&network, &logs).with_context(|| format!("logs are in {}", logs.display()))?;
-    let mut stage = Stage { network: &network, fleet: &mut fleet, progress, copies: None, forced: None, runs: 0 };
+    let file = order.out.join("report.json");
+    if file.exists() {
+        // Whoever reads a report later must not find that of an earlier run.
+        std::fs::remove_file(&file)?;
+    }
     let mut report =
         Report { schema: 1, setup: Setup::default(), scenarios: Vec::new(), rejected: Vec::new(), pass: true };
-    let outcome = stage.play(&scenarios, order.examples, &mut report);
+    let outcome = play(&scenarios, order.examples, &logs, progress, &mut report);
     report.pass &= outcome.is_ok();
-    report.write(&order.out.join("report.json"))?;
+    report.write(&file)?;
     println!("\n{}", screen::table(&report));
     if let Err(error) = outcome {
         println!("the demo could not go on: {error:#}");
     }
     if !report.pass {
-        show_logs(fleet.daemons());
-        println!("report: {}/report.json, logs: {}", order.out.display(), logs.display());
+        println!("logs are in {}", logs.display());
     }
+    println!("the report is {}", file.display());
     println!("demo: {}", if report.pass { "PASS" } else { "FAIL" });
     Ok(report.pass)
+}
+
+/// Brings everything up and runs the scenarios.
+fn play(
+    scenarios: &[&'static Scenario],
+    examples: &Path,
+    logs: &Path,
+    progress: &Progress,
+    report: &mut Report,
+) -> Result<()> {
+    progress.say("a van with three uplinks, an anchor in a data centre and the internet behind it are wired up");
+    let network = Network::build(logs)?;
+    progress.say("the operator starts, keys are made and certified, the agents start");
+    let mut fleet = Fleet::start(&network, logs)?;
+    let scene = Scene { network: &network, fleet: &mut fleet, progress };
+    let mut stage = Stage { scene, copies: None, forced: None, runs: 0 };
+    let played = stage.play(scenarios, examples, report);
+    if played.is_err() || !report.pass {
+        show_logs(fleet.daemons());
+    }
+    played
 }
 
 fn select(order: &Order) -> Result<Vec<&'static Scenario>> {
@@ -93,10 +116,8 @@ fn show_logs<'a>(daemons: impl Iterator<Item = &'a Daemon>) {
 
 /// The lab with everything running, and what has been asked of it so far.
 struct Stage<'a> {
-    network: &'a Network,
-    fleet: &'a mut Fleet,
-    progress: &'a Progress,
-    /// The mode last set by hand, if any.
+    scene: Scene<'a>,
+    /// Whether copies were switched on or off by hand, if so.
     copies: Option<bool>,
     /// The uplink last forced, if any.
     forced: Option<&'static str>,
@@ -105,7 +126,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn play(&mut self, scenarios: &[&'static Scenario], examples: &Path, report: &mut Report) -> Result<()> {
-        report.setup.apply_to_ready_ms = declare(self.fleet, examples, self.progress)?;
+        report.setup.apply_to_ready_ms = declare(self.scene.fleet, examples, self.scene.progress)?;
         for scenario in scenarios {
             self.perform(scenario, report).with_context(|| format!("in scenario {}", scenario.name))?;
         }
@@ -114,15 +135,15 @@ impl Stage<'_> {
 
     /// One scenario, repeated while the machine spoils it.
     fn perform(&mut self, scenario: &'static Scenario, report: &mut Report) -> Result<()> {
-        self.progress.say(&format!("{}: {}", scenario.name, scenario.story));
+        self.scene.progress.say(&format!("{}: {}", scenario.name, scenario.story));
         for number in 1..=ATTEMPTS {
             let paths = self.prepare(scenario)?;
             let before = self.second_copies()?;
             self.runs += 1;
-            let (network, fleet) = (self.network, &mut *self.fleet);
+            let scene = &mut self.scene;
             let measurement =
-                measure(network, self.runs, DURATION, |zero| scenario.fault.strike(network, fleet, &paths, zero))?;
-            self.fleet.check()?;
+                measure(scene.network, self.runs, DURATION, |zero| scenario.fault.strike(scene, &paths, zero))?;
+            self.scene.fleet.check()?;
             let after = self.second_copies()?;
             let dedup_dropped = [0, 1].map(|i| (after[i].0, after[i].1.saturating_sub(before[i].1)));
             let attempt = Attempt { scenario, number, paths: &paths, measurement: &measurement, dedup_dropped };
@@ -149,28 +170,29 @@ impl Stage<'_> {
     fn prepare(&mut self, scenario: &Scenario) -> Result<Paths> {
         if self.copies.unwrap_or(true) != scenario.copies {
             let mode = if scenario.copies { "mirror" } else { "training" };
-            self.fleet.cli(&["mode", "set", EDGE, mode])?;
+            self.scene.fleet.cli(&["mode", "set", EDGE, mode])?;
             self.copies = Some(scenario.copies);
         }
         if self.forced != scenario.forced {
             match scenario.forced {
-                Some(uplink) => self.fleet.cli(&["uplink", "force", &format!("{EDGE}/{uplink}")])?,
-                None => self.fleet.cli(&["uplink", "auto", EDGE])?,
+                Some(uplink) => self.scene.fleet.cli(&["uplink", "force", &format!("{EDGE}/{uplink}")])?,
+                None => self.scene.fleet.cli(&["uplink", "auto", EDGE])?,
             };
             self.forced = scenario.forced;
         }
         let active = scenario.forced.unwrap_or(crate::network::plan::UPLINKS[0].name);
         let words = if scenario.copies { "copying" } else { "not copying" };
         let paths = self
+            .scene
             .fleet
             .wait_for_paths(words, |paths| paths.active == active && paths.copies.is_empty() != scenario.copies)?;
-        ready(self.fleet)?;
+        ready(self.scene.fleet)?;
         Ok(paths)
     }
 
     /// Second copies dropped so far by the node that receives what goes each way.
     fn second_copies(&self) -> Result<[(Way, u64); 2]> {
-        let count = |node| Ok::<_, anyhow::Error>(self.fleet.counters(self.network.host(node))?.duplicate);
+        let count = |node| Ok::<_, anyhow::Error>(self.scene.fleet.counters(self.scene.network.host(node))?.duplicate);
         Ok([(Way::Up, count(ANCHOR_HOST)?), (Way::Down, count(EDGE)?)])
     }
 
@@ -186,7 +208,7 @@ impl Stage<'_> {
             Verdict::Rejected(reason) => format!("this attempt proves nothing: {reason}"),
             Verdict::Fail(why) => format!("FAILED: {}", why.join("; ")),
         };
-        self.progress.say(&format!("  {words}"));
+        self.scene.progress.say(&format!("  {words}"));
     }
 }
 
