@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pathsteer_agent_core::switch::{Acknowledgement, Action, Choice, RESEND_LONGEST, Switch};
+use pathsteer_agent_core::switch::{Acknowledgement, Action, Choice, REMIND, RESEND_FIRST, RESEND_LONGEST, Switch};
 use pathsteer_crds::ModeKind;
 use pathsteer_crds::plan::SteeringSpec;
 use proptest::prelude::*;
@@ -66,6 +66,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// An acknowledgement the machine got.
+struct Heard {
+    counter: u64,
+    at: Duration,
+    /// When it was asked again.
+    reminded: Option<Duration>,
+}
+
 /// A node around the machine: its pinned map, its disk, and what a far end got to hear.
 struct Node {
     machine: Switch,
@@ -77,7 +85,7 @@ struct Node {
     /// The highest counter every class ever used.
     used: BTreeMap<Key, u64>,
     heard: BTreeMap<Key, (Choice, u64)>,
-    acknowledged: BTreeMap<Key, u64>,
+    acknowledged: BTreeMap<Key, Heard>,
 }
 
 impl Node {
@@ -134,7 +142,7 @@ impl Node {
                 Action::SendControl { remote, class, choice, nonce, slots } => {
                     let key = (remote, class);
                     prop_assert_eq!(self.map.get(&key), Some(&choice), "only the choice in force is sent");
-                    prop_assert_ne!(self.acknowledged.get(&key), Some(&choice.counter), "no more once acknowledged");
+                    self.check_reminder(key, choice, &slots)?;
                     let spec = self.plan.iter().find(|spec| (spec.remote, spec.class) == key);
                     prop_assert!(slots.iter().all(|slot| spec.is_some_and(|spec| spec.slots.contains(slot))));
                     self.heard.insert(key, (choice, nonce));
@@ -149,12 +157,31 @@ impl Node {
         Ok(chosen)
     }
 
+    /// What is acknowledged is said again by the active path alone, and by the others when that goes unanswered.
+    fn check_reminder(&mut self, key: Key, choice: Choice, slots: &[u8]) -> Result<(), TestCaseError> {
+        let Some(heard) = self.acknowledged.get_mut(&key).filter(|heard| heard.counter == choice.counter) else {
+            return Ok(());
+        };
+        match heard.reminded {
+            None => {
+                prop_assert!(self.now >= heard.at + REMIND, "no more for a while once acknowledged");
+                prop_assert_eq!(slots, [choice.active]);
+                heard.reminded = Some(self.now);
+            }
+            Some(reminded) => {
+                prop_assert!(self.now >= reminded + RESEND_FIRST);
+                self.acknowledged.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
     /// The far end answers what it heard last; it may already follow a switch `ahead` of that.
     fn answer(&mut self, key: Key, ahead: u64) {
         let Some(&(choice, nonce)) = self.heard.get(&key) else { return };
         let counter = choice.counter + ahead;
         if ahead == 0 && self.map.get(&key) == Some(&choice) {
-            self.acknowledged.insert(key, counter);
+            self.acknowledged.insert(key, Heard { counter, at: self.now, reminded: None });
         }
         let Choice { active, copies, .. } = choice;
         let (remote, class) = key;
@@ -170,7 +197,10 @@ impl Node {
             let in_map = self.map.get(&key).map_or((0, 0), |choice| (choice.active, choice.counter));
             prop_assert_eq!(reported, in_map);
             prop_assert!(!report.reason.is_empty());
-            let acknowledged = self.map.get(&key).is_some_and(|c| self.acknowledged.get(&key) == Some(&c.counter));
+            let acknowledged = self
+                .map
+                .get(&key)
+                .is_some_and(|c| self.acknowledged.get(&key).is_some_and(|heard| heard.counter == c.counter));
             prop_assert_eq!(report.acknowledged, acknowledged);
         }
         prop_assert_eq!(self.machine.report().len(), self.plan.len());
@@ -265,7 +295,8 @@ proptest! {
         for key in waiting {
             node.answer(key, 0);
         }
-        prop_assert_eq!(node.machine.poll_timeout(), None);
+        let reminder = (!node.map.is_empty()).then_some(node.now + REMIND);
+        prop_assert_eq!(node.machine.poll_timeout(), reminder, "acknowledged, so only a reminder is left to send");
         prop_assert!(node.machine.report().iter().all(|r| r.acknowledged == (r.active != 0)));
     }
 }

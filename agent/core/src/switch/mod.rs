@@ -8,9 +8,9 @@
 //! leaves by the same actions.
 
 mod nonce;
-mod pending;
 mod steering;
 mod target;
+mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -19,8 +19,9 @@ use pathsteer_crds::plan::{PathSpec, SteeringSpec};
 use pathsteer_crds::report::SteeringReport;
 
 use steering::Steering;
+use telling::By;
 
-pub use pending::{RESEND_FIRST, RESEND_LONGEST};
+pub use telling::{REMIND, RESEND_FIRST, RESEND_LONGEST};
 
 /// What the pinned map says about one class towards one remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +143,7 @@ impl Switch {
             return;
         }
         if counter == choice.counter {
-            held.pending = None;
+            held.telling.acknowledged(now);
         } else if choice.counter < counter && counter < u64::MAX {
             self.highest = self.highest.max(counter);
             let again = Choice { counter: counter + 1, ..choice };
@@ -151,12 +152,12 @@ impl Switch {
         }
     }
 
-    /// When to call [`Switch::poll_action`] again if nothing happens before; absent if there is nothing to wait for.
+    /// When to call [`Switch::poll_action`] again if nothing happens before; absent if nothing is chosen.
     pub fn poll_timeout(&self) -> Option<Duration> {
         if !self.actions.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.steerings.values().filter_map(|held| held.pending.as_ref()).map(|pending| pending.due).min()
+        self.steerings.values().filter(|held| held.choice.is_some()).map(|held| held.telling.due).min()
     }
 
     /// The next thing to do; call it until there is none.
@@ -165,12 +166,13 @@ impl Switch {
             return Some(action);
         }
         for (&(remote, class), held) in &mut self.steerings {
-            let (Some(choice), Some(pending)) = (held.choice, held.pending.as_mut()) else { continue };
-            if pending.due <= now {
-                pending.sent(now);
-                let nonce = nonce::of(self.process, choice.counter);
-                return Some(Action::SendControl { remote, class, choice, nonce, slots: held.live.clone() });
-            }
+            let Some(choice) = held.choice.filter(|_| held.telling.due <= now) else { continue };
+            let slots = match held.telling.send(now) {
+                By::EveryPath => held.live.clone(),
+                By::ActivePath => vec![choice.active],
+            };
+            let nonce = nonce::of(self.process, choice.counter);
+            return Some(Action::SendControl { remote, class, choice, nonce, slots });
         }
         None
     }

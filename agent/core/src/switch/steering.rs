@@ -7,15 +7,15 @@ use pathsteer_crds::plan::SteeringSpec;
 use pathsteer_crds::report::SteeringReport;
 
 use super::Choice;
-use super::pending::Pending;
 use super::target::Target;
+use super::telling::Telling;
 
 #[derive(Debug)]
 pub(super) struct Steering {
     /// In force; absent until there has been a target.
     pub choice: Option<Choice>,
-    /// Not yet acknowledged.
-    pub pending: Option<Pending>,
+    /// What the far end knows of it.
+    pub telling: Telling,
     /// Slots by which the far end is told.
     pub live: Vec<u8>,
     class_name: String,
@@ -27,7 +27,7 @@ impl Steering {
     pub fn new(adopted: Option<Choice>, now: Duration) -> Steering {
         Steering {
             choice: adopted,
-            pending: adopted.map(|_| Pending::new(now)),
+            telling: Telling::new(now),
             live: Vec::new(),
             class_name: String::new(),
             reason: String::new(),
@@ -42,7 +42,7 @@ impl Steering {
 
     /// Puts `choice` in force and returns the one before.
     pub fn choose(&mut self, choice: Choice, now: Duration) -> Option<Choice> {
-        self.pending = Some(Pending::new(now));
+        self.telling = Telling::new(now);
         self.choice.replace(choice)
     }
 
@@ -55,7 +55,7 @@ impl Steering {
             active: self.choice.map_or(0, |choice| choice.active),
             copies: (1..=8).filter(|slot| copies & copy_bit(*slot) as u8 != 0).collect(),
             switch_counter: self.choice.map_or(0, |choice| choice.counter),
-            acknowledged: self.choice.is_some() && self.pending.is_none(),
+            acknowledged: self.choice.is_some() && self.telling.is_acknowledged(),
             reason: self.reason.clone(),
         }
     }
