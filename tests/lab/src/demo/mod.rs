@@ -4,7 +4,7 @@ mod fault;
 mod report;
 mod scenario;
 mod screen;
-mod verdict;
+pub mod verdict;
 
 pub use scenario::{Expected, SCENARIOS, Scenario};
 

@@ -6,6 +6,7 @@ mod state;
 pub use state::{Counters, Paths};
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -42,8 +43,7 @@ impl Fleet {
     /// # Errors
     /// When a program is missing or a step fails; the message names the log.
     pub fn start(network: &Network, logs: &Path) -> Result<Fleet> {
-        // All our programs are built into one folder.
-        let programs = std::env::current_exe()?.parent().context("this program is in no folder")?.to_owned();
+        let programs = programs()?;
         let program = |name: &str| -> Result<PathBuf> {
             let path = programs.join(name);
             if !path.exists() {
@@ -63,7 +63,7 @@ impl Fleet {
         }
         for name in [EDGE, ANCHOR_HOST] {
             let recipe = Recipe {
-                name: format!("agent-{name}"),
+                name: agent_name(name),
                 program: program("pathsteer-agent")?.into(),
                 arguments: ["run", "--config", AGENT_CONFIG].map(str::to_owned).into(),
             };
@@ -77,17 +77,65 @@ impl Fleet {
     /// # Errors
     /// When it fails, with its own words.
     pub fn cli(&self, arguments: &[&str]) -> Result<String> {
-        let output = self
-            .hq
-            .command(self.programs.join("pathsteer"))
-            .args(arguments)
-            .env("PATHSTEER_CONFIG", CLI_CONFIG)
-            .output()
-            .context("starting `pathsteer`")?;
+        let output = self.cli_output(arguments)?;
         if !output.status.success() {
             bail!("`pathsteer {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs `pathsteer` like [`Fleet::cli`], however it ends.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn cli_output(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.hq.command(self.programs.join("pathsteer"));
+        command.args(arguments).env("PATHSTEER_CONFIG", CLI_CONFIG).output().context("starting `pathsteer`")
+    }
+
+    /// Runs Debian's etcdctl against the operator's private etcd, as `pathsteer-operator etcdctl-env` has it.
+    ///
+    /// # Errors
+    /// When it fails, with its own words.
+    pub fn etcdctl(&self, arguments: &[&str]) -> Result<String> {
+        let script = "exports=$(\"$0\" etcdctl-env --data-dir \"$1\") && eval \"$exports\" && shift && etcdctl \"$@\"";
+        let operator = self.programs.join("pathsteer-operator");
+        let words = ["-c", script, &operator.to_string_lossy(), DATA_FOLDER];
+        self.hq.output("sh", &[&words, arguments].concat())
+    }
+
+    /// Runs `pathsteer-agent` with `arguments` on `node`, beside the one that runs as a daemon.
+    ///
+    /// # Errors
+    /// When it fails, with its own words.
+    pub fn agent_command(&self, node: &Host, arguments: &[&str]) -> Result<String> {
+        node.output(self.programs.join("pathsteer-agent"), arguments)
+    }
+
+    /// The agent of `node`.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn agent(&mut self, node: &str) -> Result<&mut Daemon> {
+        let name = agent_name(node);
+        self.agents.iter_mut().find(|agent| agent.name() == name).with_context(|| format!("{node} has no agent"))
+    }
+
+    /// Kills the operator without a chance to clean up.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill_operator(&mut self) -> Result<()> {
+        self.operator.kill()
+    }
+
+    /// Starts the operator again and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_operator(&mut self) -> Result<()> {
+        self.operator.restart()?;
+        self.wait_for_operator()
     }
 
     /// Kills both agents at once, without a chance to clean up.
@@ -140,6 +188,20 @@ impl Fleet {
         }
         Ok(())
     }
+}
+
+/// All our programs are built into one folder; those of tests lie below it.
+fn programs() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("this program is in no folder")?;
+    match folder.parent() {
+        Some(above) if folder.ends_with("deps") => Ok(above.to_owned()),
+        _ => Ok(folder.to_owned()),
+    }
+}
+
+fn agent_name(node: &str) -> String {
+    format!("agent-{node}")
 }
 
 fn operator(program: PathBuf) -> Recipe {

@@ -8,7 +8,7 @@ use pathsteer_crds::keys;
 use pathsteer_crds::report::NodeReport;
 use serde::Deserialize;
 
-use super::{DATA_FOLDER, Fleet, LOOK};
+use super::{Fleet, LOOK};
 use crate::clock;
 use crate::host::Host;
 use crate::network::plan::{EDGE, uplink_in};
@@ -30,6 +30,8 @@ pub struct Paths {
 pub struct Counters {
     /// Packets dropped because their first copy had come.
     pub duplicate: u64,
+    /// Packets dropped because their inner source is not the site's that sent them.
+    pub forged: u64,
 }
 
 impl Fleet {
@@ -52,14 +54,11 @@ impl Fleet {
     }
 
     /// The report of `node`, as it is in the store: its keys are a public contract, so plain etcdctl reads them.
-    fn report(&self, node: &str) -> Result<Option<NodeReport>> {
-        let operator = self.programs.join("pathsteer-operator");
-        let script = format!(
-            "exports=$({} etcdctl-env --data-dir {DATA_FOLDER}) && eval \"$exports\" && etcdctl get --print-value-only {}",
-            operator.display(),
-            keys::report(node)
-        );
-        let answer = self.hq.output("sh", &["-c", &script])?;
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub fn report(&self, node: &str) -> Result<Option<NodeReport>> {
+        let answer = self.etcdctl(&["get", "--print-value-only", &keys::report(node)])?;
         if answer.trim().is_empty() {
             return Ok(None);
         }
@@ -91,7 +90,7 @@ impl Fleet {
     /// # Errors
     /// When the agent's program cannot read them.
     pub fn counters(&self, node: &Host) -> Result<Counters> {
-        let answer = node.output(self.programs.join("pathsteer-agent"), &["observe", "--counters", "-o", "json"])?;
+        let answer = self.agent_command(node, &["observe", "--counters", "-o", "json"])?;
         serde_json::from_str(&answer).with_context(|| format!("reading the counters of {}: {answer}", node.name))
     }
 }

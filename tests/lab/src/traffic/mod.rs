@@ -6,7 +6,7 @@ mod packet;
 mod ping;
 mod socket;
 mod stream;
-mod udp;
+pub mod udp;
 
 pub use accounting::{Account, Accounting};
 pub use flows::{Ends, Flows};
