@@ -45,8 +45,8 @@ impl Meter {
     /// When no thread can be started.
     pub fn start() -> Result<Meter> {
         let end = Arc::new(AtomicBool::new(false));
-        let processors = std::thread::available_parallelism()?.get();
-        let threads = (0..processors)
+        let threads = realtime::processors()?
+            .into_iter()
             .map(|processor| {
                 let end = Arc::clone(&end);
                 std::thread::Builder::new().name("hiccup".into()).spawn(move || {

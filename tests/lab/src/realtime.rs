@@ -19,7 +19,19 @@ pub fn claim(priority: i32) {
     }
 }
 
+/// The processors this process may run on.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn processors() -> nix::Result<Vec<usize>> {
+    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+    Ok((0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).collect())
+}
+
 /// Keeps the calling thread on processor `cpu`.
+///
+/// # Errors
+/// When it is none of [`processors`].
 pub fn pin(cpu: usize) -> nix::Result<()> {
     let mut set = nix::sched::CpuSet::new();
     set.set(cpu)?;

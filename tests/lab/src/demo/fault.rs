@@ -94,6 +94,14 @@ impl Fault {
         }
     }
 
+    /// The uplink that becomes the active one meanwhile, if another one does.
+    pub fn moves_to(&self) -> Option<&'static str> {
+        match self {
+            Fault::Switch { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+
     /// Does it and undoes it, in its time after `zero`. `paths` are those in use. A line is mended even when
     /// something else fails.
     ///

@@ -87,6 +87,15 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         extra: true,
+        copies: false,
+        ..row(
+            "planned-switch-without-copies",
+            "the same planned move with copies switched off: it needs none",
+            Fault::Switch { to: "starlink", start: START, length: LENGTH },
+        )
+    },
+    Scenario {
+        extra: true,
         ..row(
             "mirror-blackhole-up",
             "the uplink in use swallows what is sent, but still delivers",

@@ -88,7 +88,8 @@ fn evidence(
         }
     }
     if !scenario.copies {
-        for (path, packets) in captured.iter().filter(|(path, _)| **path != paths.active) {
+        let used = [Some(paths.active), scenario.fault.moves_to()];
+        for (path, packets) in captured.iter().filter(|(path, _)| !used.contains(&Some(**path))) {
             if *packets > sent / 20 {
                 missing.push(format!("{}: {path} carried {packets} packets although copies are off", way.word()));
             }
