@@ -1,0 +1,46 @@
+//! From nothing to in sync.
+
+use anyhow::{Result, ensure};
+use pathsteer_crds::plan::PlanObjects;
+
+use super::Case;
+use crate::node::Node;
+use crate::plans::{ANCHOR, EDGE, Plan, example_plan};
+
+pub const CASES: &[(&str, Case)] = &[
+    ("an_empty_node_becomes_the_edge_that_its_plan_describes", || becomes("edge1", &example_plan(EDGE)?)),
+    ("an_empty_node_becomes_the_anchor_that_its_plan_describes", || becomes("anchor1", &example_plan(ANCHOR)?)),
+];
+
+fn becomes(name: &'static str, plan: &Plan) -> Result<()> {
+    let mut node = Node::start(name, plan)?;
+    let took = node.settle()?;
+    println!("{name}: in sync after {took:?}");
+    assert_as_declared(&plan.objects(), node.observe()?);
+
+    node.kill()?;
+    let applies = node.applies();
+    node.restart()?;
+    node.wait("begun again", |node| node.log().iter().filter(|line| line.contains("no session")).count() > 2)?;
+    ensure!(node.applies() == applies, "a second run changed something:\n{}", node.log().join("\n"));
+    Ok(())
+}
+
+/// Compares what was found with what is declared, field by field where something is declared.
+pub fn assert_as_declared(declared: &PlanObjects, mut found: PlanObjects) {
+    // These three are no state of a kernel.
+    let declared = PlanObjects { dhcp: vec![], paths: vec![], steering: vec![], ..declared.clone() };
+    for link in &mut found.links {
+        let Some(one) = declared.links.iter().find(|one| (&one.netns, &one.name) == (&link.netns, &link.name)) else {
+            continue;
+        };
+        link.mtu = link.mtu.filter(|_| one.mtu.is_some());
+        link.mac = link.mac.take().filter(|_| one.mac.is_some());
+        link.gso_max_segs = link.gso_max_segs.filter(|_| one.gso_max_segs.is_some());
+    }
+    let json = |objects: &PlanObjects| serde_json::to_value(objects).unwrap();
+    for (noun, all) in json(&declared).as_object().unwrap() {
+        assert_eq!(&json(&found)[noun], all, "{noun}");
+    }
+    assert_eq!(json(&found).as_object().unwrap().len(), json(&declared).as_object().unwrap().len());
+}

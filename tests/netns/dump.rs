@@ -1,0 +1,1 @@
+//! What is in a kernel, as the usual tools tell it.

@@ -1,0 +1,42 @@
+//! The agent's drivers and its reconcile loop against the real kernel, without an operator: every case runs the real
+//! `pathsteer-agent` on a node of its own, from a plan on disk.
+//!
+//! All nodes live in one sandbox, so that nothing is left behind whatever happens.
+
+mod cases;
+mod dump;
+mod node;
+mod plans;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use pathsteer_lab::sandbox::{self, Lifetime};
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let code = match words.first().and_then(|word| word.to_str()) {
+        Some(sandbox::INIT) => sandbox::init(&words[1..]),
+        Some(sandbox::INSIDE) => return run(&words[1..]),
+        _ if words.iter().any(|word| word == "--list") => return run(&words),
+        _ => sandbox::start(&words, Lifetime::WithStarter, |_| {})
+            .and_then(sandbox::wait)
+            .map(|status| status.code().unwrap_or(130)),
+    };
+    match code {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("netns: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[OsString]) -> ExitCode {
+    let arguments = Arguments::from_iter(std::iter::once(OsString::from("netns")).chain(words.iter().cloned()));
+    let trials = cases::all()
+        .into_iter()
+        .map(|(name, case)| Trial::test(name, move || case().map_err(|error| format!("{error:#}").into())));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}

@@ -1,0 +1,197 @@
+//! A node under test: a host with cards, an agent that may be killed and started again, and questions about it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use pathsteer_crds::plan::PlanObjects;
+use pathsteer_lab::clock;
+use pathsteer_lab::daemon::{Daemon, Recipe};
+use pathsteer_lab::host::Host;
+
+use crate::plans::{ANCHOR, Plan};
+
+/// The agent's files on its node.
+pub const STATE: &str = "/var/lib/pathsteer";
+pub const CONFIG: &str = "/etc/pathsteer/agent.yaml";
+/// From nothing to in sync takes about a second on an idle machine; the rest is for a loaded one.
+pub const DEADLINE: Duration = Duration::from_secs(40);
+/// How often a condition is looked at that costs a process.
+pub const LOOK: Duration = Duration::from_millis(100);
+
+/// A node. Dropping it ends its processes.
+pub struct Node {
+    pub host: Host,
+    /// Where the far ends of its cards are, as `far-<card>`.
+    pub outside: Host,
+    program: PathBuf,
+    agent: Daemon,
+}
+
+/// What a program printed, and whether it was content.
+pub struct Printed {
+    pub well: bool,
+    pub text: String,
+}
+
+impl Node {
+    /// A node called `name` (short, unique in the suite) with the cards that `plan` takes, `plan` as its last good plan,
+    /// and a running agent.
+    pub fn start(name: &'static str, plan: &Plan) -> Result<Node> {
+        Node::prepare(name, plan.node)?.begin(|node| {
+            let cards = if plan.node == ANCHOR { &["inet0"][..] } else { &["wan1", "wan2", "wan3", "lan0"] };
+            cards.iter().try_for_each(|card| node.plug(card))?;
+            node.keep(plan, 1)
+        })
+    }
+
+    /// A node without cards and plan, to be completed by [`Prepared::begin`]. `identity` is the name it has in plans.
+    pub fn prepare(name: &'static str, identity: &str) -> Result<Prepared> {
+        let folder =
+            std::env::current_exe()?.parent().and_then(Path::parent).context("this is in no folder")?.to_owned();
+        let program = folder.join("pathsteer-agent");
+        if !program.exists() {
+            bail!("{} is missing: build everything with `cargo build --workspace`", program.display());
+        }
+        let host = Host::node(name)?;
+        host.publish()?;
+        let outside = Host::new(Box::leak(format!("{name}-out").into_boxed_str()))?;
+        let certified = rcgen::generate_simple_self_signed([identity.to_owned()])?;
+        for (path, text) in [
+            (format!("{STATE}/node.key"), certified.signing_key.serialize_pem()),
+            ("/etc/pathsteer/node.crt".to_owned(), certified.cert.pem()),
+            // Nobody listens there: the node is on its own.
+            (
+                CONFIG.to_owned(),
+                format!(
+                    "node: {identity}\noperator: https://127.0.0.1:1\nca: /etc/pathsteer/node.crt\n\
+                     certificate: /etc/pathsteer/node.crt\n"
+                ),
+            ),
+        ] {
+            host.write(&path, &text)?;
+        }
+        Ok(Prepared { host, outside, program })
+    }
+
+    /// Puts the agent back to life.
+    pub fn restart(&mut self) -> Result<()> {
+        self.agent.restart()
+    }
+
+    /// Ends the agent without a chance to clean up.
+    pub fn kill(&mut self) -> Result<()> {
+        self.agent.kill()
+    }
+
+    /// # Errors
+    /// When the agent has ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        self.agent.check()
+    }
+
+    /// Waits until there is nothing left to change, and says how long that took.
+    pub fn settle(&mut self) -> Result<Duration> {
+        self.wait("in sync", |node| node.pending().is_some_and(|pending| pending.is_empty()))
+    }
+
+    /// Waits until `condition` holds, and says how long that took.
+    pub fn wait(&mut self, what: &str, mut condition: impl FnMut(&Node) -> bool) -> Result<Duration> {
+        let begin = clock::now();
+        if clock::wait_until(begin + DEADLINE, LOOK, || condition(self)) {
+            return Ok(clock::now() - begin);
+        }
+        self.check()?;
+        bail!(
+            "not {what} after {DEADLINE:?}\n`plan` says: {}\nthe log ends:\n{}",
+            self.run(&["plan"])?.text,
+            self.agent.last_lines(30).join("\n")
+        )
+    }
+
+    /// What the agent's `plan` would change; `None` when it cannot tell.
+    pub fn pending(&self) -> Option<Vec<String>> {
+        let printed = self.run(&["plan"]).ok().filter(|printed| printed.well)?;
+        let mut lines: Vec<String> = printed.text.lines().map(str::to_owned).collect();
+        let last = lines.pop()?;
+        (last == format!("{} changes", lines.len())).then_some(lines)
+    }
+
+    /// What of the plan's nouns the agent finds in the kernel.
+    pub fn observe(&self) -> Result<PlanObjects> {
+        let printed = self.run(&["observe", "-o", "json"])?;
+        serde_json::from_str(&printed.text).with_context(|| printed.text.clone())
+    }
+
+    /// Runs `pathsteer-agent` with `words`.
+    pub fn run(&self, words: &[&str]) -> Result<Printed> {
+        let output = self.host.command(&self.program).args(words).output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok(Printed { well: output.status.success(), text: String::from_utf8_lossy(&text).into_owned() })
+    }
+
+    /// Lines that the agent has logged so far, over all its lives.
+    pub fn log(&self) -> Vec<String> {
+        self.agent.last_lines(usize::MAX)
+    }
+
+    /// How often the agent has applied changes, over all its lives.
+    pub fn applies(&self) -> usize {
+        self.log().iter().filter(|line| line.contains(": apply generation=")).count()
+    }
+
+    /// Runs `words` with iproute2 on the node.
+    pub fn ip(&self, words: &str) -> Result<String> {
+        self.host.output("ip", &words.split(' ').collect::<Vec<_>>())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        for pid in self.host.processes(&["pathsteer-agent"]) {
+            let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    }
+}
+
+/// A node whose agent does not run yet.
+pub struct Prepared {
+    pub host: Host,
+    pub outside: Host,
+    program: PathBuf,
+}
+
+impl Prepared {
+    /// Gives the node a card called `name`, its far end up outside.
+    pub fn plug(&self, name: &str) -> Result<()> {
+        plug(&self.host, &self.outside, name)
+    }
+
+    /// Makes `plan` the node's last good plan.
+    pub fn keep(&self, plan: &Plan, generation: i64) -> Result<()> {
+        self.host.write(&format!("{STATE}/plan.json"), &plan.saved(generation))
+    }
+
+    /// Starts the agent once `complete` has completed the node.
+    pub fn begin(self, complete: impl FnOnce(&Prepared) -> Result<()>) -> Result<Node> {
+        complete(&self)?;
+        let logs = Path::new("/run/lab/logs");
+        fs::create_dir_all(logs)?;
+        let recipe = Recipe {
+            name: self.host.name.to_owned(),
+            program: self.program.clone().into(),
+            arguments: vec!["run".to_owned()],
+        };
+        let agent = Daemon::start(&self.host, recipe, logs)?;
+        let Prepared { host, outside, program } = self;
+        Ok(Node { host, outside, program, agent })
+    }
+}
+
+/// Gives `host` a card called `name`, its far end up in `outside`.
+pub fn plug(host: &Host, outside: &Host, name: &str) -> Result<()> {
+    let node = host.name;
+    outside.ip(&format!("link add far-{name} type veth peer name {name} netns {node}\nlink set far-{name} up"))
+}

@@ -1,0 +1,82 @@
+//! Plans as an operator would publish them: of the example, and of what cases make of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use pathsteer_compiler::{Compiled, Inventory, compile};
+use pathsteer_crds::plan::{PLAN_VERSION, PlanObjects, PlanRoot, Role, split};
+use pathsteer_crds::{canonical, manifest};
+
+/// The example's nodes.
+pub const EDGE: &str = "rv-07";
+pub const ANCHOR: &str = "dal-a";
+
+/// One node's plan.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub node: &'static str,
+    role: Role,
+    scopes: BTreeMap<String, PlanObjects>,
+}
+
+impl Plan {
+    /// All objects of the plan.
+    pub fn objects(&self) -> PlanObjects {
+        let mut all = PlanObjects::default();
+        self.scopes.values().cloned().for_each(|objects| all.extend(objects));
+        all.sort();
+        all
+    }
+
+    /// The plan as an agent keeps it on disk, in the order of `generation`.
+    pub fn saved(&self, generation: i64) -> String {
+        let fragments = split(&self.scopes);
+        let hash = |json: &String| canonical::sha256(json.as_bytes());
+        let root = PlanRoot {
+            version: PLAN_VERSION,
+            node: self.node.to_owned(),
+            role: self.role,
+            store_epoch: 1,
+            generation,
+            fragments: fragments.iter().map(|(name, json)| (name.clone(), hash(json))).collect(),
+        };
+        let by_hash: BTreeMap<String, String> = fragments.into_values().map(|json| (hash(&json), json)).collect();
+        serde_json::json!({"revision": generation, "root": root, "fragments": by_hash}).to_string()
+    }
+}
+
+/// What the example declares, and what its nodes have said about themselves.
+pub fn example() -> Result<Inventory> {
+    let identities = root().join("operator/compiler/tests/cases/rv/identities.yaml");
+    let mut inventory = Inventory { identities: serde_saphyr::from_str(&read(&identities)?)?, ..Inventory::default() };
+    for entry in std::fs::read_dir(root().join("examples/rv"))? {
+        let path = entry?.path();
+        let located = manifest::parse(&read(&path)?, &path.display().to_string());
+        for one in located.map_err(|errors| anyhow!("{}: {errors:?}", path.display()))? {
+            inventory.insert(one.object);
+        }
+    }
+    Ok(inventory)
+}
+
+/// The plan of `node`. Numbers given out are kept in `inventory`, as an operator keeps them.
+pub fn plan(inventory: &mut Inventory, node: &'static str) -> Result<Plan> {
+    let Compiled { mut plans, allocations, diagnostics } = compile(inventory);
+    inventory.allocations = allocations;
+    let plan = plans.remove(node).with_context(|| format!("{node} has no plan: {diagnostics:?}"))?;
+    Ok(Plan { node, role: plan.role, scopes: plan.scopes })
+}
+
+/// The example's plan of `node`.
+pub fn example_plan(node: &'static str) -> Result<Plan> {
+    plan(&mut example()?, node)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
