@@ -12,7 +12,7 @@ setup: ## Install what is missing on Debian 12 (root)
 
 # One profile for everything, so that demo and test share a build; dependencies are optimised in it.
 build: setup ## Build every program
-	@cargo build --quiet --workspace
+	@cargo build --workspace
 
 demo: build ## Show that traffic survives: faults on a live network, every packet counted (root, 4 min)
 	@$(LAB) demo

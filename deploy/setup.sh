@@ -4,14 +4,15 @@ set -eu
 
 # clang, libbpf-dev      the BPF programs
 # gcc, libc6-dev         linking, and the C and assembly in `ring`
-# protobuf-compiler      the etcd client is generated at build time
+# protobuf-compiler,     the etcd client is generated at build time, from
+# libprotobuf-dev        definitions that include Google's own
 # nftables, iproute2     the agent's firewall; the lab's hosts
 # dnsmasq-base           the providers' DHCP in the lab
 # iputils-ping           the lab's selftest
 # etcd-client            etcdctl: tests put objects without our API
 # tcpdump                looking at the lab's wires
 # wireguard-go, -tools   another WireGuard for our workers to talk to in tests
-packages="clang libbpf-dev gcc libc6-dev protobuf-compiler nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump wireguard-go wireguard-tools"
+packages="clang libbpf-dev gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump wireguard-go wireguard-tools"
 
 missing=""
 for package in $packages; do
