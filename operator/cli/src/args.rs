@@ -83,7 +83,10 @@ pub enum Command {
         output: PlanOutput,
     },
     /// Show the whole fleet: nodes, plans, active paths, tunnels
-    Status,
+    Status {
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
     /// Wait until objects are as declared
     Wait {
         /// What to wait for

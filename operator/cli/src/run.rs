@@ -30,7 +30,7 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         }
         Command::Validate { manifests } => apply::validate(&manifests, out),
         Command::Plan { node, output } => show::plan(&mut connect()?, &node, output, out).await,
-        Command::Status => status::status(&mut connect()?, out).await,
+        Command::Status { output } => status::status(&mut connect()?, output, out).await,
         Command::Wait { condition, timeout, all, objects } => {
             let wait = Wait::new(condition, timeout, all, &objects)?;
             wait.run(&mut connect()?, out).await

@@ -1,11 +1,13 @@
-//! `status`: the fleet in one table.
+//! `status`: the fleet at a glance.
 
 use std::io::Write;
 
 use pathsteer_crds::Kind;
 use pathsteer_crds::api::{List, NodeState};
 use pathsteer_crds::plan::Role;
+use serde_json::Value;
 
+use crate::args::Output;
 use crate::client::Client;
 use crate::columns;
 use crate::entry::{self, Entry};
@@ -13,28 +15,51 @@ use crate::failure::Failure;
 use crate::node::{self, SlotNames};
 use crate::table::{self, Cell, Table, Tone};
 
-pub async fn status(client: &mut Client, out: &mut dyn Write) -> Result<(), Failure> {
+pub async fn status(client: &mut Client, output: Output, out: &mut dyn Write) -> Result<(), Failure> {
     let nodes: List<NodeState> = client.get("/v1/nodes").await?;
     let mut entries = entry::list(client, Kind::Anchor).await?;
     entries.extend(entry::list(client, Kind::Site).await?);
     let uplinks = entry::list(client, Kind::Uplink).await?;
-    if nodes.items.is_empty() {
-        return Ok(writeln!(out, "there are no nodes: apply a Site and an Anchor")?);
-    }
-    let table = fleet(nodes.items, &entries, &SlotNames::of(&uplinks));
-    Ok(out.write_all(table.render(table::wants_colour()).as_bytes())?)
+    let text = render(nodes.items, &entries, &SlotNames::of(&uplinks), output, table::wants_colour());
+    Ok(out.write_all(text.as_bytes())?)
 }
 
-/// One row a node, sorted by role (anchors last) and name.
-fn fleet(mut nodes: Vec<NodeState>, entries: &[Entry], slots: &SlotNames) -> Table {
+/// The nodes sorted by role (anchors last) and name.
+fn render(mut nodes: Vec<NodeState>, entries: &[Entry], slots: &SlotNames, output: Output, colour: bool) -> String {
     nodes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
+    match output {
+        Output::Table if nodes.is_empty() => "there are no nodes: apply a Site and an Anchor\n".to_owned(),
+        Output::Table => fleet(&nodes, entries, slots).render(colour),
+        Output::Name => nodes.iter().map(|node| format!("{}/{}\n", role(node.role), node.name)).collect(),
+        Output::Json => format!("{:#}\n", serde_json::json!({"items": detailed(&nodes, entries)})),
+        Output::Yaml => {
+            serde_saphyr::to_string(&detailed(&nodes, entries)).expect("JSON can always be written as YAML")
+        }
+    }
+}
+
+/// Each node as the operator sees it, with the Ready condition of the Site or Anchor it is.
+fn detailed(nodes: &[NodeState], entries: &[Entry]) -> Vec<Value> {
+    let one = |node: &NodeState| {
+        let mut value = serde_json::to_value(node).expect("API types always serialize");
+        value["ready"] = serde_json::json!(own(node, entries).and_then(|entry| entry.status.condition("Ready")));
+        value
+    };
+    nodes.iter().map(one).collect()
+}
+
+/// The Site or Anchor that a node is.
+fn own<'a>(node: &NodeState, entries: &'a [Entry]) -> Option<&'a Entry> {
+    entries.iter().find(|entry| entry.id.kind == kind_of(node.role) && entry.id.key == node.name)
+}
+
+/// One row a node.
+fn fleet(nodes: &[NodeState], entries: &[Entry], slots: &SlotNames) -> Table {
     let mut table = Table::new(&["NODE", "ROLE", "READY", "REASON", "PLAN", "ACTIVE PATHS", "TUNNELS", "LAST REPORT"]);
-    for state in &nodes {
-        let kind = kind_of(state.role);
-        let own = entries.iter().find(|entry| entry.id.kind == kind && entry.id.key == state.name);
-        let [ready, reason] = match own {
+    for state in nodes {
+        let [ready, reason] = match own(state, entries) {
             Some(entry) => columns::readiness(entry),
-            None => [Cell::toned("Unknown", Tone::Doubtful), format!("no {kind} of this name").into()],
+            None => [Cell::toned("Unknown", Tone::Doubtful), format!("no {} of this name", kind_of(state.role)).into()],
         };
         let report = state.report.as_ref();
         table.rows.push(vec![
@@ -117,9 +142,11 @@ mod tests {
         };
         let fresh = NodeState { name: "dal-b".into(), report: None, reported_at: None, ..anchor.clone() };
         let slots = SlotNames::of(&[uplink("rv-07", "fiber", 1), uplink("rv-07", "starlink", 2)]);
-        let table = fleet(vec![fresh, anchor, edge], &[samples::site(7, "False", "TunnelDown", "slot 2")], &slots);
+        let entries = [samples::site(7, "False", "TunnelDown", "slot 2")];
+        let nodes = vec![fresh, anchor, edge];
+        let shown = |output| render(nodes.clone(), &entries, &slots, output, false);
         assert_eq!(
-            table.render(false),
+            shown(Output::Table),
             "\
 NODE    ROLE     READY     REASON                   PLAN            ACTIVE PATHS              TUNNELS   LAST REPORT
 rv-07   edge     False     TunnelDown               57              default: fiber+starlink   1/2       2026-01-01T00:00:00Z
@@ -127,5 +154,13 @@ dal-a   anchor   Unknown   no Anchor of this name   57 (has 55)     -           
 dal-b   anchor   Unknown   no Anchor of this name   57 (has none)   -                         -         never, not connected
 "
         );
+        assert_eq!(shown(Output::Name), "edge/rv-07\nanchor/dal-a\nanchor/dal-b\n");
+        let json: Value = serde_json::from_str(&shown(Output::Json)).unwrap();
+        assert_eq!(json["items"][0]["report"]["tunnels"][1]["slot"], 2);
+        assert_eq!(
+            (&json["items"][0]["ready"]["reason"], &json["items"][1]["ready"]),
+            (&"TunnelDown".into(), &Value::Null)
+        );
+        assert!(shown(Output::Yaml).contains("  name: rv-07\n"), "{}", shown(Output::Yaml));
     }
 }
