@@ -1,6 +1,6 @@
 //! Applying: one change after another, each with its outcome.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use pathsteer_agent_core::{Action, Change, Outcome, PlanObject};
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
@@ -14,7 +14,8 @@ use crate::{
 /// What changes are applied with.
 pub struct Applier<'a> {
     pub kernel: &'a mut Kernel,
-    pub shim: Option<&'a Shim>,
+    /// The datapath, or why it cannot be had.
+    pub shim: Result<&'a Shim, &'a str>,
     pub wireguard: &'a Wireguard,
     pub state: &'a StateDir,
     pub desired: &'a PlanObjects,
@@ -89,8 +90,8 @@ impl Applier<'_> {
             PlanObject::NftTable(table) => nft::remove(self.kernel, table),
             PlanObject::WireguardDevice(_) | PlanObject::WireguardPeer(_) => Ok(()),
             of_shim => match self.shim {
-                Some(shim) => self.of_shim(shim, of_shim, put),
-                None => Ok(()),
+                Ok(shim) => self.of_shim(shim, of_shim, put),
+                Err(why) => Err(KernelError::new("datapath", io::Error::other(why.to_owned()))),
             },
         }
     }

@@ -128,8 +128,7 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
             run::run(Config::load(&config.config)?).await.map(|()| true)
         }
         Verb::Observe { output, counters: true, .. } => {
-            let shim = open_shim_readonly()?;
-            let counters = shim.map(|shim| shim.lock().maps.counters()).transpose()?.unwrap_or_default();
+            let counters = Shim::adopt()?.map(|shim| shim.lock().maps.counters()).transpose()?.unwrap_or_default();
             show(&counters, output)
         }
         Verb::Observe { config, output, counters: false } => {
@@ -182,18 +181,13 @@ impl Node {
         let state = StateDir::open(&Config::load(config)?.state_dir)?;
         let desired = state.plan()?.map(|(_, plan)| desired(&plan, &state.leases())).unwrap_or_default();
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone())?;
-        Ok(Node { kernel: Kernel::open()?, shim: open_shim_readonly()?, wireguard, state, desired })
+        Ok(Node { kernel: Kernel::open()?, shim: Shim::adopt()?, wireguard, state, desired })
     }
 
     async fn observe(&self) -> anyhow::Result<PlanObjects> {
-        let workers = self.wireguard.status()?;
+        let workers = self.wireguard.status();
         Ok(observe(&self.kernel, self.shim.as_ref(), &self.wireguard, &workers, &self.desired).await?)
     }
-}
-
-/// The datapath if it is pinned; a command that only looks must not create it.
-fn open_shim_readonly() -> anyhow::Result<Option<Shim>> {
-    bpffs().exists().then(Shim::adopt).transpose().map_err(Into::into)
 }
 
 async fn teardown(config: &Path) -> anyhow::Result<bool> {
@@ -208,7 +202,7 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
     let nothing = PlanObjects::default();
     let mut applier = Applier {
         kernel: &mut node.kernel,
-        shim: node.shim.as_ref(),
+        shim: node.shim.as_ref().ok_or("it is not pinned"),
         wireguard: &node.wireguard,
         state: &node.state,
         desired: &nothing,

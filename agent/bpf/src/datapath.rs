@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aya::{EbpfLoader, maps::MapError, programs::ProgramError};
 
-use crate::{OBJECT, layout, maps::Maps, program::Programs};
+use crate::{OBJECT, layout, maps, maps::Maps, program::Programs};
 
 /// Why the datapath could not be opened or changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum Error {
     Missing(&'static str),
 }
 
+/// Folder of the attachments' pins.
+const LINKS: &str = "links";
+
 /// Programs and maps of one node.
 pub struct Datapath {
     pub maps: Maps,
@@ -40,15 +43,35 @@ impl Datapath {
     /// No bpffs, no permission, or a kernel that refuses the programs.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
         let folder = folder(bpffs);
-        for path in [folder.clone(), folder.join("links")] {
+        for path in [folder.clone(), folder.join(LINKS)] {
             std::fs::create_dir_all(&path).map_err(|source| Error::Folder { path, source })?;
         }
         let fresh = !folder.join("ps_sequence").exists();
         let mut object = EbpfLoader::new().default_map_pin_directory(&folder).load(OBJECT)?;
         let maps = Maps::take(&mut object)?;
-        let programs = Programs::load(object, folder.join("links"))?;
+        let programs = Programs::load(object, folder.join(LINKS))?;
         Ok(Datapath { maps, programs, fresh })
     }
+
+    /// Opens the datapath if all of it is pinned under `bpffs`; makes nothing.
+    ///
+    /// # Errors
+    /// No permission, or a kernel that refuses the programs.
+    pub fn adopt(bpffs: &Path) -> Result<Option<Self>, Error> {
+        if is_pinned(bpffs) { Datapath::open(bpffs).map(Some) } else { Ok(None) }
+    }
+}
+
+/// Whether every map has its pin under `bpffs`. A datapath that lost some works on, but nobody can open it again: the
+/// next to open would make others in their place.
+pub fn is_pinned(bpffs: &Path) -> bool {
+    let folder = folder(bpffs);
+    maps::NAMES.iter().all(|name| folder.join(name).exists())
+}
+
+/// Whether the attachment pinned as `pin` under `bpffs` is there. Without its pin nothing holds a program on its link.
+pub fn is_attachment_pinned(bpffs: &Path, pin: &str) -> bool {
+    folder(bpffs).join(LINKS).join(pin).exists()
 }
 
 /// Removes every pin of ours: programs detach, sequences and windows are gone.

@@ -10,7 +10,7 @@ pub mod layout;
 mod maps;
 mod program;
 
-pub use datapath::{Datapath, Error, unpin_all};
+pub use datapath::{Datapath, Error, is_attachment_pinned, is_pinned, unpin_all};
 pub use maps::Maps;
 pub use program::{Kind, Programs, Trial, attached};
 

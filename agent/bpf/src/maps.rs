@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, HashOfMaps, LpmTrie, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
 };
 
 use crate::{
@@ -33,12 +33,29 @@ pub struct Maps {
     sequence: HashOfMaps<MapData, u32, Array<MapData, u32>>,
     window: HashOfMaps<MapData, u32, Array<MapData, u64>>,
     counter: PerCpuArray<MapData, u64>,
-    acknowledgements: Option<RingBuf<MapData>>,
+    acknowledgements: MapData,
 }
+
+/// The pins that make a datapath.
+pub(crate) const NAMES: [&str; 12] = [
+    "ps_config",
+    "ps_prefix",
+    "ps_remote",
+    "ps_endpoint",
+    "ps_slot",
+    "ps_chosen",
+    "ps_learned",
+    "ps_incarnation",
+    "ps_sequence",
+    "ps_window",
+    "ps_counter",
+    "ps_ack",
+];
 
 impl Maps {
     pub(crate) fn take(object: &mut Ebpf) -> Result<Self, Error> {
         let mut map = |name: &'static str| object.take_map(name).ok_or(Error::Missing(name));
+        let Map::RingBuf(acknowledgements) = map("ps_ack")? else { return Err(Error::Missing("ring ps_ack")) };
         Ok(Maps {
             config: map("ps_config")?.try_into()?,
             prefix: map("ps_prefix")?.try_into()?,
@@ -51,13 +68,16 @@ impl Maps {
             sequence: map("ps_sequence")?.try_into()?,
             window: map("ps_window")?.try_into()?,
             counter: map("ps_counter")?.try_into()?,
-            acknowledgements: Some(map("ps_ack")?.try_into()?),
+            acknowledgements,
         })
     }
 
-    /// The ring of acknowledgements; there is one reader, so it can be taken once.
-    pub fn take_acknowledgements(&mut self) -> Option<RingBuf<MapData>> {
-        self.acknowledgements.take()
+    /// A reader of the ring of acknowledgements. Two at a time would take them from each other.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn acknowledgements(&self) -> Result<RingBuf<MapData>, MapError> {
+        Map::RingBuf(MapData::from_id(self.acknowledgements.info()?.id())?).try_into()
     }
 
     /// # Errors
@@ -142,6 +162,11 @@ impl Maps {
                 self.window.insert(key, &Array::create(BUCKETS * (window_packets / 32), INNER_MAP)?, 0)?;
             }
         }
+        if let Some(before) = optional(self.remote.get(&id, 0))?
+            && before.address != remote.address
+        {
+            gone_is_fine(self.endpoint.remove(&before.address))?;
+        }
         // the remote itself last: what a program finds is complete
         self.remote.insert(id, remote, 0)?;
         self.endpoint.insert(remote.address, id, 0)
@@ -179,6 +204,16 @@ impl Maps {
     /// What the kernel says.
     pub fn set_slot(&mut self, ifindex: u32, slot: u32) -> Result<(), MapError> {
         self.slot.insert(ifindex, slot, 0)
+    }
+
+    /// Forgets the slots of interfaces that are not `known`. Every interface made anew has another index, and the map
+    /// has room for 64.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn retain_slots(&mut self, known: impl Fn(u32) -> bool) -> Result<(), MapError> {
+        let indexes: Vec<u32> = self.slot.keys().collect::<Result<_, _>>()?;
+        indexes.into_iter().filter(|index| !known(*index)).try_for_each(|index| gone_is_fine(self.slot.remove(&index)))
     }
 
     /// Everything chosen, by remote and class.

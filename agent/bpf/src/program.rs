@@ -1,11 +1,11 @@
 //! The programs and where they are attached.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions,
+        LinkOrder, ProgramInfo, SchedClassifier, TcAttachType, TestRun, TestRunOptions,
         links::{FdLink, PinnedLink},
         tc::{SchedClassifierLink, TcAttachOptions},
     },
@@ -60,15 +60,22 @@ impl Programs {
         Ok(Programs { object, pins })
     }
 
-    /// Whether exactly this build's `kind` runs on the ingress of `ifname`, an interface of the calling thread's
-    /// namespace.
+    /// Whether exactly this build's `kind` runs, with the maps opened here, on the ingress of `ifname`, an interface of
+    /// the calling thread's namespace.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn is_current(&mut self, ifname: &str, kind: Kind) -> Result<bool, Error> {
-        let tag = program(&mut self.object, kind)?.info()?.tag();
+        let ours = program(&mut self.object, kind)?.info()?;
+        let maps = map_ids(&ours)?;
         let (_, running) = SchedClassifier::query_tcx(ifname, TcAttachType::Ingress)?;
-        Ok(running.iter().any(|info| info.name_as_str() == Some(kind.name()) && info.tag() == tag))
+        for info in running {
+            // The tag says nothing about maps: programs that outlived their maps' pins still work with the old ones.
+            if info.name_as_str() == Some(kind.name()) && info.tag() == ours.tag() && map_ids(&info)? == maps {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Attaches `kind` to the ingress of `ifname`, an interface of the calling thread's namespace, and pins the
@@ -142,6 +149,10 @@ impl Programs {
 pub fn attached(ifname: &str) -> Result<Option<Kind>, Error> {
     let (_, running) = SchedClassifier::query_tcx(ifname, TcAttachType::Ingress)?;
     Ok(Kind::ALL.into_iter().find(|kind| running.iter().any(|info| info.name_as_str() == Some(kind.name()))))
+}
+
+fn map_ids(info: &ProgramInfo) -> Result<Option<BTreeSet<u32>>, Error> {
+    Ok(info.map_ids()?.map(|ids| ids.into_iter().collect()))
 }
 
 fn program(object: &mut Ebpf, kind: Kind) -> Result<&mut SchedClassifier, Error> {

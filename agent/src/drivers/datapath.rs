@@ -1,7 +1,7 @@
 //! The shim's maps and programs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::Ipv4Addr,
     path::PathBuf,
@@ -9,6 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use nix::net::if_::if_nameindex;
 use pathsteer_bpf::{
     Datapath, Kind,
     layout::{Config, Remote},
@@ -54,13 +55,20 @@ impl Shim {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a datapath that is pinned, to look at it or to take it away.
+    /// Opens a datapath that is pinned, to look at it or to take it away; makes none.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn adopt() -> Result<Self, KernelError> {
-        let datapath = Datapath::open(&bpffs()).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
-        Ok(Shim(Arc::new(Mutex::new(datapath))))
+    pub fn adopt() -> Result<Option<Self>, KernelError> {
+        let datapath = Datapath::adopt(&bpffs()).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
+        Ok(datapath.map(|datapath| Shim(Arc::new(Mutex::new(datapath)))))
+    }
+
+    /// Whether the maps still have their pins, and the programs of `declared` theirs: somebody may have deleted them.
+    pub fn is_pinned(declared: &[ProgramSpec]) -> bool {
+        let bpffs = bpffs();
+        pathsteer_bpf::is_pinned(&bpffs)
+            && declared.iter().all(|program| pathsteer_bpf::is_attachment_pinned(&bpffs, &pin_of(program)))
     }
 
     /// What the maps hold. Names of remotes, which no map holds, come from `declared`.
@@ -188,6 +196,9 @@ impl Shim {
         let attach = move || {
             let index = netns::ifindex(&wanted.link)?;
             let mut datapath = shim.lock();
+            // all programs of a node are in one namespace
+            let known: BTreeSet<u32> = if_nameindex()?.iter().map(|interface| interface.index()).collect();
+            datapath.maps.retain_slots(|index| known.contains(&index)).map_err(io::Error::other)?;
             // the slot first: from its first packet on the program must know it
             datapath.maps.set_slot(index, wanted.slot.into()).map_err(io::Error::other)?;
             let kind = kind_of(wanted.program);

@@ -8,7 +8,7 @@ use pathsteer_agent_core::Lease;
 use pathsteer_crds::plan::DhcpSpec;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sys::netns::Netns;
+use crate::sys::netns::{self, Netns, NetnsId};
 
 /// Pause before a client that failed begins anew; a NIC may be on its way into the namespace.
 const RETRY: Duration = Duration::from_millis(500);
@@ -21,9 +21,13 @@ pub struct Dhcp {
 
 struct Client {
     spec: DhcpSpec,
+    card: Card,
     /// Dropped, it ends the client.
     _stop: oneshot::Sender<()>,
 }
+
+/// What a client's sockets are bound to: another card, or another namespace, of the same name needs another client.
+type Card = (NetnsId, u32);
 
 impl Dhcp {
     /// Every lease obtained or renewed is sent to `leases` with its slot.
@@ -31,19 +35,27 @@ impl Dhcp {
         Dhcp { clients: BTreeMap::new(), leases }
     }
 
-    /// Lets exactly the clients of `declared` run. One whose namespace is not there yet begins in a later turn.
+    /// Lets exactly the clients of `declared` run. One whose namespace or card is not there yet begins in a later turn.
     pub fn put(&mut self, declared: &[DhcpSpec]) {
         self.clients.retain(|_, client| declared.contains(&client.spec));
         for spec in declared {
-            if self.clients.contains_key(&spec.slot) {
+            let found = Netns::open(&spec.netns).and_then(|netns| Ok((card(&netns, &spec.link)?, netns)));
+            let Ok((card, netns)) = found else {
+                // its sockets would keep a namespace alive that was deleted
+                self.clients.remove(&spec.slot);
                 continue;
-            }
-            if let Ok(netns) = Netns::open(&spec.netns) {
+            };
+            if self.clients.get(&spec.slot).is_none_or(|client| client.card != card) {
                 let stop = start(&netns, spec.clone(), self.leases.clone());
-                self.clients.insert(spec.slot, Client { spec: spec.clone(), _stop: stop });
+                self.clients.insert(spec.slot, Client { spec: spec.clone(), card, _stop: stop });
             }
         }
     }
+}
+
+fn card(netns: &Netns, link: &str) -> io::Result<Card> {
+    let link = link.to_owned();
+    Ok((netns.id()?, netns.run(move || netns::ifindex(&link))?))
 }
 
 fn start(netns: &Netns, spec: DhcpSpec, leases: mpsc::UnboundedSender<(u8, Lease)>) -> oneshot::Sender<()> {
@@ -60,6 +72,8 @@ fn start(netns: &Netns, spec: DhcpSpec, leases: mpsc::UnboundedSender<(u8, Lease
                     _ = &mut stopped => {}
                 }
             });
+            // without waiting for what the client has left to do
+            runtime.shutdown_background();
             Ok(())
         });
         if let Err(error) = ended {

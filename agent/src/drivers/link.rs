@@ -1,6 +1,6 @@
 //! Interfaces.
 
-use std::{collections::BTreeMap, os::fd::AsRawFd};
+use std::{collections::BTreeMap, io, os::fd::AsRawFd};
 
 use pathsteer_agent_core::ownership::is_link_observed;
 use pathsteer_crds::{
@@ -111,7 +111,7 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec) -> Result<(), KernelError> {
                 netlink.netns.run(move || tun::create(&ifname)).map_err(|error| KernelError::new(what, error))?;
             }
             LinkKind::Veth { peer_netns, peer } => create_veth(kernel, spec, peer_netns, peer).await?,
-            LinkKind::Nic => move_link(kernel, "", &spec.netns, name).await?,
+            LinkKind::Nic => move_link(kernel, "", &spec.netns, name).await.map_err(advise)?,
         }
     }
     let mut message = LinkMessage::default();
@@ -180,6 +180,17 @@ async fn move_link(kernel: &Kernel, from: &str, to: &str, name: &str) -> Result<
     message.header.index = netlink.ifindex(name).await?;
     message.attributes.push(LinkAttribute::NetNsFd(kernel.netlink(to)?.netns.fd().as_raw_fd()));
     netlink.change(&format!("link set {name} netns {to:?}"), RouteNetlinkMessage::SetLink(message)).await
+}
+
+/// A card that is nowhere: unplugged, or called something else.
+fn advise(error: KernelError) -> KernelError {
+    match error.source.raw_os_error() {
+        Some(libc::ENODEV) => KernelError {
+            source: io::Error::other("the node has no such interface: plug it in, or correct its name"),
+            ..error
+        },
+        _ => error,
+    }
 }
 
 pub(super) fn format_mac(mac: &[u8]) -> String {

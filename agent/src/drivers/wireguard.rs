@@ -7,6 +7,8 @@ use pathsteer_wireguard::{
     BackendError, DeviceConfig, PeerConfig, UserspaceBackend, WireguardBackend, WorkerConfig, WorkerStatus,
 };
 
+use tokio::task::block_in_place;
+
 use crate::{state::StateDir, sys::KernelError};
 
 /// The workers of this node.
@@ -24,17 +26,17 @@ impl Wireguard {
         Ok(Wireguard { backend: UserspaceBackend { binary: std::env::current_exe()?, run_dir }, state })
     }
 
-    /// The status of every worker that runs, by slot.
-    ///
-    /// # Errors
-    /// A worker that runs and does not answer.
-    pub fn status(&self) -> Result<BTreeMap<u8, WorkerStatus>, KernelError> {
-        let mut all = BTreeMap::new();
-        for slot in 1..=8 {
-            let status = self.backend.status(slot).map_err(|error| fail(slot, error))?;
-            all.extend(status.map(|status| (slot, status)));
-        }
-        Ok(all)
+    /// The status of every worker that answers, by slot. One that runs and does not is as good as none: what it should
+    /// hold is not as declared, and telling it so says why.
+    pub fn status(&self) -> BTreeMap<u8, WorkerStatus> {
+        let status = |slot| match block_in_place(|| self.backend.status(slot)) {
+            Ok(status) => Some((slot, status?)),
+            Err(error) => {
+                tracing::warn!(slot, error = %fail(slot, error), "worker");
+                None
+            }
+        };
+        (1..=8).filter_map(status).collect()
     }
 
     /// Makes the worker of `slot` what `desired` declares for it: none if it declares no device.
@@ -46,7 +48,7 @@ impl Wireguard {
         if config.devices.is_empty() {
             return self.remove(slot);
         }
-        self.backend.ensure(&config).map(drop).map_err(|error| fail(slot, error))
+        block_in_place(|| self.backend.ensure(&config)).map(drop).map_err(|error| fail(slot, error))
     }
 
     fn config(&self, slot: u8, desired: &PlanObjects) -> WorkerConfig {
@@ -65,7 +67,7 @@ impl Wireguard {
     /// # Errors
     /// It does not end.
     pub fn remove(&self, slot: u8) -> Result<(), KernelError> {
-        self.backend.remove(slot).map_err(|error| fail(slot, error))
+        block_in_place(|| self.backend.remove(slot)).map_err(|error| fail(slot, error))
     }
 }
 

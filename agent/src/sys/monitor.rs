@@ -26,14 +26,25 @@ pub struct Monitor {
 }
 
 impl Monitor {
+    /// Hears of every change in a namespace of ours.
+    ///
     /// # Errors
     /// What the kernel says.
     pub fn open(netns: &Netns) -> io::Result<Self> {
+        Monitor::subscribed(netns, ROUTE_GROUPS, NFT_GROUPS)
+    }
+
+    /// Hears of interfaces only.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn of_links(netns: &Netns) -> io::Result<Self> {
+        Monitor::subscribed(netns, &[libc::RTNLGRP_LINK], &[])
+    }
+
+    fn subscribed(netns: &Netns, route: &'static [u32], nft: &'static [u32]) -> io::Result<Self> {
         let [route, nft] = netns.run(|| {
-            Ok([
-                subscribe(SockProtocol::NetlinkRoute, ROUTE_GROUPS)?,
-                subscribe(SockProtocol::NetlinkNetFilter, NFT_GROUPS)?,
-            ])
+            Ok([subscribe(SockProtocol::NetlinkRoute, route)?, subscribe(SockProtocol::NetlinkNetFilter, nft)?])
         })?;
         // SAFETY: an OwnedFd keeps its descriptor until it is dropped.
         let register = |socket| unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };

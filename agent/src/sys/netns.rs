@@ -12,8 +12,12 @@ use std::{
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
-    sys::statfs::{FsType, statfs},
+    sys::{
+        stat::fstat,
+        statfs::{FsType, statfs},
+    },
 };
+use tokio::task::block_in_place;
 
 /// Where named namespaces are mounted.
 const FOLDER: &str = "/run/netns";
@@ -23,6 +27,10 @@ const NSFS: FsType = FsType(0x6e73_6673);
 /// An open namespace.
 #[derive(Clone)]
 pub struct Netns(Arc<OwnedFd>);
+
+/// Which namespace it is: a name may be given to another one. No other has this while somebody holds it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetnsId(u64);
 
 impl Netns {
     /// The namespace of the calling thread.
@@ -45,19 +53,24 @@ impl Netns {
         Ok(Netns(Arc::new(File::open(path)?.into())))
     }
 
-    /// Runs `work` on a fresh thread inside the namespace. No other thread changes namespace, ever.
+    /// # Errors
+    /// What the kernel says.
+    pub fn id(&self) -> io::Result<NetnsId> {
+        Ok(NetnsId(fstat(&self.0)?.st_ino))
+    }
+
+    /// Runs `work` on a fresh thread inside the namespace and waits for it, without holding up other tasks. No other
+    /// thread changes namespace, ever.
     ///
     /// # Errors
     /// What the kernel or `work` says.
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
         let fd = Arc::clone(&self.0);
-        std::thread::Builder::new()
-            .name("netns".to_owned())
-            .spawn(move || {
-                setns(fd.as_fd(), CloneFlags::CLONE_NEWNET)?;
-                work()
-            })?
-            .join()
+        let thread = std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
+            setns(fd.as_fd(), CloneFlags::CLONE_NEWNET)?;
+            work()
+        })?;
+        block_in_place(|| thread.join())
             .map_err(|_| io::Error::other("a thread inside a network namespace panicked"))?
     }
 

@@ -15,6 +15,7 @@ pub const CASES: &[(&str, Case)] = &[
 fn becomes(name: &'static str, plan: &Plan) -> Result<()> {
     let mut node = Node::start(name, plan)?;
     let took = node.settle()?;
+    if took.as_secs() > 5 { println!("{}", node.log().join("\n")); }
     println!("{name}: in sync after {took:?}");
     assert_as_declared(&plan.objects(), node.observe()?);
 

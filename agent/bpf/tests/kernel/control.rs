@@ -86,7 +86,7 @@ fn a_switch_message_moves_the_way_back_and_is_answered_at_once() {
 #[test]
 fn an_edge_hands_acknowledgements_to_its_agent_and_obeys_no_switch() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
-    let mut ring = edge.datapath.maps.take_acknowledgements().unwrap();
+    let mut ring = edge.datapath.maps.acknowledgements().unwrap();
     let reply = anchor.receive(&switch(2, 0, 7));
     edge.arrive_by(3);
     assert_eq!(edge.receive(&reply.packet).verdict, DROP, "taken");

@@ -1,7 +1,7 @@
 //! The maps as the agent uses them.
 
 use pathsteer_bpf::{
-    Datapath,
+    Datapath, is_pinned,
     layout::{Chosen, Config, Remote},
     unpin_all,
 };
@@ -58,4 +58,30 @@ fn prefixes_of_both_families_come_back_as_they_were_put() {
     }
     datapath.maps.remove_prefix("172.16.7.0".parse().unwrap(), 24).unwrap();
     assert_eq!(datapath.maps.prefixes().unwrap().len(), 3);
+}
+
+#[test]
+fn who_only_looks_makes_nothing_and_sees_half_a_datapath_as_none() {
+    let bpffs = Bpffs::new();
+    assert!(Datapath::adopt(&bpffs.path()).unwrap().is_none());
+    assert!(!bpffs.path().exists(), "nothing was made");
+    let datapath = Datapath::open(&bpffs.path()).unwrap();
+    assert!(Datapath::adopt(&bpffs.path()).unwrap().is_some());
+    std::fs::remove_file(bpffs.path().join("v1/ps_window")).unwrap();
+    assert!(Datapath::adopt(&bpffs.path()).unwrap().is_none());
+    assert!(!is_pinned(&bpffs.path()));
+    drop(datapath);
+}
+
+#[test]
+fn interfaces_that_come_and_go_leave_room_for_others() {
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open(&bpffs.path()).unwrap();
+    for index in 1..500 {
+        datapath.maps.retain_slots(|known| known + 4 > index).unwrap();
+        datapath.maps.set_slot(index, 1).unwrap();
+    }
+    assert_eq!(datapath.maps.slot(499).unwrap(), Some(1));
+    assert_eq!(datapath.maps.slot(496).unwrap(), Some(1));
+    assert_eq!(datapath.maps.slot(495).unwrap(), None);
 }
