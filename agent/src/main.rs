@@ -14,6 +14,7 @@ mod state;
 mod steering;
 mod sys;
 mod tls;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,10 @@ use pathsteer_crds::{
     report::{NodeReport, ObjectReport, SteeringReport},
 };
 use pathsteer_wireguard::WorkerStatus;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     apply::Applier,
@@ -24,18 +26,21 @@ use crate::{
     report::{self, Sources},
     state::StateDir,
     steering::{self, Orders},
-    sys::{KernelError, monitor::Monitor, netns::Netns},
+    sys::{KernelError, netns::Netns},
+    watch::Watch,
 };
 
 /// Where workers and locks live while the node runs.
 pub const RUN_DIR: &str = "/run/pathsteer";
 /// A turn without a notification: notifications can be lost, and some state has none.
 const RESYNC: Duration = Duration::from_secs(30);
+/// After a turn that left something undone the next one comes so soon, and ever later up to the resync.
+const RETRY: Duration = Duration::from_secs(1);
 /// At most this many times a turn applies and looks again; what takes more is reported and tried next turn.
 const PASSES: usize = 4;
 /// Notifications come in bursts, our own changes among them: so long a burst is taken as one.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Tunnels are looked at this often.
+/// Tunnels are looked at this often, and what nobody notifies us of: namespaces, pins, the end of the switching machine.
 const TICK: Duration = Duration::from_secs(1);
 /// A report in which only byte counts and handshake ages have changed waits this long.
 const QUIET_REPORT: Duration = Duration::from_secs(10);
@@ -51,8 +56,7 @@ pub struct Reconciler {
     wireguard: Wireguard,
     shim: Option<Shim>,
     steering: Option<Steering>,
-    monitors: BTreeMap<String, tokio::task::JoinHandle<()>>,
-    changed: Arc<Notify>,
+    watch: Watch,
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
     drift: u64,
@@ -64,6 +68,7 @@ struct Steering {
     orders: mpsc::UnboundedSender<Orders>,
     reports: watch::Receiver<Vec<SteeringReport>>,
     last: Orders,
+    machine: JoinHandle<()>,
 }
 
 impl Reconciler {
@@ -86,8 +91,7 @@ impl Reconciler {
             wireguard,
             shim: None,
             steering: None,
-            monitors: BTreeMap::new(),
-            changed: Arc::new(Notify::new()),
+            watch: Watch::new(),
             verified: None,
             drift: 0,
             reports,
@@ -102,10 +106,13 @@ impl Reconciler {
         mut plans: watch::Receiver<Option<NodePlan>>,
         mut leases: mpsc::UnboundedReceiver<(u8, Lease)>,
     ) {
+        let mut retry = RETRY;
         loop {
             let (turn, desired) = self.turn().await;
-            let resync = tokio::time::sleep(RESYNC);
-            tokio::pin!(resync);
+            let pause = if turn.verified() { RESYNC } else { retry };
+            retry = if turn.verified() { RETRY } else { RESYNC.min(retry * 2) };
+            let next = tokio::time::sleep(pause);
+            tokio::pin!(next);
             loop {
                 self.report(&turn, &desired);
                 tokio::select! {
@@ -123,12 +130,22 @@ impl Reconciler {
                         }
                         break;
                     }
-                    () = self.changed.notified() => {
+                    () = self.watch.changed.notified() => {
                         tokio::time::sleep(SETTLE).await;
                         break;
                     }
-                    () = &mut resync => break,
-                    () = tokio::time::sleep(TICK) => {}
+                    () = self.watch.plugged.notified(), if !turn.verified() => {
+                        tokio::time::sleep(SETTLE).await;
+                        break;
+                    }
+                    () = &mut next => break,
+                    () = tokio::time::sleep(TICK) => {
+                        let unpinned = self.shim.is_some() && !Shim::is_pinned(&desired.programs);
+                        if self.watch.put() || unpinned && turn.verified() {
+                            break;
+                        }
+                        self.steer();
+                    }
                 }
             }
         }
@@ -145,19 +162,17 @@ impl Reconciler {
         self.verified = turn.verified().then(|| desired.clone());
         // a new namespace may be what a client or the machine waits for
         self.dhcp.put(&self.plan.objects.dhcp);
-        self.watch();
+        self.watch.put();
         self.steer();
         (turn, desired)
     }
 
     async fn converge(&mut self, desired: &PlanObjects) -> Result<Turn, KernelError> {
-        if self.shim.is_none() && !desired.datapath.is_empty() {
-            self.shim = Some(Shim::open(&self.state)?);
-        }
+        let no_shim = self.open_shim(desired);
         let mut kernel = Kernel::open()?;
         let (mut outcomes, mut drifted) = (Vec::new(), 0);
         for pass in 0.. {
-            let workers = self.wireguard.status()?;
+            let workers = self.wireguard.status();
             let observed = observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, desired).await?;
             let changes = changes(desired, &observed, self.complete);
             if changes.is_empty() || pass == PASSES {
@@ -167,45 +182,46 @@ impl Reconciler {
                 drifted = self.verified.as_ref().map_or(0, |verified| drift(verified, &observed, &changes));
                 tracing::info!(generation = self.plan.generation, changes = changes.len(), drift = drifted, "apply");
             }
-            let (shim, wireguard, state) = (self.shim.as_ref(), &self.wireguard, &self.state);
+            let shim = self.shim.as_ref().ok_or(&*no_shim);
+            let (wireguard, state) = (&self.wireguard, &self.state);
             outcomes = Applier { kernel: &mut kernel, shim, wireguard, state, desired }.apply(changes).await;
         }
         unreachable!("the loop ends by PASSES")
     }
 
-    /// Listens in every namespace of ours; a namespace made anew gets a new listener.
-    fn watch(&mut self) {
-        let names = crate::sys::netns::list().unwrap_or_default();
-        self.monitors.retain(|name, task| names.contains(name) && !task.is_finished());
-        for name in names {
-            if !name.starts_with(ownership::PREFIX) || self.monitors.contains_key(&name) {
-                continue;
-            }
-            let Ok(monitor) = Netns::open(&name).and_then(|netns| Monitor::open(&netns)) else { continue };
-            let changed = Arc::clone(&self.changed);
-            let task = tokio::spawn(async move {
-                while monitor.changed().await.is_ok() {
-                    changed.notify_one();
-                }
-            });
-            self.monitors.insert(name, task);
+    /// Opens the datapath, anew when its pins are gone, and otherwise says why it cannot be had. Everything else is
+    /// reconciled without it: it may be by an uplink that somebody hears what is wrong.
+    fn open_shim(&mut self, desired: &PlanObjects) -> String {
+        if self.shim.is_some() && !Shim::is_pinned(&desired.programs) {
+            self.shim = None;
+            self.steering = None;
         }
+        if self.shim.is_none() && !desired.datapath.is_empty() {
+            match Shim::open(&self.state) {
+                Ok(shim) => self.shim = Some(shim),
+                Err(error) => return error.to_string(),
+            }
+        }
+        String::new()
     }
 
-    /// Hands the plan's steering to the machine, once there is what it writes to. An anchor follows and has none.
+    /// Hands the plan's steering to the machine, once there is what it writes to. An anchor follows and has none. A
+    /// machine that could not go on is replaced by one that begins with what the map says.
     fn steer(&mut self) {
         let (Some(shim), Role::Edge) = (&self.shim, self.plan.role) else { return };
-        if self.steering.as_ref().is_none_or(|steering| steering.orders.is_closed()) {
-            let Ok(netns) = Netns::open(ownership::VIP_NETNS) else { return };
+        if self.steering.as_ref().is_none_or(|steering| steering.machine.is_finished()) {
+            if Netns::open(ownership::VIP_NETNS).is_err() {
+                return;
+            }
             let (orders, received) = mpsc::unbounded_channel();
             let (reports, seen) = watch::channel(Vec::new());
-            let machine = steering::run(shim.clone(), netns, self.state.clone(), received, reports);
-            tokio::spawn(async move {
+            let machine = steering::run(shim.clone(), self.state.clone(), received, reports);
+            let machine = tokio::spawn(async move {
                 if let Err(error) = machine.await {
                     tracing::error!(%error, "the switching machine ended");
                 }
             });
-            self.steering = Some(Steering { orders, reports: seen, last: Orders::default() });
+            self.steering = Some(Steering { orders, reports: seen, last: Orders::default(), machine });
         }
         let objects = &self.plan.objects;
         let orders = Orders {
@@ -222,7 +238,7 @@ impl Reconciler {
     }
 
     fn report(&mut self, turn: &Turn, desired: &PlanObjects) {
-        let workers: BTreeMap<u8, WorkerStatus> = self.wireguard.status().unwrap_or_default();
+        let workers: BTreeMap<u8, WorkerStatus> = self.wireguard.status();
         let steering = self.steering.as_ref().map(|steering| steering.reports.borrow().clone()).unwrap_or_default();
         let fresh = report::report(Sources {
             plan: &self.plan,

@@ -17,7 +17,7 @@ use pathsteer_bpf::{
     layout::{self, Chosen},
 };
 use pathsteer_crds::{
-    mark,
+    mark, ownership,
     plan::{PathSpec, RemoteSpec, SteeringSpec},
     report::SteeringReport,
 };
@@ -39,22 +39,20 @@ pub struct Orders {
 /// Runs the machine until `orders` is closed. Its own task, so that no reconcile turn ever delays a switch.
 ///
 /// # Errors
-/// The maps or the socket for control packets cannot be had.
+/// A choice could not be written: the machine thinks it is in force, so another has to begin with what the map says.
 pub async fn run(
     shim: Shim,
-    netns: Netns,
     state: StateDir,
     mut orders: mpsc::UnboundedReceiver<Orders>,
     reports: watch::Sender<Vec<SteeringReport>>,
 ) -> io::Result<()> {
     let start = Instant::now();
-    let ring = shim.lock().maps.take_acknowledgements();
-    let ring = ring.ok_or_else(|| io::Error::other("the ring of acknowledgements is taken"))?;
+    let ring = shim.lock().maps.acknowledgements().map_err(io::Error::other)?;
     // SAFETY: the ring owns its descriptor and keeps it until it is dropped.
     let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE)? };
-    let mut driver = Driver::new(shim, &netns, state)?;
+    let mut driver = Driver::new(shim, state)?;
     loop {
-        driver.act(start.elapsed());
+        driver.act(start.elapsed())?;
         reports.send_if_modified(|report| {
             let fresh = driver.machine.report();
             let changed = *report != fresh;
@@ -85,23 +83,17 @@ struct Driver {
     machine: Switch,
     shim: Shim,
     state: StateDir,
-    socket: OwnedFd,
     remotes: BTreeMap<u32, RemoteSpec>,
 }
 
 impl Driver {
-    fn new(shim: Shim, netns: &Netns, state: StateDir) -> io::Result<Self> {
+    fn new(shim: Shim, state: StateDir) -> io::Result<Self> {
         let mut machine = Switch::new(state.switch_counter()?, std::process::id().into());
         for ((remote, class), chosen) in shim.lock().maps.chosen().map_err(io::Error::other)? {
             let Chosen { active, copies, counter, .. } = chosen;
             machine.adopt(remote, class, Choice { active, copies, counter });
         }
-        // IPPROTO_RAW: the header is ours, and its source is a shim endpoint, which is assigned nowhere
-        let socket = netns.run(|| {
-            let protocol = Some(SockProtocol::Raw);
-            Ok(socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?)
-        })?;
-        Ok(Driver { machine, shim, state, socket, remotes: BTreeMap::new() })
+        Ok(Driver { machine, shim, state, remotes: BTreeMap::new() })
     }
 
     fn obey(&mut self, orders: Orders, now: Duration) {
@@ -116,12 +108,17 @@ impl Driver {
         }
     }
 
-    fn act(&mut self, now: Duration) {
+    fn act(&mut self, now: Duration) -> io::Result<()> {
         while let Some(action) = self.machine.poll_action(now) {
-            if let Err(error) = self.carry_out(&action) {
+            let done = self.carry_out(&action);
+            if let (switch::Action::Choose { .. }, Err(_)) = (&action, &done) {
+                return done;
+            }
+            if let Err(error) = done {
                 tracing::warn!(?action, %error, "switching");
             }
         }
+        Ok(())
     }
 
     fn carry_out(&mut self, action: &switch::Action) -> io::Result<()> {
@@ -133,8 +130,9 @@ impl Driver {
                 self.shim.lock().maps.choose(*remote, *class, chosen).map_err(io::Error::other)
             }
             switch::Action::SendControl { remote, class, choice, nonce, slots } => {
+                let socket = control_socket()?;
                 // one dead slot must not keep the others from telling
-                let sent = slots.iter().map(|slot| self.send(*remote, *class, *choice, *nonce, *slot));
+                let sent = slots.iter().map(|slot| self.send(&socket, (*remote, *class), *choice, *nonce, *slot));
                 sent.fold(Ok(()), |all, one| all.and(one))
             }
             switch::Action::Log(event) => {
@@ -152,7 +150,14 @@ impl Driver {
         }
     }
 
-    fn send(&self, remote: u32, class: u8, choice: Choice, nonce: u64, slot: u8) -> io::Result<()> {
+    fn send(
+        &self,
+        socket: &OwnedFd,
+        (remote, class): (u32, u8),
+        choice: Choice,
+        nonce: u64,
+        slot: u8,
+    ) -> io::Result<()> {
         let Some(spec) = self.remotes.get(&remote) else { return Ok(()) };
         let config = self.shim.lock().maps.config().map_err(io::Error::other)?;
         let packet = SwitchMessage {
@@ -166,9 +171,19 @@ impl Driver {
             nonce,
         }
         .to_bytes();
-        setsockopt(&self.socket, sockopt::Mark, &mark::path(slot, spec.anchor))?;
+        setsockopt(socket, sockopt::Mark, &mark::path(slot, spec.anchor))?;
         let [a, b, c, d] = spec.address.octets();
-        sendto(self.socket.as_raw_fd(), &packet, &SockaddrIn::new(a, b, c, d, 0), MsgFlags::MSG_DONTWAIT)?;
+        sendto(socket.as_raw_fd(), &packet, &SockaddrIn::new(a, b, c, d, 0), MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
+}
+
+/// A socket for control packets, opened whenever there is something to say: one that is kept would stay in a namespace
+/// that has been deleted and made anew.
+fn control_socket() -> io::Result<OwnedFd> {
+    Netns::open(ownership::VIP_NETNS)?.run(|| {
+        // IPPROTO_RAW: the header is ours, and its source is a shim endpoint, which is assigned nowhere
+        let protocol = Some(SockProtocol::Raw);
+        Ok(socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?)
+    })
 }
