@@ -1,0 +1,102 @@
+//! The first minutes of a node: it reaches its operator by the bootstrap plan, and the first real plan finds the uplinks
+//! as it wants them.
+
+use std::collections::BTreeMap;
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, ensure};
+use pathsteer_agent_core::bootstrap_plan;
+use pathsteer_compiler::{Inventory, compile};
+use pathsteer_crds::manifest;
+use pathsteer_crds::ownership::uplink_netns;
+use pathsteer_crds::plan::PlanObjects;
+use pathsteer_lab::daemon::{Daemon, Recipe};
+use pathsteer_lab::network::plan::{EDGE, UPLINKS, Uplink};
+
+use crate::kernel::shell;
+use crate::stage::{Stage, examples, out};
+
+pub fn case(stage: &mut Stage) -> Result<()> {
+    // Without an operator there is no first plan until the uplinks have been looked at.
+    stage.fleet.kill_operator()?;
+    stage.fleet.agent(EDGE)?.kill()?;
+    stage.fleet.agent_command(stage.edge(), &["teardown"])?;
+    // Only what the certificate is for is kept.
+    shell(stage.edge(), "", "find /var/lib/pathsteer -mindepth 1 ! -name node.key -delete")?;
+    stage.fleet.agent(EDGE)?.restart()?;
+    stage.until("every uplink has a lease", |stage| {
+        let routes = UPLINKS.iter().map(|uplink| routes(stage, uplink));
+        Ok(routes.collect::<Result<Vec<_>>>()?.iter().all(|routes| routes.contains("default")))
+    })?;
+    ensure!(shell(stage.edge(), "", "ls /var/lib/pathsteer")?.contains("plan.json").eq(&false), "there is a plan");
+    let before = uplinks(stage)?;
+    let monitors = UPLINKS.iter().map(|uplink| monitor(stage, uplink)).collect::<Result<Vec<_>>>()?;
+
+    stage.fleet.start_operator()?;
+    stage.until("the first plan is in force", |stage| {
+        let report = stage.report(EDGE)?;
+        Ok(report.generation > 0 && report.verified && stage.is_as_planned(EDGE)?)
+    })?;
+    stage.ready()?;
+    for (monitor, uplink) in monitors.iter().zip(&UPLINKS) {
+        let deleted: Vec<String> = monitor
+            .last_lines(usize::MAX)
+            .into_iter()
+            .filter(|line| line.starts_with("Deleted") && line.contains(uplink.card))
+            .collect();
+        ensure!(deleted.is_empty(), "the first plan has disturbed {}: {deleted:#?}", uplink.name);
+        ensure!(monitor.last_lines(usize::MAX).len() > 1, "the monitor of {} has seen nothing at all", uplink.name);
+    }
+    ensure!(uplinks(stage)? == before, "uplinks were {before:#?}, are {:#?}", uplinks(stage)?);
+    stage.on_fiber(true)?;
+    stage.nobody_notices(Duration::from_secs(2), |_, _, _, _| Ok(()))
+}
+
+/// What the kernel tells about changes in the namespace of `uplink`, as a log.
+fn monitor(stage: &Stage, uplink: &Uplink) -> Result<Daemon> {
+    let netns = format!("--net=/run/netns/{}", uplink_netns(uplink.slot));
+    let recipe = Recipe {
+        name: format!("monitor-{}", uplink.name),
+        program: "nsenter".into(),
+        arguments: [&netns, "--", "ip", "monitor", "link", "address", "route"].map(str::to_owned).into(),
+    };
+    Daemon::start(stage.edge(), recipe, &out().join("logs"))
+}
+
+/// Card, addresses and routes of every uplink.
+fn uplinks(stage: &Stage) -> Result<BTreeMap<&'static str, [String; 3]>> {
+    let each = UPLINKS.iter().map(|uplink| {
+        let netns = uplink_netns(uplink.slot);
+        let link = shell(stage.edge(), &netns, &format!("ip -o link show dev {}", uplink.card))?;
+        let addresses = shell(stage.edge(), &netns, &format!("ip -br address show dev {}", uplink.card))?;
+        Ok((uplink.name, [link, addresses, routes(stage, uplink)?]))
+    });
+    each.collect()
+}
+
+fn routes(stage: &Stage, uplink: &Uplink) -> Result<String> {
+    shell(stage.edge(), &uplink_netns(uplink.slot), &format!("ip -4 route show table all dev {}", uplink.card))
+}
+
+/// The bootstrap plan of the example's uplinks against the plan that the example is compiled to.
+pub fn compare() -> Result<()> {
+    let mut inventory = Inventory::default();
+    for entry in std::fs::read_dir(examples())? {
+        let path = entry?.path();
+        let objects = manifest::parse(&std::fs::read_to_string(&path)?, &path.display().to_string());
+        for located in objects.map_err(|errors| anyhow!("{errors:?}"))? {
+            inventory.insert(located.object);
+        }
+    }
+    let compiled = compile(&inventory);
+    let plan = compiled.plans.get(EDGE).ok_or_else(|| anyhow!("no plan: {:?}", compiled.diagnostics))?.objects();
+    let cards = UPLINKS.iter().map(|uplink| (uplink.slot, uplink.card.to_owned())).collect();
+    // Paths are the session's, which dials by them; they make nothing.
+    let bootstrap = PlanObjects { paths: Vec::new(), ..bootstrap_plan(EDGE, &cards).objects };
+    let mut both = plan.clone();
+    both.merge(bootstrap.clone());
+    ensure!(!bootstrap.links.is_empty() && !bootstrap.dhcp.is_empty(), "the bootstrap plan is empty");
+    ensure!(both == plan, "the compiled plan lacks or changes objects of the bootstrap plan: {bootstrap:#?}");
+    Ok(())
+}

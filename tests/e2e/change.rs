@@ -1,0 +1,74 @@
+//! Changes under traffic: of the plan, and of what carries it out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pathsteer_lab::clock;
+use pathsteer_lab::fleet::Fleet;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, uplink};
+
+use crate::kernel::{kill_process, worker};
+use crate::stage::{Stage, examples, out};
+
+/// Long enough for four changes, each carried out before the next.
+const DURATION: Duration = Duration::from_secs(12);
+/// A new class for what runs already, so that sequences and windows are made under traffic.
+const POLICY: &str = "apiVersion: pathsteer.io/v1alpha1
+kind: TrafficPolicy
+metadata: {name: bulk}
+spec:
+  match: [{protocol: tcp, ports: [\"30000-34000\"]}]
+  steeringClass: bulk
+";
+/// The second uplink becomes the cheapest.
+const CHEAPER: &str = "apiVersion: pathsteer.io/v1alpha1
+kind: Uplink
+metadata: {site: rv-07, name: starlink}
+spec: {slot: 2, kind: starlink, interface: wan2, address: dhcp, cost: 5}
+";
+
+pub fn plans(stage: &mut Stage) -> Result<()> {
+    let (policy, cheaper) = (manifest("policy", POLICY)?, manifest("cheaper", CHEAPER)?);
+    stage.nobody_notices(DURATION, |_, fleet, _, zero| {
+        clock::sleep_until(zero);
+        apply(fleet, &policy)?;
+        apply(fleet, &cheaper)?;
+        fleet.wait_for_paths("the cheaper uplink", |paths| paths.active == "starlink")?;
+        fleet.cli(&["delete", "uplink", "rv-07/cellular"])?;
+        carried_out(fleet)?;
+        fleet.cli(&["delete", "trafficpolicy", "bulk"])?;
+        apply(fleet, &examples())?;
+        fleet.wait_for_paths("the first uplink", |paths| paths.active == "fiber")?;
+        let last = clock::now() - zero;
+        ensure!(last < DURATION, "the changes took {:.1} s, longer than the traffic", last.as_secs_f64());
+        Ok(())
+    })
+}
+
+pub fn worker_killed(stage: &mut Stage) -> Result<()> {
+    stage.nobody_notices(Duration::from_secs(3), |network, _, paths, zero| {
+        ensure!(!paths.copies.is_empty(), "no copies are armed");
+        let slot = uplink(paths.active).context("the active path has an uplink")?.slot;
+        for (node, at) in [(EDGE, 500), (ANCHOR_HOST, 1_500)] {
+            clock::sleep_until(zero + Duration::from_millis(at));
+            kill_process(worker(network.host(node), slot)?)?;
+        }
+        Ok(())
+    })
+}
+
+fn apply(fleet: &mut Fleet, manifests: &std::path::Path) -> Result<()> {
+    fleet.cli(&["apply", "-f", &manifests.to_string_lossy()])?;
+    carried_out(fleet)
+}
+
+fn carried_out(fleet: &mut Fleet) -> Result<()> {
+    fleet.cli(&["wait", "--all", "--timeout", "30s"]).map(drop)
+}
+
+fn manifest(name: &str, text: &str) -> Result<PathBuf> {
+    let path = out().join(format!("{name}.yaml"));
+    std::fs::write(&path, text)?;
+    Ok(path)
+}

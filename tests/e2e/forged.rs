@@ -1,0 +1,57 @@
+//! Sources that are not the site's: the anchor drops them, each counted once, and lets their twins through.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pathsteer_lab::clock;
+use pathsteer_lab::network::plan::{INTERNET, LAN};
+
+use crate::stage::Stage;
+use crate::talk::{ENDS, socket};
+
+/// Addresses that a host behind the site can take, and that lie in none of the site's prefixes.
+const FOREIGN: [&str; 2] = ["172.16.8.9", "2001:db8:8::9"];
+/// Of each family.
+const PACKETS: u32 = 50;
+/// A copy on the slower line is this late at most; it must not be counted again.
+const FLIGHT: Duration = Duration::from_millis(200);
+
+pub fn case(stage: &mut Stage) -> Result<()> {
+    let lan = stage.network.host(LAN).clone();
+    let [v4, v6] = FOREIGN;
+    lan.ip(&format!("address add {v4}/32 dev eth0\naddress add {v6}/128 dev eth0 nodad"))?;
+    let outcome = send(stage);
+    lan.ip(&format!("address delete {v4}/32 dev eth0\naddress delete {v6}/128 dev eth0"))?;
+    outcome
+}
+
+fn send(stage: &mut Stage) -> Result<()> {
+    let before = stage.fleet.counters(stage.anchor())?.forged;
+    let (lan, internet) = (stage.network.host(LAN), stage.network.host(INTERNET));
+    for ((client, server), foreign) in ENDS.into_iter().zip(FOREIGN) {
+        let to = SocketAddr::new(server, 20_600);
+        let receiver = socket(internet, to)?;
+        let forger = socket(lan, SocketAddr::new(foreign.parse()?, 41_600))?;
+        let honest = socket(lan, SocketAddr::new(client, 41_600))?;
+        for number in 0..PACKETS {
+            forger.send_to(&number.to_be_bytes(), to)?;
+            honest.send_to(&number.to_be_bytes(), to)?;
+        }
+        // The last twin was sent after the last forged packet: what was let through has come by then.
+        for number in 0..PACKETS {
+            let mut bytes = [0; 4];
+            let (_, source) = receiver.recv_from(&mut bytes).with_context(|| format!("twin {number} was lost"))?;
+            ensure!(source.ip() == client, "a packet from {source} came through");
+            ensure!(bytes == number.to_be_bytes(), "twin {number} was lost, {bytes:?} came instead");
+        }
+    }
+    let wanted = before + u64::from(PACKETS) * FOREIGN.len() as u64;
+    stage.until("every forged packet is counted", |stage| {
+        Ok(stage.fleet.counters(stage.anchor())?.forged >= wanted)
+    })?;
+    clock::sleep_until(clock::now() + FLIGHT);
+    let counted = stage.fleet.counters(stage.anchor())?.forged;
+    ensure!(counted == wanted, "counted are {}, sent were {}", counted - before, wanted - before);
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! The fleet that the cases share, and the order in which each of them has to leave it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use pathsteer_crds::keys;
+use pathsteer_crds::report::NodeReport;
+use pathsteer_lab::clock;
+use pathsteer_lab::demo::verdict::{Verdict, judge};
+use pathsteer_lab::demo::{SCENARIOS, Scenario};
+use pathsteer_lab::fleet::{Fleet, Paths};
+use pathsteer_lab::host::Host;
+use pathsteer_lab::measure::measure;
+use pathsteer_lab::network::Network;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, UPLINKS};
+
+/// How often a condition is looked at.
+pub const LOOK: Duration = Duration::from_millis(20);
+/// A turn of an agent takes tenths of a second, a resync up to 30 s; the rest is for a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(45);
+/// Attempts at a measurement that the machine spoils.
+const ATTEMPTS: u32 = 3;
+
+/// The running fleet.
+pub struct Stage {
+    // Dropped first: agents end before the interfaces they hold.
+    pub fleet: Fleet,
+    pub network: Network,
+    /// What a case wants to tell beside its verdict.
+    pub remarks: Vec<String>,
+    /// Spec keys of what is declared from the beginning.
+    declared: BTreeSet<String>,
+    runs: u64,
+}
+
+impl Stage {
+    /// Builds the network, starts the programs and declares the example.
+    pub fn open() -> Result<Stage> {
+        let logs = out().join("logs");
+        if logs.exists() {
+            std::fs::remove_dir_all(&logs)?;
+        }
+        std::fs::create_dir_all(&logs)?;
+        let network = Network::build(&logs)?;
+        let fleet = Fleet::start(&network, &logs)?;
+        let mut stage = Stage { fleet, network, remarks: Vec::new(), declared: BTreeSet::new(), runs: 0 };
+        stage.declare()?;
+        stage.declared = stage.spec_keys()?;
+        Ok(stage)
+    }
+
+    pub fn edge(&self) -> &Host {
+        self.network.host(EDGE)
+    }
+
+    pub fn anchor(&self) -> &Host {
+        self.network.host(ANCHOR_HOST)
+    }
+
+    pub fn remark(&mut self, text: impl Into<String>) {
+        self.remarks.push(text.into());
+    }
+
+    /// The latest report of `node`.
+    pub fn report(&self, node: &str) -> Result<NodeReport> {
+        self.fleet.report(node)?.with_context(|| format!("{node} has not reported"))
+    }
+
+    /// Waits until `condition` holds; `what` says what it is.
+    pub fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Stage) -> Result<bool>) -> Result<()> {
+        let mut last = Ok(false);
+        let met = clock::wait_until(clock::now() + PATIENCE, LOOK, || {
+            last = condition(self);
+            matches!(last, Ok(true))
+        });
+        if !met {
+            last.with_context(|| format!("waiting: {what}"))?;
+            bail!("after {} s it still was not so: {what}", PATIENCE.as_secs());
+        }
+        Ok(())
+    }
+
+    /// Waits until every object is ready.
+    pub fn ready(&mut self) -> Result<()> {
+        let waited = self.fleet.cli(&["wait", "--for=condition=Ready", "--all", "--timeout", "60s"]);
+        self.fleet.check()?;
+        waited.map(drop)
+    }
+
+    /// Waits until the fiber is in use, with copies or without.
+    pub fn on_fiber(&mut self, copies: bool) -> Result<Paths> {
+        let words = if copies { "the fiber with copies" } else { "the fiber without copies" };
+        self.fleet.wait_for_paths(words, |paths| paths.active == UPLINKS[0].name && paths.copies.is_empty() != copies)
+    }
+
+    /// Switches copies off for the rest of the case.
+    pub fn without_copies(&mut self) -> Result<Paths> {
+        self.fleet.cli(&["mode", "set", EDGE, "training"])?;
+        self.on_fiber(false)
+    }
+
+    /// Whether a turn of the agent on `node` would change nothing.
+    pub fn is_as_planned(&self, node: &str) -> Result<bool> {
+        Ok(self.fleet.agent_command(self.network.host(node), &["plan"])?.trim() == "0 changes")
+    }
+
+    /// Measures traffic for `duration` while `meanwhile` does what it wants, and insists that nobody noticed: nothing
+    /// lost, nothing doubled, streams whole. What the machine has spoilt is repeated.
+    pub fn nobody_notices(
+        &mut self,
+        duration: Duration,
+        meanwhile: impl Fn(&Network, &mut Fleet, &Paths, Duration) -> Result<()>,
+    ) -> Result<()> {
+        for attempt in 1..=ATTEMPTS {
+            let paths = self.fleet.wait_for_paths("a path", |_| true)?;
+            self.runs += 1;
+            let Stage { fleet, network, .. } = self;
+            let measurement =
+                measure(network, self.runs, duration, |zero| meanwhile(network, fleet, &paths, zero))?;
+            match judge(steady()?, &paths, &measurement) {
+                Verdict::Pass => return Ok(()),
+                Verdict::Fail(why) => bail!("somebody noticed: {}", why.join("; ")),
+                Verdict::Rejected(reason) => self.remark(format!("attempt {attempt} proves nothing: {reason}")),
+            }
+            self.rescue()?;
+        }
+        bail!("{ATTEMPTS} attempts have proved nothing: {}", self.remarks.join("; "))
+    }
+
+    /// Takes back what a case has declared, and waits until everything is as in the beginning.
+    pub fn settle(&mut self) -> Result<()> {
+        self.fleet.check()?;
+        for key in self.spec_keys()? {
+            if !self.declared.contains(&key) {
+                self.fleet.etcdctl(&["del", &key])?;
+            }
+        }
+        self.declare()?;
+        self.on_fiber(true).map(drop)
+    }
+
+    /// The same after a case that failed and may have left anything.
+    pub fn rescue(&mut self) -> Result<()> {
+        if self.fleet.check().is_err() {
+            self.fleet.kill_operator()?;
+            self.fleet.start_operator()?;
+            for node in [EDGE, ANCHOR_HOST] {
+                let agent = self.fleet.agent(node)?;
+                agent.kill()?;
+                agent.restart()?;
+            }
+        }
+        self.settle()
+    }
+
+    fn declare(&mut self) -> Result<()> {
+        let folder = examples();
+        self.fleet.cli(&["apply", "-f", &folder.to_string_lossy()])?;
+        self.ready()
+    }
+
+    fn spec_keys(&self) -> Result<BTreeSet<String>> {
+        let answer = self.fleet.etcdctl(&["get", "--prefix", "--keys-only", &format!("{}spec/", keys::ROOT)])?;
+        let keys: BTreeSet<String> = answer.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        ensure!(!keys.is_empty(), "nothing is declared");
+        Ok(keys)
+    }
+}
+
+/// The row that allows no disturbance whatever.
+fn steady() -> Result<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == "steady").context("the lab has no scenario `steady`")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
+}
+
+/// The manifests that are declared.
+pub fn examples() -> PathBuf {
+    root().join("examples/rv")
+}
+
+/// Where logs go.
+pub fn out() -> PathBuf {
+    root().join("target/e2e")
+}

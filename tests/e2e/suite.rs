@@ -1,0 +1,104 @@
+//! The cases in their order, and how they are run: each on the fleet that the one before it has left in order.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, anyhow};
+use libtest_mimic::{Arguments, Failed, Trial};
+use pathsteer_lab::clock;
+
+use crate::stage::Stage;
+use crate::{
+    bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, store,
+};
+
+/// What a case does to the fleet; an error is its failure.
+type Act = fn(&mut Stage) -> Result<()>;
+
+/// Those that only look come first, those that take a node apart last.
+const CASES: &[(&str, Act)] = &[
+    ("leases_are_in_the_providers_books_under_the_cards_own_addresses", lease::case),
+    ("datagrams_and_pings_go_both_ways_in_both_families", inside::case),
+    ("a_packet_of_the_mtu_passes_and_one_byte_more_is_refused_with_the_mtu", inside::mtu),
+    ("bulk_tcp_is_cut_to_the_mtu_and_arrives_whole", bulk::case),
+    ("traffic_of_a_policy_travels_in_its_steering_class_both_ways", class::case),
+    ("the_command_line_answers_as_people_use_it", cli::case),
+    ("a_flow_that_only_goes_down_moves_with_a_forced_uplink", one_way::case),
+    ("sources_that_are_not_the_sites_are_dropped_and_counted_one_by_one", forged::case),
+    ("an_object_put_into_etcd_by_hand_is_treated_as_if_applied", store::case),
+    ("plans_change_under_traffic_without_loss", change::plans),
+    ("a_killed_worker_loses_nothing_while_copies_are_armed", change::worker_killed),
+    ("traffic_does_not_need_the_control_plane", outage::case),
+    ("drift_is_repaired_object_by_object", drift::case),
+    ("nothing_of_ours_reaches_a_wire_in_clear_when_tunnels_are_dead", leak::case),
+    ("foreign_state_outlives_everything_and_a_teardown_leaves_nothing_of_ours", foreign::case),
+    ("a_node_without_memory_reaches_the_operator_and_its_first_plan_disturbs_no_uplink", bootstrap::case),
+];
+
+/// The fleet, from the first case on.
+enum Theatre {
+    Closed,
+    Open(Box<Stage>),
+    /// It did not start, or could not be put in order after a case: why.
+    Ruined(String),
+}
+
+/// Runs what `arguments` select; the exit code is cargo's.
+pub fn run(mut arguments: Arguments) -> ExitCode {
+    // There is one fleet, and each case changes it.
+    arguments.test_threads = Some(1);
+    let theatre = Arc::new(Mutex::new(Theatre::Closed));
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let mut trials: Vec<Trial> = CASES
+        .iter()
+        .map(|&(name, act)| {
+            let (theatre, notes) = (Arc::clone(&theatre), Arc::clone(&notes));
+            Trial::test(name, move || {
+                let start = clock::now();
+                let mut theatre = theatre.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut remarks = Vec::new();
+                let outcome = perform(&mut theatre, act, &mut remarks);
+                let seconds = (clock::now() - start).as_secs_f64();
+                let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                notes.push(format!("{name}: {seconds:.1} s"));
+                notes.extend(remarks.into_iter().map(|remark| format!("    {remark}")));
+                outcome.map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        })
+        .collect();
+    trials.push(Trial::test("every_object_of_a_bootstrap_plan_is_in_the_compiled_one", || {
+        bootstrap::compare().map_err(|error| Failed::from(format!("{error:#}")))
+    }));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    for note in notes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        println!("{note}");
+    }
+    if conclusion.has_failed() {
+        println!("\nlogs: {}", crate::stage::out().join("logs").display());
+    }
+    conclusion.exit_code()
+}
+
+fn perform(theatre: &mut Theatre, act: Act, remarks: &mut Vec<String>) -> Result<()> {
+    if let Theatre::Closed = theatre {
+        *theatre = match Stage::open() {
+            Ok(stage) => Theatre::Open(Box::new(stage)),
+            Err(error) => Theatre::Ruined(format!("the fleet did not start: {error:#}")),
+        };
+    }
+    let stage = match theatre {
+        Theatre::Open(stage) => stage,
+        Theatre::Ruined(why) => return Err(anyhow!("{why}")),
+        Theatre::Closed => return Err(anyhow!("the fleet was not started")),
+    };
+    let outcome = act(stage);
+    let restored = match &outcome {
+        Ok(()) => stage.settle(),
+        Err(_) => stage.rescue(),
+    };
+    remarks.append(&mut stage.remarks);
+    let Err(error) = restored else { return outcome };
+    let why = format!("the fleet was not in order afterwards: {error:#}");
+    *theatre = Theatre::Ruined(format!("an earlier case has ruined the fleet: {why}"));
+    Err(outcome.err().map_or_else(|| anyhow!("{why}"), |first| anyhow!("{first:#}; {why}")))
+}
