@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use pathsteer_agent_core::{Change, changes, desired};
 use pathsteer_crds::plan::PlanObjects;
@@ -179,7 +180,12 @@ struct Node {
 impl Node {
     fn open(config: &Path) -> anyhow::Result<Self> {
         let state = StateDir::open(&Config::load(config)?.state_dir)?;
-        let desired = state.plan()?.map(|(_, plan)| desired(&plan, &state.leases())).unwrap_or_default();
+        let plan = state.plan().context("the saved plan is unusable")?;
+        let desired = plan.map(|(_, plan)| desired(&plan, &state.leases())).unwrap_or_default();
+        Node::declared(state, desired)
+    }
+
+    fn declared(state: StateDir, desired: PlanObjects) -> anyhow::Result<Self> {
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone())?;
         Ok(Node { kernel: Kernel::open()?, shim: Shim::adopt()?, wireguard, state, desired })
     }
@@ -192,14 +198,14 @@ impl Node {
 
 async fn teardown(config: &Path) -> anyhow::Result<bool> {
     let _lock = run::lock()?;
-    let mut node = Node::open(config)?;
-    let observed = node.observe().await?;
-    let pending = changes(&PlanObjects::default(), &observed, true);
+    // what is ours is known without a plan, which may be damaged
+    let nothing = PlanObjects::default();
+    let mut node = Node::declared(StateDir::open(&Config::load(config)?.state_dir)?, nothing.clone())?;
+    let pending = changes(&nothing, &node.observe().await?, true);
     // the workers hold what the deletions need to be free
     for slot in 1..=8 {
         node.wireguard.remove(slot)?;
     }
-    let nothing = PlanObjects::default();
     let mut applier = Applier {
         kernel: &mut node.kernel,
         shim: node.shim.as_ref().ok_or("it is not pinned"),

@@ -32,12 +32,11 @@ const LINKS: &str = "links";
 pub struct Datapath {
     pub maps: Maps,
     pub programs: Programs,
-    /// The sequences were not there yet: the epoch has to be advanced before anything is sent.
-    pub fresh: bool,
 }
 
 impl Datapath {
-    /// Opens the datapath under `bpffs` (such as `/sys/fs/bpf/pathsteer`), adopting what is pinned there.
+    /// Opens the datapath under `bpffs` (such as `/sys/fs/bpf/pathsteer`), adopting what is pinned there. What is not
+    /// pinned begins afresh: unless [`is_pinned`] says that nothing does, the epoch has to be advanced before.
     ///
     /// # Errors
     /// No bpffs, no permission, or a kernel that refuses the programs.
@@ -46,11 +45,10 @@ impl Datapath {
         for path in [folder.clone(), folder.join(LINKS)] {
             std::fs::create_dir_all(&path).map_err(|source| Error::Folder { path, source })?;
         }
-        let fresh = !folder.join("ps_sequence").exists();
         let mut object = EbpfLoader::new().default_map_pin_directory(&folder).load(OBJECT)?;
         let maps = Maps::take(&mut object)?;
         let programs = Programs::load(object, folder.join(LINKS))?;
-        Ok(Datapath { maps, programs, fresh })
+        Ok(Datapath { maps, programs })
     }
 
     /// Opens the datapath if all of it is pinned under `bpffs`; makes nothing.

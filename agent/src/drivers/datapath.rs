@@ -38,15 +38,18 @@ pub fn bpffs() -> PathBuf {
 }
 
 impl Shim {
-    /// Opens the datapath. Fresh sequences advance the persisted epoch before anything can be sent.
+    /// Opens the datapath. One that lacks a pin is made anew as a whole: maps of different ages would not fit each other.
     ///
     /// # Errors
-    /// The kernel refuses the programs, or the epoch cannot be written.
+    /// The kernel refuses the programs, or the epoch cannot be written: nothing may be sent then.
     pub fn open(state: &StateDir) -> Result<Self, KernelError> {
-        let datapath = Datapath::open(&bpffs()).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
-        if datapath.fresh {
+        let bpffs = bpffs();
+        if !pathsteer_bpf::is_pinned(&bpffs) {
+            // before the first map: who dies in between advances it once more, which does no harm
             state.advance_epoch().map_err(|error| KernelError::new("advance the epoch", error))?;
+            pathsteer_bpf::unpin_all(&bpffs).map_err(|error| KernelError::new("remove the old pins", error))?;
         }
+        let datapath = Datapath::open(&bpffs).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
         Ok(Shim(Arc::new(Mutex::new(datapath))))
     }
 

@@ -11,22 +11,22 @@ use crate::bpffs::Bpffs;
 #[test]
 fn what_was_chosen_survives_a_restart_of_the_agent() {
     let bpffs = Bpffs::new();
+    assert!(!is_pinned(&bpffs.path()));
     let mut first = Datapath::open(&bpffs.path()).unwrap();
-    assert!(first.fresh, "nothing was pinned");
     first.maps.set_config(Config { self_address: [10, 100, 0, 2], epoch: 1, window_shift: 14, role: 1 }).unwrap();
     first.maps.set_remote(1, Remote { address: [10, 100, 0, 1], anchor: 1 }, &[1, 2], 16_384).unwrap();
     let chosen = Chosen { active: 1, copies: 0b10, counter: 7, ..Chosen::default() };
     first.maps.choose(1, 2, chosen).unwrap();
     drop(first);
 
+    assert!(is_pinned(&bpffs.path()));
     let second = Datapath::open(&bpffs.path()).unwrap();
-    assert!(!second.fresh);
     assert_eq!(second.maps.config().unwrap().epoch, 1);
     assert_eq!(second.maps.chosen().unwrap()[&(1, 2)], chosen);
     assert_eq!(second.maps.remotes().unwrap()[&1].1, [1, 2]);
     assert!(second.maps.learned().unwrap().is_empty(), "no packet has taught anything");
     unpin_all(&bpffs.path()).unwrap();
-    assert!(Datapath::open(&bpffs.path()).unwrap().fresh);
+    assert!(!is_pinned(&bpffs.path()));
 }
 
 #[test]
