@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
     sys::{
@@ -110,7 +111,7 @@ pub fn create(name: &str) -> io::Result<()> {
     if is_mounted(&path) {
         return Ok(());
     }
-    std::fs::create_dir_all(FOLDER)?;
+    share_folder()?;
     File::create(&path)?;
     let target = path.clone();
     // a scratch thread: the namespace is its own until the bind mount holds it
@@ -124,6 +125,21 @@ pub fn create(name: &str) -> io::Result<()> {
         let _ = std::fs::remove_file(&path);
     }
     made
+}
+
+/// Makes the folder a shared mount of its own, as `ip netns add` does. If it were not one, the first `ip netns add` of
+/// somebody else would lay a copy of it over ours, and none of our namespaces could be removed beneath it.
+fn share_folder() -> io::Result<()> {
+    std::fs::create_dir_all(FOLDER)?;
+    let share = || mount(None::<&str>, FOLDER, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
+    match share() {
+        // it is no mount yet
+        Err(Errno::EINVAL) => {
+            mount(Some(FOLDER), FOLDER, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+            Ok(share()?)
+        }
+        shared => Ok(shared?),
+    }
 }
 
 /// Removes a namespace with what is left in it; one that is gone is fine.
