@@ -159,6 +159,11 @@ impl Reconciler {
             Turn { not_as_declared: vec![ObjectReport { object: "kernel".into(), reason }], ..Turn::default() }
         });
         self.drift += turn.drift;
+        match (self.verified.is_some(), turn.verified()) {
+            (false, true) => tracing::info!(generation = self.plan.generation, "in sync"),
+            (true, false) => tracing::warn!(wrong = turn.not_as_declared.len(), "not in sync"),
+            _ => {}
+        }
         self.verified = turn.verified().then(|| desired.clone());
         // a new namespace may be what a client or the machine waits for
         self.dhcp.put(&self.plan.objects.dhcp);

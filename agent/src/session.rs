@@ -84,15 +84,24 @@ impl Session {
 
     /// Dials for ever: the preferred underlay first, the next when it fails.
     pub async fn run(mut self) {
+        // dialled for days, an operator that is gone would fill the log with one line
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
         loop {
             for underlay in self.underlays() {
                 match self.over(&underlay).await {
                     // it worked for a while: begin with the preferred one again
                     Ok(error) => {
                         tracing::warn!(underlay, %error, "session ended");
+                        known.clear();
                         break;
                     }
-                    Err(error) => tracing::warn!(underlay, %error, "no session"),
+                    Err(error) => {
+                        let why = error.to_string();
+                        if known.get(&underlay) != Some(&why) {
+                            tracing::warn!(underlay, error = why, "no session");
+                            known.insert(underlay, why);
+                        }
+                    }
                 }
             }
             tokio::time::sleep(RETRY).await;

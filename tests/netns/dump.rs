@@ -1,1 +1,150 @@
-//! What is in a kernel, as the usual tools tell it.
+//! What is in a kernel, as the usual tools tell it: normalised, so that two dumps of the same state are the same text.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pathsteer_lab::host::Host;
+use serde_json::Value;
+
+/// What changes by itself, or with every interface and rule made anew.
+const VOLATILE: [&str; 14] = [
+    "ifindex",
+    "link_index",
+    "link_netnsid",
+    "min_mtu",
+    "max_mtu",
+    "stats",
+    "stats64",
+    "handle",
+    "operstate",
+    "valid_life_time",
+    "preferred_life_time",
+    "used",
+    "confirmed",
+    "updated",
+];
+
+/// Everything about the namespaces of ours on `host` that a plan decides.
+pub fn ours(host: &Host) -> Result<String> {
+    let mut all = String::new();
+    for netns in namespaces(host)?.iter().filter(|name| name.starts_with("ps")) {
+        all += &format!("== {netns}\n");
+        let links = ip(host, netns, "-d link")?;
+        // How tunnels are called by chance (IPv6 link-local) is nobody's state.
+        let addresses = ip(host, netns, "address")?;
+        let of =
+            |link: &Value, fields: &[&str]| fields.iter().map(|field| format!(" {}", link[field])).collect::<String>();
+        let addresses = addresses.as_array().into_iter().flatten().flat_map(|link| {
+            let inside = link["addr_info"].as_array().into_iter().flatten().filter(|one| one["scope"] != "link");
+            inside.map(|one| format!("address {} {one}\n", link["ifname"]))
+        });
+        all += &sorted(addresses.collect()).concat();
+        let links = links.as_array().into_iter().flatten();
+        let up = |link: &Value| link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"));
+        let links = links.map(|link| format!("link{} up {}\n", of(link, &["ifname", "mtu", "gso_max_segs"]), up(link)));
+        all += &sorted(links.collect()).concat();
+        for family in ["-4", "-6"] {
+            all += &lines("rule", &ip(host, netns, &format!("{family} rule"))?, |_| true);
+            let routes = ip(host, netns, &format!("{family} route show table all"))?;
+            all += &lines("route", &routes, |route| route["protocol"] != "kernel");
+        }
+        all += &lines("neighbour", &ip(host, netns, "neigh show nud permanent")?, |_| true);
+        all += &ruleset(host, &["netns", "exec", netns, "nft", "-j", "list", "ruleset"])?;
+        let programs = host.output("ip", &["netns", "exec", netns, "bpftool", "-j", "net", "show"])?;
+        let programs: Value = serde_json::from_str(&programs).context(programs)?;
+        let attached = programs[0]["tc"].as_array().into_iter().flatten();
+        let attached = attached.map(|one| format!("program{}\n", of(one, &["devname", "kind", "name"])));
+        all += &sorted(attached.collect()).concat();
+    }
+    Ok(all)
+}
+
+/// Everything in the node's own namespace but the cards in `ours`, and in the namespace `netns` of somebody else.
+pub fn foreign(host: &Host, netns: &str, ours: &[&str]) -> Result<String> {
+    let mut all =
+        format!("{:?}\n", namespaces(host)?.iter().filter(|name| !name.starts_with("ps")).collect::<Vec<_>>());
+    let is_foreign = |link: &Value| !ours.iter().any(|name| link["ifname"] == *name || link["dev"] == *name);
+    for place in ["", netns] {
+        for words in ["-d link", "address", "-4 rule", "-6 rule", "neigh"] {
+            all += &lines(words, &ip(host, place, words)?, is_foreign);
+        }
+        for family in ["-4", "-6"] {
+            let routes = ip(host, place, &format!("{family} route show table all"))?;
+            all += &lines("route", &routes, is_foreign);
+        }
+    }
+    all += &ruleset(host, &["netns", "exec", netns, "nft", "-j", "list", "ruleset"])?;
+    all += &host.output("nft", &["-n", "list", "ruleset"])?;
+    all += &sysctls(host, ours)?;
+    Ok(all)
+}
+
+/// Names of the namespaces on `host`, sorted.
+pub fn namespaces(host: &Host) -> Result<Vec<String>> {
+    let listed = host.output("ip", &["netns", "list"])?;
+    Ok(sorted(listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()))
+}
+
+/// What `ip -j` says about `words` in `netns`; the empty name is the node's own.
+pub fn ip(host: &Host, netns: &str, words: &str) -> Result<Value> {
+    let place: &[&str] = if netns.is_empty() { &[] } else { &["-n", netns] };
+    let text = host.output("ip", &[place, &["-j"], &words.split(' ').collect::<Vec<_>>()].concat())?;
+    let mut json = if text.trim().is_empty() { Value::Array(vec![]) } else { serde_json::from_str(&text)? };
+    calm(&mut json);
+    Ok(json)
+}
+
+fn ruleset(host: &Host, words: &[&str]) -> Result<String> {
+    let text = host.output("ip", words)?;
+    let mut json: Value = serde_json::from_str(&text).context(text)?;
+    calm(&mut json);
+    Ok(lines("nft", &json["nftables"], |_| true))
+}
+
+/// Every setting of the node's own network but those of the links in `ours`.
+fn sysctls(host: &Host, ours: &[&str]) -> Result<String> {
+    host.inside(|| {
+        let (mut all, mut folders) = (Vec::new(), vec![Path::new("/proc/sys/net").to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if path.is_dir() && !ours.contains(&name.as_str()) {
+                    folders.push(path);
+                } else if let (false, Ok(value)) = (name.contains("conntrack"), fs::read_to_string(&path)) {
+                    all.push(format!("{} = {value}", path.display()));
+                }
+            }
+        }
+        Ok(sorted(all).concat())
+    })
+}
+
+fn calm(value: &mut Value) {
+    match value {
+        Value::Array(all) => all.iter_mut().for_each(calm),
+        Value::Object(fields) => {
+            fields.retain(|name, _| !VOLATILE.contains(&name.as_str()));
+            fields.values_mut().for_each(calm);
+        }
+        _ => {}
+    }
+}
+
+fn lines(what: &str, list: &Value, keep: impl Fn(&Value) -> bool) -> String {
+    let all = list.as_array().into_iter().flatten().filter(|one| keep(one));
+    sorted(all.map(|one| format!("{what} {one}\n")).collect()).concat()
+}
+
+fn sorted(mut all: Vec<String>) -> Vec<String> {
+    all.sort();
+    all
+}
+
+/// The lines in which two dumps differ, for a message.
+pub fn difference(before: &str, after: &str) -> String {
+    let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line)).map(|line| format!("- {line}"));
+    let new = after.lines().filter(|line| !before.lines().any(|other| other == *line)).map(|line| format!("+ {line}"));
+    gone.chain(new).collect::<Vec<_>>().join("\n")
+}

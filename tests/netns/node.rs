@@ -131,6 +131,20 @@ impl Node {
         Ok(Printed { well: output.status.success(), text: String::from_utf8_lossy(&text).into_owned() })
     }
 
+    /// Takes everything of ours off the node; its agent must not run.
+    pub fn teardown(&self) -> Result<()> {
+        let printed = self.run(&["teardown"])?;
+        if !printed.well {
+            bail!("teardown: {}", printed.text);
+        }
+        Ok(())
+    }
+
+    /// Process ids of its WireGuard workers.
+    pub fn workers(&self) -> Vec<u32> {
+        self.host.processes(&["pathsteer-agent", "wireguard", "--config"])
+    }
+
     /// Lines that the agent has logged so far, over all its lives.
     pub fn log(&self) -> Vec<String> {
         self.agent.last_lines(usize::MAX)
@@ -138,7 +152,12 @@ impl Node {
 
     /// How often the agent has applied changes, over all its lives.
     pub fn applies(&self) -> usize {
-        self.log().iter().filter(|line| line.contains(": apply generation=")).count()
+        self.said(": apply generation=")
+    }
+
+    /// How many lines of its log contain `words`.
+    pub fn said(&self, words: &str) -> usize {
+        self.log().iter().filter(|line| line.contains(words)).count()
     }
 
     /// Runs `words` with iproute2 on the node.

@@ -1,6 +1,9 @@
 //! The cases: a sentence each, and what it takes to show it.
 
+mod heal;
+mod kill;
 mod settle;
+mod teardown;
 
 use anyhow::Result;
 
@@ -9,5 +12,5 @@ pub type Case = fn() -> Result<()>;
 
 /// Every case by the sentence it shows.
 pub fn all() -> Vec<(&'static str, Case)> {
-    [settle::CASES].concat()
+    [settle::CASES, kill::CASES, heal::CASES, teardown::CASES].concat()
 }
