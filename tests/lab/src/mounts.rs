@@ -1,11 +1,12 @@
 //! A node's own view of the file system, held by the lab: namespaces, pins and keys in it outlive an agent that dies.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::netns::Namespace;
 
@@ -65,4 +66,26 @@ fn overlay(folder: &str, store: &Path) -> Result<()> {
     let options = format!("lowerdir={folder},upperdir={},workdir={}", upper.display(), work.display());
     mount(Some("overlay"), folder, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
         .with_context(|| format!("mounting an overlay on {folder}"))
+}
+
+/// Makes this process's root the root of its (new, private) mount namespace, if it is not: in a chroot, whoever enters
+/// the namespace later would otherwise find himself outside of it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn settle_in_a_chroot() -> Result<()> {
+    let identity = || std::fs::metadata("/").map(|root| (root.dev(), root.ino()));
+    let (folder, own) = (std::env::current_dir()?, identity()?);
+    let root = File::open("/")?;
+    let namespace = File::open("/proc/thread-self/ns/mnt").context("opening the mount namespace")?;
+    // entering a mount namespace, even one's own, leads to its root
+    setns(&namespace, CloneFlags::CLONE_NEWNS).context("leaving the chroot")?;
+    if identity()? != own {
+        nix::unistd::fchdir(&root)?;
+        mount(Some("."), "/", None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+            .context("moving the chroot to the root")?;
+        setns(&namespace, CloneFlags::CLONE_NEWNS).context("entering the new root")?;
+    }
+    std::env::set_current_dir(folder)?;
+    Ok(())
 }

@@ -86,15 +86,18 @@ pub fn wait(mut init: Child) -> Result<ExitStatus> {
 /// # Errors
 /// When a namespace or mount is refused; the process then ends, and the sandbox with it.
 pub fn init(arguments: &[OsString]) -> Result<i32> {
+    // asked before the mounts are copied: in a chroot the kernel cannot say afterwards where a program of the old ones is
+    let program = std::env::current_exe()?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).context("making namespaces")?;
     mounts::make_private()?;
+    mounts::settle_in_a_chroot()?;
     mounts::release_foreign_namespaces()?;
     mounts::filesystem("proc", "/proc")?;
     mounts::filesystem("tmpfs", "/run")?;
     for folder in [host::NETNS_FOLDER, host::MOUNTS_FOLDER] {
         std::fs::create_dir_all(folder)?;
     }
-    let work = Command::new(std::env::current_exe()?).arg(INSIDE).args(arguments).spawn()?;
+    let work = Command::new(program).arg(INSIDE).args(arguments).spawn()?;
     let work = Pid::from_raw(work.id().try_into()?);
     loop {
         match waitpid(None, None)? {
