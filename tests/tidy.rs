@@ -128,7 +128,8 @@ fn every_rust_file_says_what_it_is() {
 
 #[test]
 fn nothing_is_left_for_later_in_silence() {
-    let words = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!("].concat(), ["unimplemented", "!("].concat()];
+    let words =
+        [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!("].concat(), ["unimplemented", "!("].concat()];
     let mut left = Vec::new();
     for path in sources(&root(), &["rs", "c", "h", "sh", "md", "yaml"]) {
         let text = text(&path);
@@ -141,8 +142,7 @@ fn nothing_is_left_for_later_in_silence() {
 fn the_folders_that_the_architecture_names_exist() {
     let architecture = text(&root().join("ARCHITECTURE.md"));
     let table = architecture.split("## Folders").nth(1).unwrap().split("\n## ").next().unwrap();
-    let folders: Vec<&str> =
-        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let folders: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert!(folders.len() >= 10, "the table has lost its folders: {folders:?}");
     for folder in folders {
         assert!(root().join(folder).is_dir(), "{folder} is in ARCHITECTURE.md and not on disk");

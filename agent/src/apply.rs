@@ -32,10 +32,8 @@ impl Applier<'_> {
             let failure = match self.slot_of(&change) {
                 Some(slot) => {
                     let once = (slot, change.action == Action::Delete);
-                    if !workers.contains_key(&once) {
-                        workers.insert(once, self.put_worker(slot).err().map(|error| error.to_string()));
-                    }
-                    workers[&once].clone()
+                    let put = || self.put_worker(slot).err().map(|error| error.to_string());
+                    workers.entry(once).or_insert_with(put).clone()
                 }
                 None => self.one(&change).await.err().map(|error| error.to_string()),
             };
