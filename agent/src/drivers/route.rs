@@ -96,8 +96,12 @@ pub async fn put(kernel: &Kernel, spec: &RouteSpec) -> Result<(), KernelError> {
 /// What the kernel says.
 pub async fn remove(kernel: &Kernel, spec: &RouteSpec) -> Result<(), KernelError> {
     let netlink = kernel.netlink(&spec.netns)?;
-    let message = RouteNetlinkMessage::DelRoute(message_of(spec));
-    gone_is_fine(netlink.change(&format!("route delete {}", describe(spec)), message).await)
+    let mut message = message_of(spec);
+    // Any scope: a route without a gateway has another one than a route with one, and is not found by it.
+    message.header.scope = RouteScope::NoWhere;
+    gone_is_fine(
+        netlink.change(&format!("route delete {}", describe(spec)), RouteNetlinkMessage::DelRoute(message)).await,
+    )
 }
 
 fn message_of(spec: &RouteSpec) -> RouteMessage {
