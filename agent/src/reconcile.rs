@@ -166,7 +166,7 @@ impl Reconciler {
         }
         self.verified = turn.verified().then(|| desired.clone());
         // a new namespace may be what a client or the machine waits for
-        self.dhcp.put(&self.plan.objects.dhcp);
+        self.dhcp.put(&self.plan.objects.dhcp).await;
         self.watch.put();
         self.steer();
         (turn, desired)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -126,9 +127,21 @@ impl Node {
 
     /// Runs `pathsteer-agent` with `words`.
     pub fn run(&self, words: &[&str]) -> Result<Printed> {
-        let output = self.host.command(&self.program).args(words).output()?;
+        let output = self.command(words).output()?;
         let text = [output.stdout, output.stderr].concat();
         Ok(Printed { well: output.status.success(), text: String::from_utf8_lossy(&text).into_owned() })
+    }
+
+    /// `pathsteer-agent` with `words`, to be run on the node.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.host.command(&self.program);
+        command.args(words);
+        command
+    }
+
+    /// Makes `plan` the node's last good plan.
+    pub fn keep(&self, plan: &Plan, generation: i64) -> Result<()> {
+        keep(&self.host, plan, generation)
     }
 
     /// Takes everything of ours off the node; its agent must not run.
@@ -170,7 +183,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.agent.kill();
         for pid in self.host.processes(&["pathsteer-agent"]) {
-            let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
     }
 }
@@ -190,7 +203,7 @@ impl Prepared {
 
     /// Makes `plan` the node's last good plan.
     pub fn keep(&self, plan: &Plan, generation: i64) -> Result<()> {
-        self.host.write(&format!("{STATE}/plan.json"), &plan.saved(generation))
+        keep(&self.host, plan, generation)
     }
 
     /// Starts the agent once `complete` has completed the node.
@@ -207,6 +220,10 @@ impl Prepared {
         let Prepared { host, outside, program } = self;
         Ok(Node { host, outside, program, agent })
     }
+}
+
+fn keep(host: &Host, plan: &Plan, generation: i64) -> Result<()> {
+    host.write(&format!("{STATE}/plan.json"), &plan.saved(generation))
 }
 
 /// Gives `host` a card called `name`, its far end up in `outside`.

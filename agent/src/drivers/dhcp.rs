@@ -6,12 +6,23 @@ use ipnet::Ipv4Net;
 use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
 use pathsteer_agent_core::Lease;
 use pathsteer_crds::plan::DhcpSpec;
-use tokio::sync::{mpsc, oneshot};
+use rtnetlink::packet_route::link::LinkAttribute;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use crate::sys::netns::{self, Netns, NetnsId};
+use crate::sys::{
+    netlink::{Netlink, name_of},
+    netns::{Netns, NetnsId},
+};
 
 /// Pause before a client that failed begins anew; a NIC may be on its way into the namespace.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// A renewal that takes longer is given up, and a lease asked for as if there were none; the address stays meanwhile.
+/// The client does not hear a refusal (DHCPNAK): it would go on asking until the lease has expired.
+const RENEWAL: Duration = Duration::from_secs(10);
 
 /// The running clients.
 pub struct Dhcp {
@@ -26,8 +37,9 @@ struct Client {
     _stop: oneshot::Sender<()>,
 }
 
-/// What a client's sockets are bound to: another card, or another namespace, of the same name needs another client.
-type Card = (NetnsId, u32);
+/// What a lease is for: the namespace and index of the card, and how often it has had a carrier. Another network may be
+/// behind a cable that was pulled, so its client asks anew.
+type Card = (NetnsId, u32, u32);
 
 impl Dhcp {
     /// Every lease obtained or renewed is sent to `leases` with its slot.
@@ -36,11 +48,10 @@ impl Dhcp {
     }
 
     /// Lets exactly the clients of `declared` run. One whose namespace or card is not there yet begins in a later turn.
-    pub fn put(&mut self, declared: &[DhcpSpec]) {
+    pub async fn put(&mut self, declared: &[DhcpSpec]) {
         self.clients.retain(|_, client| declared.contains(&client.spec));
         for spec in declared {
-            let found = Netns::open(&spec.netns).and_then(|netns| Ok((card(&netns, &spec.link)?, netns)));
-            let Ok((card, netns)) = found else {
+            let Some((netns, card)) = card(spec).await else {
                 // its sockets would keep a namespace alive that was deleted
                 self.clients.remove(&spec.slot);
                 continue;
@@ -53,9 +64,17 @@ impl Dhcp {
     }
 }
 
-fn card(netns: &Netns, link: &str) -> io::Result<Card> {
-    let link = link.to_owned();
-    Ok((netns.id()?, netns.run(move || netns::ifindex(&link))?))
+/// The card as it is now, if it is there.
+async fn card(spec: &DhcpSpec) -> Option<(Netns, Card)> {
+    let netns = Netns::open(&spec.netns).ok()?;
+    let links = Netlink::open(&netns).ok()?.links().await.ok()?;
+    let link = links.iter().find(|link| name_of(link) == Some(&spec.link))?;
+    let carriers = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::CarrierUpCount(count) => Some(*count),
+        _ => None,
+    });
+    let card = (netns.id().ok()?, link.header.index, carriers.unwrap_or(0));
+    Some((netns, card))
 }
 
 fn start(netns: &Netns, spec: DhcpSpec, leases: mpsc::UnboundedSender<(u8, Lease)>) -> oneshot::Sender<()> {
@@ -97,13 +116,22 @@ async fn lease_once(spec: &DhcpSpec, leases: &mpsc::UnboundedSender<(u8, Lease)>
     let mut config = DhcpV4Config::new(&spec.link);
     config.use_mac_as_client_id();
     let mut client = DhcpV4Client::init(config, None).await.map_err(io::Error::other)?;
+    let mut patience = Duration::MAX;
     loop {
-        if let DhcpV4State::Done(lease) = client.run().await.map_err(io::Error::other)? {
-            let Some(lease) = lease_of(&lease) else {
-                return Err(io::Error::other(format!("{} has no netmask", lease.yiaddr)));
-            };
-            tracing::info!(slot = spec.slot, address = %lease.address, gateway = ?lease.gateway, "lease");
-            let _ = leases.send((spec.slot, lease));
+        let not_renewed = || io::Error::other("the lease was not renewed");
+        let state = timeout(patience, client.run()).await.map_err(|_| not_renewed())?.map_err(io::Error::other)?;
+        patience = Duration::MAX;
+        match state {
+            DhcpV4State::Done(lease) => {
+                let Some(lease) = lease_of(&lease) else {
+                    return Err(io::Error::other(format!("{} has no netmask", lease.yiaddr)));
+                };
+                tracing::info!(slot = spec.slot, address = %lease.address, gateway = ?lease.gateway, "lease");
+                let _ = leases.send((spec.slot, lease));
+            }
+            DhcpV4State::Renewing => patience = RENEWAL,
+            DhcpV4State::Rebinding => return Err(not_renewed()),
+            _ => {}
         }
     }
 }

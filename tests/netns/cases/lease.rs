@@ -1,0 +1,138 @@
+//! DHCP, with a real server on the far end.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use pathsteer_lab::daemon::{Daemon, Recipe};
+
+use super::Case;
+use crate::dump;
+use crate::node::Node;
+use crate::plans::{EDGE, example_plan};
+
+pub const CASES: &[(&str, Case)] = &[
+    ("a_lease_becomes_address_and_default_route_and_outlives_the_agent", lease),
+    ("another_address_from_the_server_replaces_the_one_before", replaced),
+    ("a_cable_that_was_pulled_may_lead_to_another_network", pulled),
+    ("a_card_plugged_in_anew_asks_for_a_lease_of_its_own", replugged),
+];
+
+const GATEWAY: &str = "192.0.2.1";
+
+fn lease() -> Result<()> {
+    let mut node = Node::start("edge9", &example_plan(EDGE)?)?;
+    let (_server, leases) = serve(&node, "edge9", "192.0.2.50", 1)?;
+    wait_for_lease(&mut node, "192.0.2.50")?;
+    let card = dump::ip(&node.host, "psup1", "link show wan1")?;
+    let mac = card[0]["address"].as_str().context("a card has a MAC")?;
+    let leased = std::fs::read_to_string(leases)?;
+    ensure!(
+        leased.contains(mac) && leased.contains("192.0.2.50"),
+        "the server's leases, {mac} not among them: {leased}"
+    );
+
+    let monitor = ["-n", "psup1", "monitor", "address", "route"].map(str::to_owned);
+    let recipe = Recipe { name: "edge9-monitor".into(), program: "ip".into(), arguments: monitor.into() };
+    let monitor = Daemon::start(&node.host, recipe, Path::new("/run/lab/logs"))?;
+    node.kill()?;
+    let before = node.said(" lease ");
+    node.restart()?;
+    node.wait("with its lease again", |node| node.said(" lease ") > before && node.said("in sync") >= 2)?;
+    node.settle()?;
+    // That it would have seen something gone is shown by taking something away.
+    node.ip("-n psup1 route del default")?;
+    let sees = |lines: Vec<String>| lines.iter().filter(|line| line.contains("Deleted")).cloned().collect::<Vec<_>>();
+    node.wait("seen by the monitor", |_| !sees(monitor.last_lines(1_000)).is_empty())?;
+    let gone = sees(monitor.last_lines(1_000));
+    ensure!(gone.len() == 1 && gone[0].contains("default"), "went away for a moment: {gone:?}");
+    node.settle()?;
+    Ok(())
+}
+
+fn replaced() -> Result<()> {
+    let mut node = Node::start("edge9r", &example_plan(EDGE)?)?;
+    let (server, leases) = serve(&node, "edge9r", "192.0.2.50", 1)?;
+    wait_for_lease(&mut node, "192.0.2.50")?;
+    drop(server);
+    std::fs::remove_file(leases)?;
+    let _server = serve(&node, "edge9r", "192.0.2.60", 2)?;
+    let took = wait_for_lease(&mut node, "192.0.2.60")?;
+    println!("edge9r: the new address is there after {took:?}");
+    Ok(())
+}
+
+fn pulled() -> Result<()> {
+    let mut node = Node::start("edge9c", &example_plan(EDGE)?)?;
+    let (server, _) = serve(&node, "edge9c", "192.0.2.50", 1)?;
+    wait_for_lease(&mut node, "192.0.2.50")?;
+    node.outside.output("ip", &["link", "set", "far-wan1", "down"])?;
+    drop(server);
+    node.wait("without carrier", |node| {
+        dump::ip(&node.host, "psup1", "link show wan1").is_ok_and(|link| link.to_string().contains("NO-CARRIER"))
+    })?;
+    ensure!(
+        node.ip("-n psup1 address show wan1")?.contains("192.0.2.50"),
+        "a cable pulled for a moment costs the address"
+    );
+    node.outside.output("ip", &["link", "set", "far-wan1", "up"])?;
+    let _server = serve(&node, "edge9c", "192.0.2.80", 2)?;
+    let took = wait_for_lease(&mut node, "192.0.2.80")?;
+    println!("edge9c: the other network's address is there after {took:?}");
+    ensure!(took.as_secs() < 4, "it waited for a renewal: {took:?}");
+    Ok(())
+}
+
+fn replugged() -> Result<()> {
+    let mut node = Node::start("edge9p", &example_plan(EDGE)?)?;
+    let (server, _) = serve(&node, "edge9p", "192.0.2.50", 1)?;
+    wait_for_lease(&mut node, "192.0.2.50")?;
+    drop(server);
+    node.ip("-n psup1 link del wan1")?;
+    crate::node::plug(&node.host, &node.outside, "wan1")?;
+    let (_server, _) = serve(&node, "edge9p", "192.0.2.70", 2)?;
+    let took = wait_for_lease(&mut node, "192.0.2.70")?;
+    println!("edge9p: the new card has its lease after {took:?}");
+    Ok(())
+}
+
+/// A server on the far end of wan1 that lends `address` and nothing else, and its file of leases. Clients renew after
+/// four seconds.
+fn serve(node: &Node, name: &str, address: &str, life: u32) -> Result<(Daemon, PathBuf)> {
+    node.outside.output("ip", &["address", "replace", &format!("{GATEWAY}/24"), "dev", "far-wan1"])?;
+    let leases = PathBuf::from(format!("/run/lab/{name}-{life}.leases"));
+    let arguments = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--user=root",
+        "--pid-file=",
+        "--log-facility=-",
+        "--port=0",
+        "--interface=far-wan1",
+        "--bind-interfaces",
+        "--dhcp-authoritative",
+        "--no-ping",
+        "--dhcp-option=option:T1,4",
+        "--dhcp-option=option:T2,6",
+        &format!("--dhcp-range={address},{address},255.255.255.0,2m"),
+        &format!("--dhcp-option=option:router,{GATEWAY}"),
+        &format!("--dhcp-leasefile={}", leases.display()),
+    ];
+    let recipe = Recipe {
+        name: format!("{name}-dhcp-{life}"),
+        program: "dnsmasq".into(),
+        arguments: arguments.map(str::to_owned).into(),
+    };
+    Ok((Daemon::start(&node.outside, recipe, Path::new("/run/lab/logs"))?, leases))
+}
+
+/// Waits until wan1 has exactly `address`, and the default route.
+fn wait_for_lease(node: &mut Node, address: &str) -> Result<std::time::Duration> {
+    let address: Ipv4Addr = address.parse()?;
+    node.wait(&format!("at {address}"), |node| {
+        let has = dump::ip(&node.host, "psup1", "-4 address show wan1").unwrap_or_default();
+        let route = dump::ip(&node.host, "psup1", "-4 route show default").unwrap_or_default();
+        let all = has[0]["addr_info"].as_array().cloned().unwrap_or_default();
+        all.len() == 1 && all[0]["local"] == address.to_string() && route[0]["gateway"] == GATEWAY
+    })
+}
