@@ -2,7 +2,7 @@
 //! as it wants them.
 
 use std::collections::BTreeMap;
-
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
@@ -12,12 +12,18 @@ use pathsteer_crds::manifest;
 use pathsteer_crds::ownership::uplink_netns;
 use pathsteer_crds::plan::PlanObjects;
 use pathsteer_lab::daemon::{Daemon, Recipe};
-use pathsteer_lab::network::plan::{EDGE, UPLINKS, Uplink};
+use pathsteer_lab::network::plan::{EDGE, INTERNET, LAN, UPLINKS, Uplink};
 
 use crate::kernel::shell;
 use crate::stage::{Stage, examples, out};
+use crate::talk::{ENDS, talk};
 
 pub fn case(stage: &mut Stage) -> Result<()> {
+    let (client, server) = ENDS[0];
+    let (near, far) = (SocketAddr::new(client, 41_800), SocketAddr::new(server, 20_800));
+    let hosts = [LAN, INTERNET].map(|name| stage.network.host(name).clone());
+    talk((&hosts[0], near), (&hosts[1], far), 100)?;
+
     // Without an operator there is no first plan until the uplinks have been looked at.
     stage.fleet.kill_operator()?;
     stage.fleet.agent(EDGE)?.kill()?;
@@ -29,16 +35,13 @@ pub fn case(stage: &mut Stage) -> Result<()> {
         let routes = UPLINKS.iter().map(|uplink| routes(stage, uplink));
         Ok(routes.collect::<Result<Vec<_>>>()?.iter().all(|routes| routes.contains("default")))
     })?;
-    ensure!(shell(stage.edge(), "", "ls /var/lib/pathsteer")?.contains("plan.json").eq(&false), "there is a plan");
+    ensure!(!shell(stage.edge(), "", "ls /var/lib/pathsteer")?.contains("plan.json"), "there is a plan");
     let before = uplinks(stage)?;
     let monitors = UPLINKS.iter().map(|uplink| monitor(stage, uplink)).collect::<Result<Vec<_>>>()?;
 
     stage.fleet.start_operator()?;
-    stage.until("the first plan is in force", |stage| {
-        let report = stage.report(EDGE)?;
-        Ok(report.generation > 0 && report.verified && stage.is_as_planned(EDGE)?)
-    })?;
     stage.ready()?;
+    stage.as_planned()?;
     for (monitor, uplink) in monitors.iter().zip(&UPLINKS) {
         let deleted: Vec<String> = monitor
             .last_lines(usize::MAX)
@@ -50,6 +53,8 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     }
     ensure!(uplinks(stage)? == before, "uplinks were {before:#?}, are {:#?}", uplinks(stage)?);
     stage.on_fiber(true)?;
+    // The same flow again: the anchor remembers the numbers of the node that forgot them.
+    talk((&hosts[0], near), (&hosts[1], far), 20)?;
     stage.nobody_notices(Duration::from_secs(2), |_, _, _, _| Ok(()))
 }
 

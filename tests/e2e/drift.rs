@@ -19,12 +19,7 @@ struct Drift {
 
 /// Names and numbers are those of ARCHITECTURE.md for slot 1 and anchor 1.
 const DRIFTS: [Drift; 8] = [
-    Drift {
-        what: "a rule",
-        netns: "psvip",
-        show: "ip rule show priority 7717",
-        spoil: "ip rule delete priority 7717",
-    },
+    Drift { what: "a rule", netns: "psvip", show: "ip rule show priority 7717", spoil: "ip rule delete priority 7717" },
     Drift {
         what: "a route",
         netns: "psvip",
@@ -79,17 +74,15 @@ pub fn case(stage: &mut Stage) -> Result<()> {
 
 /// Spoils it and waits until it is as before, verified, and counted; how long the first of these took.
 fn repaired(stage: &mut Stage, drift: &Drift) -> Result<Duration> {
-    stage.until("the node is as planned", |stage| Ok(stage.report(EDGE)?.verified && stage.is_as_planned(EDGE)?))?;
+    stage.as_planned()?;
     let before = shown(stage, drift).context("it was not there before")?;
     let counted = stage.report(EDGE)?.drift_repaired;
     shell(stage.edge(), drift.netns, drift.spoil)?;
     let start = clock::now();
     stage.until("it is as before", |stage| Ok(shown(stage, drift).as_ref() == Some(&before)))?;
     let taken = clock::now() - start;
-    stage.until("the report says so, and counts it", |stage| {
-        let report = stage.report(EDGE)?;
-        Ok(report.verified && report.drift_repaired > counted && stage.is_as_planned(EDGE)?)
-    })?;
+    stage.until("it is counted", |stage| Ok(stage.report(EDGE)?.drift_repaired > counted))?;
+    stage.as_planned()?;
     Ok(taken)
 }
 

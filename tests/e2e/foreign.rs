@@ -50,7 +50,7 @@ const FOREIGN: &[Foreign] = &[
         host: ANCHOR_HOST,
         netns: "psan",
         put: &["ip rule add priority 100 to 203.0.113.99 lookup main", "nft add table inet mine"],
-        show: "nft list tables inet mine",
+        show: "nft list table inet mine",
         remove: &["ip rule delete priority 100", "nft delete table inet mine"],
     },
     Foreign {
@@ -105,18 +105,15 @@ pub fn case(stage: &mut Stage) -> Result<()> {
         agent.kill()?;
         agent.restart()?;
     }
-    stage.until("both agents have verified", |stage| {
-        Ok(stage.report(EDGE)?.verified && stage.is_as_planned(EDGE)? && stage.is_as_planned(ANCHOR_HOST)?)
-    })?;
     stage.settle()?;
+    stage.as_planned()?;
     unchanged(stage, "a restart of the agents")?;
 
     shell(stage.edge(), "psvip", "ip rule delete priority 7717")?;
     shell(stage.anchor(), "psan", "nft delete table inet pathsteer")?;
-    stage.until("drift is repaired", |stage| {
-        let rule = shell(stage.edge(), "psvip", "ip rule show priority 7717")?;
-        Ok(!rule.is_empty() && stage.is_as_planned(EDGE)? && stage.is_as_planned(ANCHOR_HOST)?)
-    })?;
+    stage.as_planned()?;
+    let rule = shell(stage.edge(), "psvip", "ip rule show priority 7717")?;
+    ensure!(!rule.is_empty(), "the rule is not back");
     unchanged(stage, "a repair of drift")?;
 
     // What is in namespaces of ours goes with them.
@@ -129,8 +126,8 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     ensure!(now == before, "after a teardown: {now:#?}\nbefore: {before:#?}");
 
     stage.fleet.agent(EDGE)?.restart()?;
-    stage.until("the node is as planned again", |stage| stage.is_as_planned(EDGE))?;
     stage.settle()?;
+    stage.as_planned()?;
     for foreign in FOREIGN.iter().filter(|foreign| foreign.netns.is_empty() || foreign.host != EDGE) {
         on(stage, foreign, foreign.remove)?;
     }

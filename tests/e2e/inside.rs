@@ -22,7 +22,11 @@ pub fn case(stage: &mut Stage) -> Result<()> {
         for (from, to) in [(lan, server), (internet, client)] {
             let words = ["-q", "-c", "10", "-i", "0.05", "-W", "2", &to.to_string()];
             let answer = from.output("ping", &words)?;
-            ensure!(answer.contains("10 received") && !answer.contains("duplicates"), "{} pings {to}: {answer}", from.name);
+            ensure!(
+                answer.contains("10 received") && !answer.contains("duplicates"),
+                "{} pings {to}: {answer}",
+                from.name
+            );
         }
     }
     Ok(())
@@ -34,8 +38,8 @@ pub fn mtu(stage: &mut Stage) -> Result<()> {
         let headers = if client.is_ipv4() { 28 } else { 48 };
         for (from, to) in [(lan, server), (internet, client)] {
             let to = to.to_string();
-            for flush in ["route flush cache", "-6 route flush cache"] {
-                from.ip(flush)?;
+            for family in ["-4", "-6"] {
+                from.output("ip", &[family, "route", "flush", "cache"])?;
             }
             let fits = echo(from, &to, MTU - headers)?;
             ensure!(fits.contains("1 received"), "{} bytes to {to} do not pass: {fits}", MTU);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use pathsteer_crds::ownership::{ANCHOR_NETNS, NFT_TABLE, anchor_tunnel, edge_tunnel, uplink_netns};
 use pathsteer_lab::capture::PacketSocket;
-use pathsteer_lab::network::plan::{ANCHOR_HOST, CLIENT, EDGE, INTERNET, LAN, SERVER, UPLINKS, WAN};
+use pathsteer_lab::network::plan::{CLIENT, INTERNET, LAN, SERVER, UPLINKS, WAN};
 use pathsteer_lab::network::provider::EDGE_SIDE;
 use pathsteer_lab::traffic::udp;
 use pathsteer_lab::{clock, netns};
@@ -52,9 +52,7 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     stage.remark(format!("laid open on purpose: {leaks:?}"));
 
     stage.fleet.start_agents()?;
-    stage.until("both nodes are as planned again", |stage| {
-        Ok(stage.is_as_planned(EDGE)? && stage.is_as_planned(ANCHOR_HOST)?)
-    })?;
+    stage.as_planned()?;
     stage.on_fiber(false)?;
     let (client, server) = ENDS[0];
     let (near, far) = (SocketAddr::new(client, 41_700), SocketAddr::new(server, 20_700));

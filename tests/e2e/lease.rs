@@ -21,7 +21,10 @@ pub fn case(stage: &mut Stage) -> Result<()> {
         let address = address.with_context(|| format!("{} has leased nothing to {card}: {book}", uplink.name))?;
         ensure!(address.starts_with(uplink.private), "{} has leased {address}", uplink.name);
         let report = reported.iter().find(|report| report.slot == uplink.slot).context("an uplink is not reported")?;
-        ensure!(report.address.as_deref() == Some(&format!("{address}/24")), "reported is {report:?}, leased {address}");
+        ensure!(
+            report.address.as_deref() == Some(&format!("{address}/24")),
+            "reported is {report:?}, leased {address}"
+        );
         ensure!(report.gateway == Some(uplink.gateway()), "reported is {report:?}");
         let addresses = shell(stage.edge(), &netns, &format!("ip -4 -o address show dev {}", uplink.card))?;
         ensure!(addresses.contains(&format!(" {address}/24 ")), "the card has {addresses}");

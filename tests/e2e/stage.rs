@@ -101,9 +101,17 @@ impl Stage {
         self.on_fiber(false)
     }
 
-    /// Whether a turn of the agent on `node` would change nothing.
-    pub fn is_as_planned(&self, node: &str) -> Result<bool> {
-        Ok(self.fleet.agent_command(self.network.host(node), &["plan"])?.trim() == "0 changes")
+    /// Waits until both nodes are as planned: their agents would change nothing, and have said so.
+    pub fn as_planned(&mut self) -> Result<()> {
+        for node in [EDGE, ANCHOR_HOST] {
+            let mut pending = String::new();
+            let met = self.until("nothing is left to be changed", |stage| {
+                pending = stage.fleet.agent_command(stage.network.host(node), &["plan"])?;
+                Ok(pending.trim() == "0 changes" && stage.report(node)?.verified)
+            });
+            met.with_context(|| format!("{node} would still change:\n{pending}"))?;
+        }
+        Ok(())
     }
 
     /// Measures traffic for `duration` while `meanwhile` does what it wants, and insists that nobody noticed: nothing
@@ -117,8 +125,7 @@ impl Stage {
             let paths = self.fleet.wait_for_paths("a path", |_| true)?;
             self.runs += 1;
             let Stage { fleet, network, .. } = self;
-            let measurement =
-                measure(network, self.runs, duration, |zero| meanwhile(network, fleet, &paths, zero))?;
+            let measurement = measure(network, self.runs, duration, |zero| meanwhile(network, fleet, &paths, zero))?;
             match judge(steady()?, &paths, &measurement) {
                 Verdict::Pass => return Ok(()),
                 Verdict::Fail(why) => bail!("somebody noticed: {}", why.join("; ")),
@@ -138,7 +145,8 @@ impl Stage {
             }
         }
         self.declare()?;
-        self.on_fiber(true).map(drop)
+        self.on_fiber(true)?;
+        self.as_planned()
     }
 
     /// The same after a case that failed and may have left anything.

@@ -18,7 +18,9 @@ pub fn case(stage: &mut Stage) -> Result<()> {
 
     let before = stage.report(EDGE)?.generation;
     stage.fleet.etcdctl(&["put", &policy, POLICY])?;
-    stage.until("the policy is ready", |stage| Ok(ready(stage, Kind::TrafficPolicy, "by-hand")?.0 == "True"))?;
+    stage.until("the policy is ready", |stage| {
+        Ok(condition(stage, Kind::TrafficPolicy, "by-hand", "Ready")?.0 == "True")
+    })?;
     ensure!(stage.fleet.cli(&["plan", EDGE])?.contains("4501"), "the plan does not have the policy");
     stage.until("the edge carries it out", |stage| {
         let report = stage.report(EDGE)?;
@@ -28,8 +30,9 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     let root = stage.fleet.etcdctl(&["get", &keys::plan_root(EDGE)])?;
     stage.fleet.etcdctl(&["put", &broken, BROKEN])?;
     stage.until("the broken uplink is refused, with the reason", |stage| {
-        let (status, reason) = ready(stage, Kind::Uplink, "rv-07/broken")?;
-        Ok(status == "False" && reason.contains("slots are 1 to 8"))
+        let (admitted, reason) = condition(stage, Kind::Uplink, "rv-07/broken", "Admitted")?;
+        let (ready, _) = condition(stage, Kind::Uplink, "rv-07/broken", "Ready")?;
+        Ok([&*admitted, &*ready] == ["False", "False"] && reason.contains("slots are 1 to 8"))
     })?;
     ensure!(stage.fleet.etcdctl(&["get", &keys::plan_root(EDGE)])? == root, "a broken object has changed the plan");
 
@@ -47,13 +50,14 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Status and message of an object's condition Ready, as the store has it.
-fn ready(stage: &Stage, kind: Kind, key: &str) -> Result<(String, String)> {
+/// Status and message of the condition `word` of an object, as the store has it.
+fn condition(stage: &Stage, kind: Kind, key: &str, word: &str) -> Result<(String, String)> {
     let json = stage.fleet.etcdctl(&["get", "--print-value-only", &keys::status(kind, key)])?;
     let status: Value = serde_json::from_str(&json).with_context(|| format!("{kind} {key} has no status"))?;
     let conditions = status["conditions"].as_array().context("a status without conditions")?;
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready").context("no condition Ready")?;
-    let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
+    let found = conditions.iter().find(|condition| condition["type"] == word);
+    let found = found.with_context(|| format!("{kind} {key} has no condition {word}"))?;
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
     Ok((text("status"), text("message")))
 }
 

@@ -8,9 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use pathsteer_lab::clock;
 
 use crate::stage::Stage;
-use crate::{
-    bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, store,
-};
+use crate::{bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, store};
 
 /// What a case does to the fleet; an error is its failure.
 type Act = fn(&mut Stage) -> Result<()>;
