@@ -1,6 +1,6 @@
 //! What came of a turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::plan::PlanObjects;
 use pathsteer_crds::report::ObjectReport;
@@ -42,12 +42,17 @@ impl Turn {
                 report.reason = format!("{}: {failure}", report.reason);
             }
         }
-        for (object, outcome) in failures {
-            if let (Action::Delete, Some(failure)) = (outcome.change.action, &outcome.failure)
-                && !reports.iter().any(|report| report.object == object)
-            {
-                reports
-                    .push(ObjectReport { object, reason: format!("is not declared, and is still there: {failure}") });
+        let deletions = || outcomes.iter().filter(|outcome| outcome.change.action == Action::Delete);
+        let left = if deletions().next().is_some() { undeclared(desired, observed) } else { BTreeSet::new() };
+        for outcome in deletions() {
+            let object = outcome.change.object.name();
+            let why = match &outcome.failure {
+                Some(failure) => failure,
+                None if left.contains(&object) => "its deletion changed nothing",
+                None => continue,
+            };
+            if !reports.iter().any(|report| report.object == object) {
+                reports.push(ObjectReport { object, reason: format!("is not declared, and is still there: {why}") });
             }
         }
         Turn { outcomes, not_as_declared: reports, drift }
@@ -62,6 +67,14 @@ impl Turn {
 /// The objects of `desired` that `observed` does not hold as declared, in apply order.
 pub fn not_as_declared(desired: &PlanObjects, observed: &PlanObjects) -> Vec<ObjectReport> {
     ORDER.iter().flat_map(|stage| (stage.wrong)(desired, observed)).collect()
+}
+
+/// Names of what is there and not declared.
+fn undeclared(desired: &PlanObjects, observed: &PlanObjects) -> BTreeSet<String> {
+    let names = |objects| -> BTreeSet<String> {
+        ORDER.iter().flat_map(|stage| (stage.listed)(objects)).map(|object| object.name()).collect()
+    };
+    &names(observed) - &names(desired)
 }
 
 pub(crate) fn wrong<T: Noun>(desired: &PlanObjects, observed: &PlanObjects) -> Vec<ObjectReport> {
@@ -157,5 +170,18 @@ mod tests {
         let turn = Turn::new(&nothing, &left, outcomes, 0);
         let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };
         assert_eq!((&*report.object, &*report.reason), ("netns psup8", "is not declared, and is still there: busy"));
+    }
+
+    #[test]
+    fn what_a_deletion_left_although_it_succeeded_is_reported_too() {
+        let left = PlanObjects { netns: vec![NetnsSpec { name: "psup8".into() }], ..PlanObjects::default() };
+        let nothing = PlanObjects::default();
+        let outcomes =
+            || changes(&nothing, &left, true).into_iter().map(|change| Outcome { change, failure: None }).collect();
+        assert!(Turn::new(&nothing, &nothing, outcomes(), 0).verified());
+        let turn = Turn::new(&nothing, &left, outcomes(), 0);
+        let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };
+        assert_eq!(report.object, "netns psup8");
+        assert_eq!(report.reason, "is not declared, and is still there: its deletion changed nothing");
     }
 }
