@@ -15,6 +15,7 @@ use pathsteer_crds::{
     plan::{NodePlan, PlanRoot, assemble},
 };
 use serde::{Deserialize, Serialize};
+use tokio::task::block_in_place;
 
 /// The node's state directory, 0700.
 #[derive(Debug, Clone)]
@@ -154,8 +155,12 @@ impl StateDir {
         }
     }
 
-    /// Whole or not at all: written beside it, synced, renamed.
+    /// Whole or not at all: written beside it, synced, renamed. A slow disk holds up no other task.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        block_in_place(|| self.replace(name, text))
+    }
+
+    fn replace(&self, name: &str, text: &str) -> io::Result<()> {
         let (path, fresh) = (self.0.join(name), self.0.join(format!("{name}.new")));
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(text.as_bytes())?;

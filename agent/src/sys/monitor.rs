@@ -1,15 +1,23 @@
 //! Something changed in a namespace: the wake-up of the reconciler. What changed is found by observing.
 
-use std::{io, os::fd::AsRawFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
-use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket},
+};
+use pathsteer_crds::ownership;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::netns::Netns;
 
-/// Links, addresses, routes, rules of both families (`RTMGRP_*`; rules have group numbers beyond them).
+/// Links, addresses, neighbours, routes, rules of both families (`RTMGRP_*`; rules have group numbers beyond them).
 const ROUTE_GROUPS: &[u32] = &[
     libc::RTNLGRP_LINK,
+    libc::RTNLGRP_NEIGH,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV6_IFADDR,
     libc::RTNLGRP_IPV4_ROUTE,
@@ -22,7 +30,7 @@ const NFT_GROUPS: &[u32] = &[7];
 
 /// The notification sockets of one namespace.
 pub struct Monitor {
-    sockets: [AsyncFd<std::os::fd::OwnedFd>; 2],
+    sockets: [AsyncFd<OwnedFd>; 2],
 }
 
 impl Monitor {
@@ -58,20 +66,52 @@ impl Monitor {
     /// What the kernel says.
     pub async fn changed(&self) -> io::Result<()> {
         let [route, nft] = &self.sockets;
-        let (mut guard, socket) = tokio::select! {
-            guard = route.readable() => (guard?, route),
-            guard = nft.readable() => (guard?, nft),
-        };
         let mut buffer = [0; 8192];
-        while let Ok(_) | Err(nix::errno::Errno::ENOBUFS) =
-            recv(socket.get_ref().as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)
-        {}
-        guard.clear_ready();
+        let mut matters = false;
+        while !matters {
+            let (mut guard, socket) = tokio::select! {
+                guard = route.readable() => (guard?, route),
+                guard = nft.readable() => (guard?, nft),
+            };
+            loop {
+                match recv(socket.get_ref().as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                    Ok(length) => matters |= !is_foreign_neighbour(socket.get_ref(), &buffer[..length]),
+                    Err(Errno::ENOBUFS) => matters = true,
+                    Err(_) => break,
+                }
+            }
+            guard.clear_ready();
+        }
         Ok(())
     }
 }
 
-fn subscribe(protocol: SockProtocol, groups: &[u32]) -> io::Result<std::os::fd::OwnedFd> {
+/// Whether a notification is about a neighbour on a card: those come and go with the hosts of a LAN. Only on our own
+/// links are neighbours ours.
+fn is_foreign_neighbour(socket: &OwnedFd, notification: &[u8]) -> bool {
+    let number = |at: usize| notification.get(at..at + 4)?.try_into().ok().map(i32::from_ne_bytes);
+    let kind = notification.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    // `struct nlmsghdr` is 16 bytes long; in `struct ndmsg` the interface follows the family's four bytes
+    match (kind, number(20)) {
+        (Some(libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH), Some(index)) => {
+            name_of(socket, index).is_some_and(|name| !name.starts_with(ownership::PREFIX.as_bytes()))
+        }
+        _ => false,
+    }
+}
+
+/// The name of an interface in the namespace in which `socket` was born; none if it is gone.
+fn name_of(socket: &OwnedFd, index: i32) -> Option<[u8; libc::IFNAMSIZ]> {
+    // SAFETY: all-zero is a valid ifreq; the call reads the index from it and writes the name into it.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_ifru.ifru_ifindex = index;
+        let found = libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME, &raw mut request) == 0;
+        found.then(|| request.ifr_name.map(libc::c_char::cast_unsigned))
+    }
+}
+
+fn subscribe(protocol: SockProtocol, groups: &[u32]) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;

@@ -1,16 +1,19 @@
 //! The session with the operator: dialled over one underlay after another, kept for as long as it lives.
 
+mod exchange;
+mod in_force;
+
 use std::{collections::BTreeMap, io, net::ToSocketAddrs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, StatusCode, body::Incoming, client::conn::http2};
+use http_body_util::BodyExt;
+use hyper::{StatusCode, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pathsteer_crds::{
     identity::NodeIdentity,
-    plan::{NodePlan, PLAN_VERSION, PlanRoot, assemble},
+    plan::{NodePlan, PLAN_VERSION},
     report::NodeReport,
-    session::{HEARTBEAT_SECONDS, HELLO_PATH, Hello, PLAN_PATH, REPORT_PATH, SessionEvent},
+    session::{HEARTBEAT_SECONDS, HELLO_PATH, Hello, PLAN_PATH, SessionEvent},
 };
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -19,6 +22,10 @@ use tokio::{
     time::timeout,
 };
 
+use self::{
+    exchange::{Sender, accepted, post, post_reports, request},
+    in_force::InForce,
+};
 use crate::{
     VERSION,
     config::Config,
@@ -56,16 +63,11 @@ pub enum SessionError {
 /// The agent's end of the session.
 pub struct Session {
     config: Config,
-    state: StateDir,
     identity: NodeIdentity,
     tls: Arc<rustls::ClientConfig>,
-    /// The plan in force and its fragments.
-    saved: Option<SavedPlan>,
-    plans: watch::Sender<Option<NodePlan>>,
+    in_force: InForce,
     reports: watch::Receiver<Option<NodeReport>>,
 }
-
-type Sender = http2::SendRequest<Full<Bytes>>;
 
 impl Session {
     /// # Errors
@@ -79,7 +81,7 @@ impl Session {
         reports: watch::Receiver<Option<NodeReport>>,
     ) -> Result<Self, tls::TlsError> {
         let tls = tls::client(&config, &state)?;
-        Ok(Session { config, state, identity, tls, saved, plans, reports })
+        Ok(Session { config, identity, tls, in_force: InForce::new(state, saved, plans), reports })
     }
 
     /// Dials for ever: the preferred underlay first, the next when it fails.
@@ -110,8 +112,7 @@ impl Session {
 
     /// Namespaces from which to dial: the uplinks, cheapest first; the node's own (the empty name) where there are none.
     fn underlays(&self) -> Vec<String> {
-        let plan = self.plans.borrow();
-        let mut paths = plan.as_ref().map(|plan| plan.objects.paths.clone()).unwrap_or_default();
+        let mut paths = self.in_force.paths();
         paths.sort_by_key(|path| (path.cost, path.slot));
         if paths.is_empty() { vec![String::new()] } else { paths.into_iter().map(|path| path.netns).collect() }
     }
@@ -156,8 +157,7 @@ impl Session {
     }
 
     async fn hello(&self, sender: &mut Sender) -> Result<(), SessionError> {
-        let (store_epoch, generation) =
-            self.saved.as_ref().map_or((0, 0), |saved| (saved.root.store_epoch, saved.root.generation));
+        let (store_epoch, generation) = self.in_force.order();
         let hello = Hello {
             agent_version: VERSION.to_owned(),
             plan_versions: vec![PLAN_VERSION],
@@ -170,12 +170,11 @@ impl Session {
 
     /// Reads the plan stream until it ends.
     async fn follow(&mut self, sender: &mut Sender) -> Result<(), SessionError> {
-        let revision = self.saved.as_ref().map_or(0, |saved| saved.revision);
+        let revision = self.in_force.revision();
         let request = request("GET", &self.authority(), &format!("{PLAN_PATH}?revision={revision}"), Bytes::new());
         let response = accepted(PLAN_PATH, sender.send_request(request).await?).await?;
         let mut body = response.into_body();
-        let mut fragments: BTreeMap<String, String> =
-            self.saved.as_ref().map(|saved| saved.fragments.clone()).unwrap_or_default();
+        let mut fragments = self.in_force.fragments();
         let mut line = Vec::new();
         let silence = Duration::from_secs(3 * HEARTBEAT_SECONDS);
         while let Some(frame) = timeout(silence, body.frame()).await.map_err(|_| SessionError::Silent)? {
@@ -197,7 +196,7 @@ impl Session {
             SessionEvent::Fragment { sha256, json } => {
                 fragments.insert(sha256, json);
             }
-            SessionEvent::Root { revision, root } => self.take_plan(revision, root, fragments),
+            SessionEvent::Root { revision, root } => self.in_force.take(revision, root, fragments),
             SessionEvent::Gone { .. } => {
                 tracing::warn!(
                     "the operator has withdrawn this node's plan; the last one stays in force until `pathsteer-agent teardown`"
@@ -205,30 +204,6 @@ impl Session {
             }
             SessionEvent::Heartbeat => {}
         }
-    }
-
-    /// A plan that is whole and newer is kept on disk and put into force; any other changes nothing.
-    fn take_plan(&mut self, revision: i64, root: PlanRoot, fragments: &mut BTreeMap<String, String>) {
-        let plan = match assemble(&root, fragments) {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::error!(generation = root.generation, %error, "plan refused, the last good one stays");
-                return;
-            }
-        };
-        let in_force = self.saved.as_ref().map(|saved| (saved.root.store_epoch, saved.root.generation));
-        if in_force.is_some_and(|in_force| plan.order() < in_force) {
-            tracing::warn!(generation = plan.generation, "older plan refused");
-            return;
-        }
-        fragments.retain(|sha256, _| root.fragments.values().any(|named| named == sha256));
-        let saved = SavedPlan { revision, root, fragments: fragments.clone() };
-        if let Err(error) = self.state.save_plan(&saved) {
-            tracing::error!(%error, "cannot save the plan: it is in force, but a reboot would begin with the one before");
-        }
-        tracing::info!(store_epoch = plan.store_epoch, generation = plan.generation, "plan");
-        self.saved = Some(saved);
-        self.plans.send_replace(Some(plan));
     }
 }
 
@@ -256,47 +231,4 @@ async fn connect(underlay: &str, authority: String) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-async fn post_reports(mut sender: Sender, authority: String, mut reports: watch::Receiver<Option<NodeReport>>) {
-    loop {
-        let report = reports.borrow_and_update().clone();
-        if let Some(report) = report
-            && let Err(error) = post(&mut sender, &authority, REPORT_PATH, &report).await
-        {
-            tracing::warn!(%error, "report");
-        }
-        if reports.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn post<T: serde::Serialize>(
-    sender: &mut Sender,
-    authority: &str,
-    path: &'static str,
-    body: &T,
-) -> Result<(), SessionError> {
-    let body = serde_json::to_vec(body)?;
-    let response = sender.send_request(request("POST", authority, path, body.into())).await?;
-    accepted(path, response).await.map(drop)
-}
-
-fn request(method: &str, authority: &str, path: &str, body: Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method.parse().unwrap_or_default();
-    // only an authority that cannot be dialled fails here, and it was dialled
-    *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap_or_default();
-    request.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
-    request
-}
-
-async fn accepted(path: &'static str, response: Response<Incoming>) -> Result<Response<Incoming>, SessionError> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let body = response.into_body().collect().await?.to_bytes();
-    Err(SessionError::Refused { path, status, detail: String::from_utf8_lossy(&body).into_owned() })
 }
