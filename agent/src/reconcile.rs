@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pathsteer_agent_core::{Lease, Turn, changes, desired, drift};
+use pathsteer_agent_core::{Lease, Outcome, Turn, changes, desired, drift};
 use pathsteer_crds::{
     ownership,
     plan::{NodePlan, PlanObjects, Role},
@@ -36,7 +36,7 @@ pub const RUN_DIR: &str = "/run/pathsteer";
 const RESYNC: Duration = Duration::from_secs(30);
 /// After a turn that left something undone the next one comes so soon, and ever later up to the resync.
 const RETRY: Duration = Duration::from_secs(1);
-/// At most this many times a turn applies and looks again; what takes more is reported and tried next turn.
+/// At most this many times a turn applies and looks again, as long as something succeeds; the rest waits for the next.
 const PASSES: usize = 4;
 /// Notifications come in bursts, our own changes among them: so long a burst is taken as one.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -180,7 +180,8 @@ impl Reconciler {
             let workers = self.wireguard.status();
             let observed = observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, desired).await?;
             let changes = changes(desired, &observed, self.complete);
-            if changes.is_empty() || pass == PASSES {
+            let is_stuck = pass > 0 && outcomes.iter().all(|outcome: &Outcome| outcome.failure.is_some());
+            if changes.is_empty() || is_stuck || pass == PASSES {
                 return Ok(Turn::new(desired, &observed, outcomes, drifted));
             }
             if pass == 0 {

@@ -8,7 +8,7 @@ use pathsteer_lab::host::Host;
 use serde_json::Value;
 
 /// What changes by itself, or with every interface and rule made anew.
-const VOLATILE: [&str; 14] = [
+const VOLATILE: [&str; 15] = [
     "ifindex",
     "link_index",
     "link_netnsid",
@@ -17,6 +17,7 @@ const VOLATILE: [&str; 14] = [
     "stats",
     "stats64",
     "handle",
+    "counter",
     "operstate",
     "valid_life_time",
     "preferred_life_time",

@@ -92,6 +92,7 @@ fn heals(node: &mut Node, breaks: &[Break], reference: &str) -> Result<()> {
 fn namespaces() -> Result<()> {
     let mut node = Node::start("edge3n", &example_plan(EDGE)?)?;
     node.settle()?;
+    node.host.output("ip", &["netns", "exec", "psup2", "nft", COUNT])?;
     let reference = dump::ours(&node.host)?;
     for (netns, card) in [("psup1", "wan1"), ("psvip", "lan0")] {
         node.ip(&format!("netns del {netns}"))?;
@@ -101,9 +102,22 @@ fn namespaces() -> Result<()> {
         let healed = node.settle()?;
         let now = dump::ours(&node.host)?;
         ensure!(now == reference, "{netns}: {}", dump::difference(&reference, &now));
+        let said = told(&node)?;
+        node.wait("telling the far end of its path", |node| told(node).is_ok_and(|now| now > said))?;
         println!("{netns} deleted: let go after {freed:?}, in sync {healed:?} after its card came back");
     }
     Ok(())
+}
+
+/// Counts what goes from the shim into a tunnel: on a node without clients that is what the switching machine says.
+const COUNT: &str =
+    "table inet count { chain told { type filter hook forward priority 0; ip protocol gre counter; }; }";
+
+/// How often the far end has been told of its path.
+fn told(node: &Node) -> Result<u64> {
+    let text = node.ip("netns exec psup2 nft list table inet count")?;
+    let mut words = text.split_whitespace().skip_while(|word| *word != "packets");
+    words.nth(1).and_then(|count| count.parse().ok()).with_context(|| format!("no count in {text}"))
 }
 
 fn renamed() -> Result<()> {
