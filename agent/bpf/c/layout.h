@@ -22,6 +22,7 @@ struct config {
 struct remote {
     __be32 address;
     __u32 anchor; /* anchor index for the mark, 0 at an anchor */
+    __u32 identity; /* the agent's: a remote with another one begins anew */
 };
 
 /* key of chosen, learned, sequences, windows */

@@ -50,6 +50,8 @@ layout! {
     Remote {
         address: [u8; 4],
         anchor: u32,
+        /// For the agent alone: a remote with another one has lost its memory.
+        identity: u32,
     }
 }
 

@@ -138,7 +138,7 @@ impl Maps {
     }
 
     /// Makes a remote known, with sequences and windows for `classes`; what exists of these stays, what is no longer
-    /// named goes.
+    /// named goes. A remote with another identity has lost its memory: its next packet begins anew, whatever its epoch.
     ///
     /// # Errors
     /// What the kernel says.
@@ -162,14 +162,24 @@ impl Maps {
                 self.window.insert(key, &Array::create(BUCKETS * (window_packets / 32), INNER_MAP)?, 0)?;
             }
         }
-        if let Some(before) = optional(self.remote.get(&id, 0))?
-            && before.address != remote.address
-        {
-            gone_is_fine(self.endpoint.remove(&before.address))?;
+        if let Some(before) = optional(self.remote.get(&id, 0))? {
+            if before.address != remote.address {
+                gone_is_fine(self.endpoint.remove(&before.address))?;
+            }
+            if before.identity != remote.identity {
+                self.begin_anew(id)?;
+            }
         }
         // the remote itself last: what a program finds is complete
         self.remote.insert(id, remote, 0)?;
         self.endpoint.insert(remote.address, id, 0)
+    }
+
+    /// No epoch is valid: the next packet makes its own valid, with the next number for what the windows hold.
+    fn begin_anew(&mut self, id: u32) -> Result<(), MapError> {
+        let state = self.incarnation.get(&id, 0)?.state & !0xff;
+        let fresh = Incarnation { state, previous: layout::NO_REMOTE, ..Incarnation::default() };
+        self.incarnation.insert(id, fresh, 0)
     }
 
     /// # Errors

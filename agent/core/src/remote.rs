@@ -14,8 +14,8 @@ impl Noun for RemoteSpec {
 
     fn satisfied_by(&self, found: &Self) -> bool {
         // The node's name is for people; no map holds it.
-        let Self { id: _, node: _, address, anchor, classes } = self;
-        (address, anchor, classes) == (&found.address, &found.anchor, &found.classes)
+        let Self { id: _, node: _, address, anchor, identity, classes } = self;
+        (address, anchor, identity, classes) == (&found.address, &found.anchor, &found.identity, &found.classes)
     }
 
     fn class(&self, _found: &Self) -> ChangeClass {

@@ -99,6 +99,7 @@ impl Shim {
                 node: known.map_or_else(String::new, |known| known.node.clone()),
                 address: Ipv4Addr::from(remote.address),
                 anchor: remote.anchor as u8,
+                identity: remote.identity,
                 classes,
             });
         }
@@ -140,7 +141,7 @@ impl Shim {
         let mut datapath = self.lock();
         let fail = |error| KernelError::new(format!("bpf remote {}", spec.node), io::Error::other(error));
         let window = 1 << datapath.maps.config().map_err(fail)?.window_shift;
-        let remote = Remote { address: spec.address.octets(), anchor: spec.anchor.into() };
+        let remote = Remote { address: spec.address.octets(), anchor: spec.anchor.into(), identity: spec.identity };
         datapath.maps.set_remote(spec.id, remote, &spec.classes, window).map_err(fail)
     }
 

@@ -64,6 +64,10 @@ pub struct RemoteSpec {
     pub address: Ipv4Addr,
     /// Its anchor index in marks (1-15) if it is an anchor, else 0.
     pub anchor: u8,
+    /// Of its WireGuard public keys; 0 while it has reported none. New keys mean that the node has lost its memory, and
+    /// with it how often its sequences began anew: what was seen of it before counts no more.
+    #[serde(default)]
+    pub identity: u32,
     /// Steering classes (1-15) for which sequences and windows exist; sorted.
     pub classes: Vec<u8>,
 }

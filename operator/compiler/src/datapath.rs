@@ -1,8 +1,10 @@
 //! The shim: its programs, the nodes at its other end, and what lies behind them.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use pathsteer_crds::canonical;
 use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_PEER, VIP_NETNS, anchor_tunnel, uplink_veth};
 use pathsteer_crds::plan::{DatapathSpec, Family, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
 
@@ -27,7 +29,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         plan.programs.push(program(VIP_NETNS, &uplink_veth(slot).0, Program::DecapEthernet, slot));
     }
     for anchor in resolved.anchors_of(site) {
-        plan.remotes.push(remote(resolved, anchor.name, anchor.node, anchor.index));
+        plan.remotes.push(remote(resolved, anchor.name, anchor.node, anchor.index, &anchor.keys));
     }
     // The preferred anchor carries everything; what is ours comes in by a segment, never through the shim.
     let everywhere = resolved.anchors_of(site).next().map(|anchor| anchor.node);
@@ -45,7 +47,7 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
 }
 
 pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    plan.remotes.push(remote(resolved, site.name, site.node, 0));
+    plan.remotes.push(remote(resolved, site.name, site.node, 0, &site.keys));
     let behind = Some(site.node);
     plan.prefixes.extend(site.spec.all_prefixes().into_iter().map(|prefix| PrefixSpec { prefix, remote: behind }));
 }
@@ -67,12 +69,22 @@ fn program(netns: &str, link: &str, program: Program, slot: u8) -> ProgramSpec {
     ProgramSpec { netns: netns.to_owned(), link: link.to_owned(), program, slot }
 }
 
-fn remote(resolved: &Resolved<'_>, node: &str, id: u32, anchor: u8) -> RemoteSpec {
+fn remote(resolved: &Resolved<'_>, node: &str, id: u32, anchor: u8, keys: &BTreeMap<u8, &str>) -> RemoteSpec {
     RemoteSpec {
         id,
         node: node.to_owned(),
         address: resolved.fabric.shim_endpoint(id),
         anchor,
+        identity: identity(keys),
         classes: resolved.policies.classes.keys().copied().collect(),
     }
+}
+
+/// The first 32 bits of a hash of a node's keys; 0 if there are none.
+fn identity(keys: &BTreeMap<u8, &str>) -> u32 {
+    if keys.is_empty() {
+        return 0;
+    }
+    let hash = canonical::sha256(canonical::to_json(keys).as_bytes());
+    u32::from_str_radix(&hash[..8], 16).expect("a hash is hexadecimal")
 }

@@ -14,7 +14,7 @@ fn what_was_chosen_survives_a_restart_of_the_agent() {
     assert!(!is_pinned(&bpffs.path()));
     let mut first = Datapath::open(&bpffs.path()).unwrap();
     first.maps.set_config(Config { self_address: [10, 100, 0, 2], epoch: 1, window_shift: 14, role: 1 }).unwrap();
-    first.maps.set_remote(1, Remote { address: [10, 100, 0, 1], anchor: 1 }, &[1, 2], 16_384).unwrap();
+    first.maps.set_remote(1, Remote { address: [10, 100, 0, 1], anchor: 1, identity: 1 }, &[1, 2], 16_384).unwrap();
     let chosen = Chosen { active: 1, copies: 0b10, counter: 7, ..Chosen::default() };
     first.maps.choose(1, 2, chosen).unwrap();
     drop(first);
@@ -33,9 +33,9 @@ fn what_was_chosen_survives_a_restart_of_the_agent() {
 fn a_remote_that_loses_a_class_loses_its_maps_alone() {
     let bpffs = Bpffs::new();
     let mut datapath = Datapath::open(&bpffs.path()).unwrap();
-    let remote = Remote { address: [10, 100, 0, 1], anchor: 1 };
+    let remote = Remote { address: [10, 100, 0, 1], anchor: 1, identity: 1 };
     datapath.maps.set_remote(1, remote, &[1, 2], 1_024).unwrap();
-    datapath.maps.set_remote(2, Remote { address: [10, 100, 0, 9], anchor: 0 }, &[1], 1_024).unwrap();
+    datapath.maps.set_remote(2, Remote { address: [10, 100, 0, 9], anchor: 0, identity: 1 }, &[1], 1_024).unwrap();
     datapath.maps.set_remote(1, remote, &[1], 1_024).unwrap();
     assert_eq!(datapath.maps.remotes().unwrap()[&1].1, [1]);
     datapath.maps.remove_remote(1).unwrap();

@@ -33,7 +33,7 @@ impl Node {
         let mut datapath = Datapath::open(&bpffs.path()).unwrap();
         let maps = &mut datapath.maps;
         maps.set_config(Config { self_address: own, epoch: 1, window_shift: WINDOW.trailing_zeros(), role }).unwrap();
-        maps.set_remote(remote, Remote { address, anchor }, &[1, 2], WINDOW).unwrap();
+        maps.set_remote(remote, Remote { address, anchor, identity: 1 }, &[1, 2], WINDOW).unwrap();
         Node { datapath, _bpffs: bpffs }
     }
 
@@ -53,6 +53,12 @@ impl Node {
         node.datapath.maps.set_prefix("2001:db8:7::".parse().unwrap(), 64, Some(EDGE_ID)).unwrap();
         node.arrive_by(1);
         node
+    }
+
+    /// At an anchor: who the edge is.
+    pub fn identify(&mut self, identity: u32) {
+        let remote = Remote { address: EDGE, anchor: 0, identity };
+        self.datapath.maps.set_remote(EDGE_ID, remote, &[1, 2], WINDOW).unwrap();
     }
 
     /// Active slot, copy set and switch counter of class 1 and 2.

@@ -52,6 +52,21 @@ fn a_restarted_sender_is_heard_at_once_and_its_former_self_is_not() {
 }
 
 #[test]
+fn a_sender_that_lost_its_memory_is_heard_in_the_epoch_it_had_before() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let one = packet(&mut edge);
+    for identity in [1, 2, 1] {
+        anchor.identify(identity);
+        for sequence in [1, 2] {
+            assert_eq!(anchor.receive(&with_sequence(&one, sequence)).verdict, PASS, "{sequence} of {identity}");
+            assert_eq!(anchor.receive(&with_sequence(&one, sequence)).verdict, DROP, "{sequence} of {identity} again");
+        }
+        anchor.identify(identity);
+        assert_eq!(anchor.receive(&with_sequence(&one, 1)).verdict, DROP, "the same identity changes nothing");
+    }
+}
+
+#[test]
 fn epochs_come_round_after_thirty_two_restarts() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
     for epoch in 1..=40 {

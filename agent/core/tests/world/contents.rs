@@ -45,6 +45,7 @@ pub(super) fn of_the_datapath(plan: &mut PlanObjects, dice: &mut Dice) {
                 node: format!("site-{id}"),
                 address: Ipv4Addr::new(10, 100, 1, id as u8),
                 anchor: 0,
+                identity: dice.throw(2).into(),
                 classes: (1..=1 + dice.throw(3)).collect(),
             });
         }
