@@ -40,7 +40,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const PASSES: usize = 4;
 /// Notifications come in bursts, our own changes among them: so long a burst is taken as one.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Tunnels are looked at this often, and what nobody notifies us of: namespaces, pins, the end of the switching machine.
+/// Tunnels are looked at this often, and what nobody notifies us of: namespaces, pins, workers that hang, the end of the
+/// switching machine.
 const TICK: Duration = Duration::from_secs(1);
 /// A report in which only byte counts and handshake ages have changed waits this long.
 const QUIET_REPORT: Duration = Duration::from_secs(10);
@@ -114,7 +115,8 @@ impl Reconciler {
             let next = tokio::time::sleep(pause);
             tokio::pin!(next);
             loop {
-                self.report(&turn, &desired);
+                let workers = self.wireguard.status();
+                self.report(&turn, &desired, &workers);
                 tokio::select! {
                     Ok(()) = plans.changed() => {
                         if let Some(plan) = plans.borrow_and_update().clone() {
@@ -141,7 +143,8 @@ impl Reconciler {
                     () = &mut next => break,
                     () = tokio::time::sleep(TICK) => {
                         let unpinned = self.shim.is_some() && !Shim::is_pinned(&desired.programs);
-                        if self.watch.put() || unpinned && turn.verified() {
+                        let silent = desired.wireguard_devices.iter().any(|device| !workers.contains_key(&device.slot));
+                        if self.watch.put() || turn.verified() && (unpinned || silent) {
                             break;
                         }
                         self.steer();
@@ -243,8 +246,7 @@ impl Reconciler {
         }
     }
 
-    fn report(&mut self, turn: &Turn, desired: &PlanObjects) {
-        let workers: BTreeMap<u8, WorkerStatus> = self.wireguard.status();
+    fn report(&mut self, turn: &Turn, desired: &PlanObjects, workers: &BTreeMap<u8, WorkerStatus>) {
         let steering = self.steering.as_ref().map(|steering| steering.reports.borrow().clone()).unwrap_or_default();
         let fresh = report::report(Sources {
             plan: &self.plan,
@@ -252,7 +254,7 @@ impl Reconciler {
             leases: &self.leases,
             turn,
             drift: self.drift,
-            workers: &workers,
+            workers,
             steering,
             shim: self.shim.as_ref(),
         });

@@ -132,8 +132,9 @@ impl Driver {
             switch::Action::SendControl { remote, class, choice, nonce, slots } => {
                 let socket = control_socket()?;
                 // one dead slot must not keep the others from telling
-                let sent = slots.iter().map(|slot| self.send(&socket, (*remote, *class), *choice, *nonce, *slot));
-                sent.fold(Ok(()), |all, one| all.and(one))
+                let send = |slot: &u8| self.send(&socket, (*remote, *class), *choice, *nonce, *slot);
+                let sent: Vec<io::Result<()>> = slots.iter().map(send).collect();
+                sent.into_iter().collect()
             }
             switch::Action::Log(event) => {
                 let slots = |choice: &Choice| (choice.active, choice.copies);

@@ -153,6 +153,10 @@ impl WireguardBackend for UserspaceBackend {
             match worker.request(&request) {
                 // It was just dying: the next one takes over.
                 Err(ClientError::Gone) => {}
+                Err(error @ ClientError::Hangs) => {
+                    tracing::warn!(slot, %error, "worker replaced");
+                    worker.end().map_err(|error| worker_error(slot, error))?;
+                }
                 answer => return answer.map_err(|error| worker_error(slot, error)),
             }
         }

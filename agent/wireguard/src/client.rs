@@ -5,14 +5,20 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::Pid;
 
 use crate::WorkerStatus;
 use crate::protocol::{Request, Response};
 
-/// How long a worker may take for an answer. A second is its own limit for waiting; the rest is for a loaded machine.
+/// How long a worker may take to do what it is told. A second is its own limit for waiting; the rest is for a loaded
+/// machine. One that takes longer hangs.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long it may take to say how it is. Who asks has other things to do.
+const STATUS: Duration = Duration::from_secs(2);
 /// How long a worker may take to end when asked to.
 const END: Duration = Duration::from_secs(2);
 
@@ -21,6 +27,8 @@ pub(crate) enum ClientError {
     /// The worker ended before it answered.
     #[error("the worker is gone")]
     Gone,
+    #[error("the worker does not answer")]
+    Hangs,
     #[error("the worker refused: {0}")]
     Refused(String),
     #[error("the worker's socket")]
@@ -43,11 +51,12 @@ impl Client {
             Err(error) => return Err(ClientError::Io(error)),
         };
         stream.set_write_timeout(Some(ANSWER)).map_err(ClientError::Io)?;
-        stream.set_read_timeout(Some(ANSWER)).map_err(ClientError::Io)?;
         Ok(Some(Client(BufReader::new(stream))))
     }
 
     pub(crate) fn request(&mut self, request: &Request) -> Result<WorkerStatus, ClientError> {
+        let patience = if matches!(request, Request::Status) { STATUS } else { ANSWER };
+        self.0.get_ref().set_read_timeout(Some(patience)).map_err(ClientError::Io)?;
         let mut line = serde_json::to_string(request).map_err(ClientError::Answer)?;
         line.push('\n');
         let mut answer = String::new();
@@ -61,16 +70,16 @@ impl Client {
         }
     }
 
-    /// Ends the worker and returns when it has ended.
+    /// Ends the worker, also one that hangs, and returns when it has ended.
     pub(crate) fn end(mut self) -> Result<(), ClientError> {
-        let pid = match self.request(&Request::Status) {
-            Ok(status) => Pid::from_raw(status.pid.cast_signed()),
-            Err(ClientError::Gone) => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let peer = getsockopt(self.0.get_ref(), PeerCredentials).map_err(|errno| ClientError::Io(errno.into()))?;
+        let pid = Pid::from_raw(peer.pid());
         // While our connection is open the process exists, so its id cannot have passed to another one.
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            kill(pid, signal).map_err(|errno| ClientError::Io(errno.into()))?;
+            match kill(pid, signal) {
+                Err(Errno::ESRCH) => return Ok(()),
+                done => done.map_err(|errno| ClientError::Io(errno.into()))?,
+            }
             self.0.get_ref().set_read_timeout(Some(END)).map_err(ClientError::Io)?;
             match self.0.read_line(&mut String::new()).map_err(gone) {
                 Ok(_) | Err(ClientError::Gone) => return Ok(()),
@@ -84,6 +93,7 @@ impl Client {
 fn gone(error: io::Error) -> ClientError {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => ClientError::Gone,
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Hangs,
         _ => ClientError::Io(error),
     }
 }

@@ -1,6 +1,6 @@
 //! What somebody breaks is put right while the agent runs.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pathsteer_lab::host::Host;
 
 use super::Case;
@@ -13,6 +13,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("what_somebody_breaks_on_an_anchor_is_made_again", anchor),
     ("deleted_namespaces_are_let_go_and_made_again", namespaces),
     ("a_card_under_another_name_is_given_back_and_taken_again_under_its_own", renamed),
+    ("a_worker_that_hangs_keeps_nothing_else_broken_and_is_replaced", hung_worker),
     ("half_made_namespaces_are_completed", half_made),
 ];
 
@@ -154,6 +155,25 @@ fn half_made() -> Result<()> {
         "{:?}",
         dump::namespaces(&node.host)?
     );
+    Ok(())
+}
+
+fn hung_worker() -> Result<()> {
+    let mut node = Node::start("edge3w", &example_plan(EDGE)?)?;
+    node.settle()?;
+    let workers = node.workers();
+    let hung = node.host.processes(&["pathsteer-agent", "wireguard", "slot2.json"]);
+    let [pid] = hung[..] else { bail!("one worker of slot 2: {hung:?}") };
+    node.host.output("kill", &["-STOP", &pid.to_string()])?;
+    node.ip("-n psvip rule del pref 7717")?;
+    let healed =
+        node.wait("put right", |node| node.ip("-n psvip rule show pref 7717").is_ok_and(|rule| !rule.is_empty()))?;
+    let replaced = node.wait("with another worker", |node| {
+        let now = node.workers();
+        now.len() == workers.len() && !now.contains(&pid)
+    })?;
+    println!("edge3w: the rule is right after {healed:?}, the worker replaced {replaced:?} later");
+    node.settle()?;
     Ok(())
 }
 
