@@ -6,6 +6,7 @@
 mod cases;
 mod dump;
 mod node;
+mod operator;
 mod plans;
 
 use std::ffi::OsString;

@@ -1,6 +1,7 @@
 //! A node under test: a host with cards, an agent that may be killed and started again, and questions about it.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use crate::plans::{ANCHOR, Plan};
 /// The agent's files on its node.
 pub const STATE: &str = "/var/lib/pathsteer";
 pub const CONFIG: &str = "/etc/pathsteer/agent.yaml";
+/// Good for the node and for its operator.
+pub const CERTIFICATE: &str = "/etc/pathsteer/node.crt";
+/// Where the node's operator should be: behind wan1, see [`crate::operator`].
+pub const OPERATOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 7443);
 /// From nothing to in sync takes about a second on an idle machine; the rest is for a loaded one.
 pub const DEADLINE: Duration = Duration::from_secs(40);
 /// How often a condition is looked at that costs a process.
@@ -58,15 +63,15 @@ impl Node {
         let host = Host::node(name)?;
         host.publish()?;
         let outside = Host::new(Box::leak(format!("{name}-out").into_boxed_str()))?;
-        let certified = rcgen::generate_simple_self_signed([identity.to_owned()])?;
+        let certified = rcgen::generate_simple_self_signed([identity.to_owned(), OPERATOR.ip().to_string()])?;
         for (path, text) in [
             (format!("{STATE}/node.key"), certified.signing_key.serialize_pem()),
-            ("/etc/pathsteer/node.crt".to_owned(), certified.cert.pem()),
-            // Nobody listens there: the node is on its own.
+            (CERTIFICATE.to_owned(), certified.cert.pem()),
+            // Nobody listens there, unless a case starts somebody: the node is on its own.
             (
                 CONFIG.to_owned(),
                 format!(
-                    "node: {identity}\noperator: https://127.0.0.1:1\nca: /etc/pathsteer/node.crt\n\
+                    "node: {identity}\noperator: https://{OPERATOR}\nca: /etc/pathsteer/node.crt\n\
                      certificate: /etc/pathsteer/node.crt\n"
                 ),
             ),

@@ -3,21 +3,25 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use pathsteer_crds::report::NodeReport;
 use pathsteer_lab::daemon::{Daemon, Recipe};
 
 use super::Case;
 use crate::dump;
-use crate::node::Node;
+use crate::node::{CERTIFICATE, Node, OPERATOR, STATE, plug};
+use crate::operator::Operator;
 use crate::plans::{EDGE, example_plan};
 
 pub const CASES: &[(&str, Case)] = &[
     ("a_lease_becomes_address_and_default_route_and_outlives_the_agent", lease),
+    ("a_report_tells_the_leased_address_and_the_card_that_is_missing", report),
     ("another_address_from_the_server_replaces_the_one_before", replaced),
     ("a_cable_that_was_pulled_may_lead_to_another_network", pulled),
     ("a_card_plugged_in_anew_asks_for_a_lease_of_its_own", replugged),
 ];
 
+/// The operator's too: it is behind this uplink.
 const GATEWAY: &str = "192.0.2.1";
 
 fn lease() -> Result<()> {
@@ -47,6 +51,38 @@ fn lease() -> Result<()> {
     let gone = sees(monitor.last_lines(1_000));
     ensure!(gone.len() == 1 && gone[0].contains("default"), "went away for a moment: {gone:?}");
     node.settle()?;
+    Ok(())
+}
+
+fn report() -> Result<()> {
+    let plan = example_plan(EDGE)?;
+    let mut node = Node::prepare("edge9o", EDGE)?.begin(|node| {
+        ["wan1", "wan3", "lan0"].iter().try_for_each(|card| node.plug(card))?;
+        node.keep(&plan, 1)
+    })?;
+    let (_server, _) = serve(&node, "edge9o", "192.0.2.50", 1)?;
+    wait_for_lease(&mut node, "192.0.2.50")?;
+    let key = node.host.read(&format!("{STATE}/node.key"))?;
+    let operator = Operator::listen(&node.outside, OPERATOR, &node.host.read(CERTIFICATE)?, &key)?;
+
+    let complete = |report: &NodeReport| !report.verified && report.uplinks[0].address.is_some();
+    node.wait("reported", |_| operator.report().is_some_and(|report| complete(&report)))?;
+    let report = operator.report().context("there was one")?;
+    let fiber = &report.uplinks[0];
+    ensure!(
+        fiber.address.as_deref() == Some("192.0.2.50/24") && fiber.gateway.as_deref() == Some(GATEWAY),
+        "{fiber:?}"
+    );
+    let [wrong] = &report.not_as_declared[..] else { bail!("one object is missing: {report:?}") };
+    let reason =
+        "is missing: link wan2: the node has no such interface: plug it in, or correct its name";
+    ensure!(wrong.object == "link psup2/wan2" && wrong.reason == reason, "{wrong:?}");
+    ensure!((report.node.as_str(), report.generation) == (EDGE, 1), "{report:?}");
+
+    plug(&node.host, &node.outside, "wan2")?;
+    node.wait("reported as in sync", |_| operator.report().is_some_and(|report| report.verified))?;
+    node.ip("-n psvip rule del pref 7717")?;
+    node.wait("reported as repaired", |_| operator.report().is_some_and(|report| report.drift_repaired == 1))?;
     Ok(())
 }
 
@@ -89,7 +125,7 @@ fn replugged() -> Result<()> {
     wait_for_lease(&mut node, "192.0.2.50")?;
     drop(server);
     node.ip("-n psup1 link del wan1")?;
-    crate::node::plug(&node.host, &node.outside, "wan1")?;
+    plug(&node.host, &node.outside, "wan1")?;
     let (_server, _) = serve(&node, "edge9p", "192.0.2.70", 2)?;
     let took = wait_for_lease(&mut node, "192.0.2.70")?;
     println!("edge9p: the new card has its lease after {took:?}");
