@@ -10,7 +10,7 @@ use std::time::Duration;
 use interop::WireguardGo;
 use net::{LINK, Net, ip, kill_9, visit, wait};
 use nix::unistd::{Pid, getsid};
-use pathsteer_wireguard::{DeviceConfig, PeerConfig, UserspaceBackend, WireguardBackend};
+use pathsteer_wireguard::{DeviceConfig, PeerConfig, WireguardBackend};
 use traffic::Traffic;
 
 const SOON: Duration = Duration::from_secs(5);
