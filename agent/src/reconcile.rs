@@ -142,7 +142,8 @@ impl Reconciler {
                     }
                     () = &mut next => break,
                     () = tokio::time::sleep(TICK) => {
-                        let unpinned = self.shim.is_some() && !Shim::is_pinned(&desired.programs);
+                        let unpinned =
+                            self.shim.is_some() && !(Shim::is_pinned() && Shim::are_attached(&desired.programs));
                         let silent = desired.wireguard_devices.iter().any(|device| !workers.contains_key(&device.slot));
                         if self.watch.put() || turn.verified() && (unpinned || silent) {
                             break;
@@ -201,7 +202,7 @@ impl Reconciler {
     /// Opens the datapath, anew when its pins are gone, and otherwise says why it cannot be had. Everything else is
     /// reconciled without it: it may be by an uplink that somebody hears what is wrong.
     fn open_shim(&mut self, desired: &PlanObjects) -> String {
-        if self.shim.is_some() && !Shim::is_pinned(&desired.programs) {
+        if self.shim.is_some() && !Shim::is_pinned() {
             self.shim = None;
             self.steering = None;
         }

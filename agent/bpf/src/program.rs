@@ -96,6 +96,7 @@ impl Programs {
             // the pin outlived its interface
             PinnedLink::from_pin(&path)?.unpin().map_err(|source| Error::Folder { path: path.clone(), source })?;
         }
+        std::fs::create_dir_all(&self.pins).map_err(|source| Error::Folder { path: self.pins.clone(), source })?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
         let id = program.attach_with_options(ifname, TcAttachType::Ingress, options)?;
         let link: FdLink = program.take_link(id)?.try_into()?;

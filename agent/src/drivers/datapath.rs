@@ -67,11 +67,15 @@ impl Shim {
         Ok(datapath.map(|datapath| Shim(Arc::new(Mutex::new(datapath)))))
     }
 
-    /// Whether the maps still have their pins, and the programs of `declared` theirs: somebody may have deleted them.
-    pub fn is_pinned(declared: &[ProgramSpec]) -> bool {
+    /// Whether the maps still have their pins: somebody may have deleted them.
+    pub fn is_pinned() -> bool {
+        pathsteer_bpf::is_pinned(&bpffs())
+    }
+
+    /// Whether the programs of `declared` still have theirs, without which they run no more.
+    pub fn are_attached(declared: &[ProgramSpec]) -> bool {
         let bpffs = bpffs();
-        pathsteer_bpf::is_pinned(&bpffs)
-            && declared.iter().all(|program| pathsteer_bpf::is_attachment_pinned(&bpffs, &pin_of(program)))
+        declared.iter().all(|program| pathsteer_bpf::is_attachment_pinned(&bpffs, &pin_of(program)))
     }
 
     /// What the maps hold. Names of remotes, which no map holds, come from `declared`.
