@@ -13,7 +13,8 @@ struct Foreign {
     /// The empty name is the host's own.
     netns: &'static str,
     put: &'static [&'static str],
-    show: &'static str,
+    /// A command each; what they print has to stay as it is.
+    show: &'static [&'static str],
     remove: &'static [&'static str],
 }
 
@@ -22,63 +23,63 @@ const FOREIGN: &[Foreign] = &[
         host: EDGE,
         netns: "psvip",
         put: &["ip rule add priority 100 to 203.0.113.99 lookup main", "ip -6 rule add priority 100 lookup main"],
-        show: "ip rule show priority 100",
+        show: &["ip rule show priority 100", "ip -6 rule show priority 100"],
         remove: &["ip rule delete priority 100", "ip -6 rule delete priority 100"],
     },
     Foreign {
         host: EDGE,
         netns: "psvip",
         put: &["ip route add 203.0.113.98/32 via 172.16.7.2 proto static"],
-        show: "ip route show 203.0.113.98",
+        show: &["ip route show 203.0.113.98"],
         remove: &["ip route delete 203.0.113.98/32"],
     },
     Foreign {
         host: EDGE,
         netns: "psvip",
         put: &["nft add table inet mine", "nft add chain inet mine input { type filter hook input priority 5 ; }"],
-        show: "nft list table inet mine",
+        show: &["nft list table inet mine"],
         remove: &["nft delete table inet mine"],
     },
     Foreign {
         host: EDGE,
         netns: "psup1",
         put: &["ip route add 203.0.113.97/32 via 192.168.1.1 proto static", "ip rule add priority 100 lookup main"],
-        show: "ip route show 203.0.113.97",
+        show: &["ip route show 203.0.113.97", "ip rule show priority 100"],
         remove: &["ip route delete 203.0.113.97/32", "ip rule delete priority 100"],
     },
     Foreign {
         host: ANCHOR_HOST,
         netns: "psan",
         put: &["ip rule add priority 100 to 203.0.113.99 lookup main", "nft add table inet mine"],
-        show: "nft list table inet mine",
+        show: &["nft list table inet mine", "ip rule show priority 100"],
         remove: &["ip rule delete priority 100", "nft delete table inet mine"],
     },
     Foreign {
         host: UPLINKS[0].name,
         netns: "",
         put: &["ip address add 192.168.1.2/24 dev edge0"],
-        show: "ip -4 -o address show dev edge0",
+        show: &["ip -4 -o address show dev edge0"],
         remove: &["ip address delete 192.168.1.2/24 dev edge0"],
     },
     Foreign {
         host: EDGE,
         netns: "",
         put: &["ip link add mine0 type veth peer name mine1", "ip address add 192.0.2.77/32 dev mine0"],
-        show: "ip -o address show dev mine0",
+        show: &["ip -o address show dev mine0"],
         remove: &["ip link delete mine0"],
     },
     Foreign {
         host: EDGE,
         netns: "",
         put: &["ip rule add priority 100 to 203.0.113.99 lookup main", "nft add table inet mine", "ip netns add mine"],
-        show: "ip rule show priority 100",
+        show: &["ip rule show priority 100", "nft list table inet mine", "ls /run/netns/mine"],
         remove: &["ip rule delete priority 100", "nft delete table inet mine", "ip netns delete mine"],
     },
     Foreign {
         host: EDGE,
         netns: "",
         put: &["ip route add unreachable 203.0.113.96/32 proto static"],
-        show: "ip route show 203.0.113.96",
+        show: &["ip route show 203.0.113.96"],
         remove: &["ip route delete unreachable 203.0.113.96/32"],
     },
 ];
@@ -166,9 +167,11 @@ fn on(stage: &Stage, foreign: &Foreign, lines: &[&str]) -> Result<()> {
 
 /// All the foreign state that `wanted` says yes to, as text.
 fn shown(stage: &Stage, wanted: impl Fn(&Foreign) -> bool) -> Result<Vec<String>> {
-    let each = FOREIGN.iter().filter(|foreign| wanted(foreign)).map(|foreign| {
-        let text = shell(stage.network.host(foreign.host), foreign.netns, foreign.show)?;
-        ensure!(!text.trim().is_empty(), "`{}` on {} shows nothing", foreign.show, foreign.host);
+    let wanted = FOREIGN.iter().filter(|foreign| wanted(foreign));
+    let commands = wanted.flat_map(|foreign| foreign.show.iter().map(move |command| (foreign, command)));
+    let each = commands.map(|(foreign, command)| {
+        let text = shell(stage.network.host(foreign.host), foreign.netns, command)?;
+        ensure!(!text.trim().is_empty(), "`{command}` on {} shows nothing", foreign.host);
         Ok(text)
     });
     each.collect()
