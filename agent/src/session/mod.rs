@@ -30,7 +30,7 @@ use crate::{
     VERSION,
     config::Config,
     state::{SavedPlan, StateDir},
-    sys::netns::Netns,
+    sys::netns::{Netns, NetnsId},
     tls,
 };
 
@@ -38,6 +38,8 @@ use crate::{
 const DIAL: Duration = Duration::from_secs(4);
 /// After every candidate has failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often a session looks whether its namespace is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// HTTP/2 pings: a dead underlay is left after interval + timeout.
 const PING: Duration = Duration::from_secs(5);
 
@@ -56,6 +58,8 @@ pub enum SessionError {
     Silent,
     #[error("the operator ended the stream")]
     Ended,
+    #[error("the namespace of its uplink was deleted")]
+    Gone,
     #[error("the operator sent what is not an event: {0}")]
     Event(#[from] serde_json::Error),
 }
@@ -119,13 +123,17 @@ impl Session {
 
     /// A session over one underlay: `Err` if it never began, `Ok` with why it ended.
     async fn over(&mut self, underlay: &str) -> Result<SessionError, SessionError> {
+        let begun_in = netns_of(underlay).and_then(|netns| netns.id()).ok();
         let mut sender = timeout(DIAL, self.dial(underlay)).await.unwrap_or(Err(SessionError::Silent))?;
         timeout(DIAL, self.hello(&mut sender)).await.unwrap_or(Err(SessionError::Silent))?;
         tracing::info!(underlay, operator = self.config.operator, "session");
         let reports = tokio::spawn(post_reports(sender.clone(), self.authority(), self.reports.clone()));
-        let ended = self.follow(&mut sender).await;
+        let ended = tokio::select! {
+            ended = self.follow(&mut sender) => ended.err().unwrap_or(SessionError::Ended),
+            () = gone(underlay, begun_in) => SessionError::Gone,
+        };
         reports.abort();
-        Ok(ended.err().unwrap_or(SessionError::Ended))
+        Ok(ended)
     }
 
     fn authority(&self) -> String {
@@ -207,9 +215,22 @@ impl Session {
     }
 }
 
+/// The namespace to dial from; the empty name is the node's own.
+fn netns_of(underlay: &str) -> io::Result<Netns> {
+    if underlay.is_empty() { Netns::current() } else { Netns::open(underlay) }
+}
+
+/// Returns once `underlay` is no longer the namespace that a session began in. The session's connection would keep that
+/// one alive for as long as it works, and with it the card that the next one waits for.
+async fn gone(underlay: &str, begun_in: Option<NetnsId>) {
+    while netns_of(underlay).and_then(|netns| netns.id()).ok() == begun_in {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// A socket born in the underlay's namespace, the operator's name resolved there too.
 async fn connect(underlay: &str, authority: String) -> io::Result<TcpStream> {
-    let netns = if underlay.is_empty() { Netns::current()? } else { Netns::open(underlay)? };
+    let netns = netns_of(underlay)?;
     let runtime = tokio::runtime::Handle::current();
     let dialled = tokio::task::spawn_blocking(move || {
         netns.run(move || {

@@ -74,8 +74,7 @@ fn report() -> Result<()> {
         "{fiber:?}"
     );
     let [wrong] = &report.not_as_declared[..] else { bail!("one object is missing: {report:?}") };
-    let reason =
-        "is missing: link wan2: the node has no such interface: plug it in, or correct its name";
+    let reason = "is missing: link wan2: the node has no such interface: plug it in, or correct its name";
     ensure!(wrong.object == "link psup2/wan2" && wrong.reason == reason, "{wrong:?}");
     ensure!((report.node.as_str(), report.generation) == (EDGE, 1), "{report:?}");
 
@@ -83,6 +82,12 @@ fn report() -> Result<()> {
     node.wait("reported as in sync", |_| operator.report().is_some_and(|report| report.verified))?;
     node.ip("-n psvip rule del pref 7717")?;
     node.wait("reported as repaired", |_| operator.report().is_some_and(|report| report.drift_repaired == 1))?;
+    node.ip("netns del psup1")?;
+    let took = node.wait("let go", |node| {
+        dump::ip(&node.outside, "", "link").is_ok_and(|links| !links.to_string().contains("far-wan1"))
+    })?;
+    ensure!(took.as_secs() < 10, "the session kept the namespace alive for {took:?}");
+    println!("edge9o: with a session over it, a deleted namespace is let go after {took:?}");
     Ok(())
 }
 
