@@ -11,8 +11,9 @@ set -eu
 # iputils-ping           the lab's selftest
 # etcd-client            etcdctl: tests put objects without our API
 # tcpdump                looking at the lab's wires
+# bpftool                tests ask somebody else which programs are attached
 # wireguard-go, -tools   another WireGuard for our workers to talk to in tests
-packages="clang libbpf-dev gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump wireguard-go wireguard-tools"
+packages="clang libbpf-dev gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools"
 
 missing=""
 for package in $packages; do
