@@ -7,6 +7,8 @@ pub mod dhcp;
 pub mod link;
 pub mod neighbour;
 pub mod nft;
+mod nft_expression;
+mod nft_match;
 mod nft_render;
 pub mod route;
 pub mod rule;

@@ -10,17 +10,19 @@ use std::borrow::Cow;
 use ipnet::IpNet;
 use nftables::{
     batch::Batch,
-    expr::{
-        BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, RT, RTKey,
-        Range, SetItem, TcpOption,
-    },
+    expr::{Expression, MetaKey, NamedExpression, RT, RTKey, TcpOption},
     schema::{Chain, FlushObject, NfCmd, NfListObject, Nftables, Rule, Table},
-    stmt::{Dup, JumpTarget, Mangle, Match, Operator, Statement},
+    stmt::{Dup, JumpTarget, Operator, Statement},
     types::{NfChainPolicy, NfChainType, NfFamily, NfHook},
 };
 use pathsteer_crds::{
-    Match as TrafficMatch, Protocol, mark, ownership,
-    plan::{CopyTarget, NftRule, NftTableSpec, RemoteSide},
+    mark, ownership,
+    plan::{CopyTarget, NftRule, NftTableSpec},
+};
+
+use super::{
+    nft_expression::{binary_and, compare, ct_mark, field, interface, mangle, meta, named, prefix},
+    nft_match::conditions,
 };
 
 /// Before conntrack (-200): what it must not track, and what a WAN must not bring.
@@ -180,83 +182,6 @@ fn pin(class: u8) -> Vec<Statement<'static>> {
     vec![mangle(meta(MetaKey::Mark), value()), mangle(ct_mark(), value()), Statement::Return(None)]
 }
 
-/// The conditions of a match, once per address family where the family matters.
-fn conditions(one: &TrafficMatch, remote: RemoteSide, local: &[IpNet]) -> Vec<Vec<Statement<'static>>> {
-    let (remote_address, remote_port, local_address) = match remote {
-        RemoteSide::Destination => ("daddr", "dport", "saddr"),
-        RemoteSide::Source => ("saddr", "sport", "daddr"),
-    };
-    if one.prefix.is_none() && one.dscp.is_none() && local.is_empty() {
-        return vec![transport(one, remote_port)];
-    }
-    let mut all = Vec::new();
-    for (family, is_v6) in [("ip", false), ("ip6", true)] {
-        let of_family = |net: &IpNet| net.addr().is_ipv6() == is_v6;
-        let local_nets: Vec<&IpNet> = local.iter().filter(|net| of_family(net)).collect();
-        let excluded = one.prefix.is_some_and(|net| !of_family(&net)) || (!local.is_empty() && local_nets.is_empty());
-        if excluded {
-            continue;
-        }
-        let mut statements = Vec::new();
-        if let Some(net) = &one.prefix {
-            statements.push(compare(field(family, remote_address), Operator::EQ, prefix(net)));
-        }
-        if !local_nets.is_empty() {
-            let nets = one_or_set(local_nets.into_iter().map(prefix).collect());
-            statements.push(compare(field(family, local_address), Operator::EQ, nets));
-        }
-        if let Some(dscp) = one.dscp {
-            statements.push(compare(field(family, "dscp"), Operator::EQ, Expression::Number(dscp.into())));
-        }
-        statements.extend(transport(one, remote_port));
-        all.push(statements);
-    }
-    all
-}
-
-fn transport(one: &TrafficMatch, port: &str) -> Vec<Statement<'static>> {
-    let (name, number) = match one.protocol {
-        None => return Vec::new(),
-        Some(Protocol::Icmp) => {
-            let both = [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6].map(|number| Expression::Number(number as u32));
-            return vec![compare(meta(MetaKey::L4proto), Operator::EQ, one_or_set(both.into()))];
-        }
-        Some(Protocol::Tcp) => ("tcp", libc::IPPROTO_TCP),
-        Some(Protocol::Udp) => ("udp", libc::IPPROTO_UDP),
-    };
-    vec![match one.ports.is_empty() {
-        true => compare(meta(MetaKey::L4proto), Operator::EQ, Expression::Number(number as u32)),
-        false => compare(field(name, port), Operator::EQ, ports(one)),
-    }]
-}
-
-/// Sorted and merged, as nft itself does.
-fn ports(one: &TrafficMatch) -> Expression<'static> {
-    let mut sorted = one.ports.clone();
-    sorted.sort();
-    let mut merged: Vec<(u16, u16)> = Vec::new();
-    for range in sorted {
-        match merged.last_mut() {
-            Some((_, last)) if u32::from(range.first) <= u32::from(*last) + 1 => *last = (*last).max(range.last),
-            _ => merged.push((range.first, range.last)),
-        }
-    }
-    let number = |port: u16| Expression::Number(port.into());
-    let ranges = merged.into_iter().map(|(first, last)| match first == last {
-        true => number(first),
-        false => Expression::Range(Box::new(Range { range: [number(first), number(last)] })),
-    });
-    one_or_set(ranges.collect())
-}
-
-/// nft lists a set of one as that one.
-fn one_or_set(mut all: Vec<Expression<'static>>) -> Expression<'static> {
-    match all.len() {
-        1 => all.remove(0),
-        _ => named(NamedExpression::Set(all.into_iter().map(SetItem::Element).collect())),
-    }
-}
-
 /// The copy of a packet that leaves by another path. Only what has the copy's bit; not what a backup route already
 /// sends out of the copy's own link.
 fn copy(slot: u8, link: &str, to: &CopyTarget) -> NfListObject<'static> {
@@ -308,45 +233,4 @@ fn rule_in(family: NfFamily, chain: &'static str, statements: Vec<Statement<'sta
         expr: Cow::Owned(statements),
         ..Rule::default()
     })
-}
-
-fn named(expression: NamedExpression<'static>) -> Expression<'static> {
-    Expression::Named(expression)
-}
-
-fn meta(key: MetaKey) -> Expression<'static> {
-    named(NamedExpression::Meta(Meta { key }))
-}
-
-fn ct_mark() -> Expression<'static> {
-    named(NamedExpression::CT(CT { key: "mark".into(), family: None, dir: None }))
-}
-
-fn field(protocol: &str, field: &str) -> Expression<'static> {
-    let field = PayloadField { protocol: protocol.to_owned().into(), field: field.to_owned().into() };
-    named(NamedExpression::Payload(Payload::PayloadField(field)))
-}
-
-fn prefix(net: &IpNet) -> Expression<'static> {
-    let address = Expression::String(net.network().to_string().into());
-    if net.prefix_len() == net.max_prefix_len() {
-        return address;
-    }
-    named(NamedExpression::Prefix(Prefix { addr: Box::new(address), len: net.prefix_len().into() }))
-}
-
-fn binary_and(value: Expression<'static>, mask: u32) -> Expression<'static> {
-    Expression::BinaryOperation(Box::new(BinaryOperation::AND(value, Expression::Number(mask))))
-}
-
-fn compare(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
-    Statement::Match(Match { left, right, op })
-}
-
-fn interface(side: MetaKey, op: Operator, name: &str) -> Statement<'static> {
-    compare(meta(side), op, Expression::String(name.to_owned().into()))
-}
-
-fn mangle(key: Expression<'static>, value: Expression<'static>) -> Statement<'static> {
-    Statement::Mangle(Mangle { key, value })
 }
