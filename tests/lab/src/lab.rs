@@ -99,8 +99,7 @@ pub fn down() -> Result<()> {
         return Ok(());
     };
     kill(Pid::from_raw(state.pid), Signal::SIGKILL)?;
-    let gone =
-        clock::wait_until(clock::now() + END_DEADLINE, Duration::from_millis(10), || matches!(running(), Ok(None)));
+    let gone = clock::wait_until(clock::now() + END_DEADLINE, Duration::from_millis(10), || ended(state.pid));
     if !gone {
         bail!("the lab (process {}) does not end", state.pid);
     }
@@ -194,6 +193,13 @@ fn running() -> Result<Option<State>> {
     let program = fs::read_link(format!("/proc/{}/exe", state.pid)).unwrap_or_default();
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok((name.split(' ').next() == Some("pathsteer-lab")).then_some(state))
+}
+
+/// Whether the init has ended: the kernel lets it only after every other process of its namespace. A machine whose own
+/// init reaps nobody keeps it as a zombie.
+fn ended(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 fn required() -> Result<State> {
