@@ -61,6 +61,12 @@ impl Node<'_> {
             .or_else(|| self.down(|tunnel| tunnel.slot == slot))
     }
 
+    /// The same for what a site declares of its inside: its segments and what a person wants of it. Tunnels have no
+    /// part in that: forcing an uplink is done although another one is down.
+    pub fn inside_obstacle(&self) -> Option<Reason> {
+        self.carried_out().or_else(|| self.not_as_declared(&format!("{}/", ownership::VIP_NETNS)))
+    }
+
     fn carried_out(&self) -> Option<Reason> {
         if let Some(findings) = self.faulty {
             return reason(
@@ -208,6 +214,7 @@ mod tests {
             "no handshake in the last 180 s: slot 2 to dal-a (psw2a1)"
         );
         assert_eq!(node.uplink_obstacle(1).unwrap().sentence, "link psup1/wan1: gone");
+        assert_eq!(node.inside_obstacle(), None);
         let never = NodeReport { tunnels: Vec::new(), verified: true, ..report.clone() };
         assert_eq!(word(Node { report: Some(&never), ..node }.uplink_obstacle(1)), Some("TunnelDown"));
     }

@@ -186,25 +186,34 @@ fn ready(
         let sentence = "the newest version is not admitted".to_owned();
         return Said { kind, holds: false, reason: Reason { word: "NotAdmitted", sentence } };
     }
-    let node_id = match id.0 {
-        Kind::Site | Kind::Anchor => id.clone(),
-        Kind::Uplink => (Kind::Site, id.1.split('/').next().unwrap_or_default().to_owned()),
+    let chosen = published.decision.chosen.get(id);
+    let node = match (id.0, chosen) {
+        (Kind::Site | Kind::Anchor, _) => id.1.as_str(),
+        (Kind::Uplink | Kind::Vlan, _) => id.1.split('/').next().unwrap_or_default(),
+        (_, Some(AnyObject::Override(will))) => will.spec.site.as_str(),
+        // Of all nodes: in a fleet somebody is always away, so these are ready when they are part of every plan.
         _ => return Said { kind, holds: true, reason: admitted.reason.clone() },
     };
-    let facts = nodes.get(&node_id.1);
+    let facts = nodes.get(node);
     let node = Node {
         published: facts.and_then(|facts| facts.root.as_deref()?.as_ref()),
-        tunnels: published.tunnels.get(&node_id.1).map_or(&[], Vec::as_slice),
+        tunnels: published.tunnels.get(node).map_or(&[], Vec::as_slice),
         report: facts.and_then(|facts| facts.report.as_deref()?.as_ref()),
-        connected: connected(&node_id.1),
-        faulty: published.faulty.get(&node_id.1).map(String::as_str),
+        connected: connected(node),
+        faulty: published.faulty.get(node).map(String::as_str),
     };
-    let obstacle = match published.decision.chosen.get(id) {
+    let obstacle = match chosen {
         Some(AnyObject::Uplink(uplink)) => node.uplink_obstacle(uplink.spec.slot),
+        Some(AnyObject::Vlan(_) | AnyObject::Override(_)) => node.inside_obstacle(),
         _ => node.obstacle(),
     };
-    let carried_out =
-        || Reason { word: "CarriedOut", sentence: "carried out and verified, every tunnel is up".to_owned() };
+    let carried_out = || Reason {
+        word: "CarriedOut",
+        sentence: match id.0 {
+            Kind::Vlan | Kind::Override => "carried out and verified".to_owned(),
+            _ => "carried out and verified, every tunnel is up".to_owned(),
+        },
+    };
     Said { kind, holds: obstacle.is_none(), reason: obstacle.unwrap_or_else(carried_out) }
 }
 

@@ -1,6 +1,7 @@
 //! Sessions of nodes, and the readiness that follows from what they say.
 
 use pathsteer_crds::{Kind, keys};
+use serde_json::json;
 
 use crate::client::Client;
 use crate::node::{Node, Plan};
@@ -56,6 +57,35 @@ fn a_site_is_ready_when_its_node_carries_out_the_newest_plan_and_its_tunnels_are
     assert_eq!(state["plan"]["generation"], state["report"]["generation"]);
     drop(lines);
     ready(&user, site, ("False", "NotConnected"));
+}
+
+#[test]
+fn a_segment_and_an_override_are_ready_when_their_site_carries_them_out_whatever_its_tunnels_do() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    let edge = Node::edge();
+    assert_eq!(edge.hello(&rig, 0, 0).0, 200);
+    let (mut lines, mut plan) = (edge.stream(&rig, 0), Plan::default());
+    plan.follow(&mut lines, |_| true);
+    assert_eq!(edge.report(&rig, &plan, 0).0, 204);
+
+    let mentions =
+        |word: &'static str| move |plan: &Plan| plan.fragments.values().any(|f| f.to_string().contains(word));
+    let (segment, will) = ("/v1/vlans/rv-07/crew", "/v1/overrides/rv-07-mode");
+    let (site, interface) =
+        (json!({"site": "rv-07", "name": "crew"}), json!({"interface": "lan0", "addresses": ["172.16.7.1/24"]}));
+    assert_eq!(user.put(segment, objects::object("Vlan", site, interface)).0, 200);
+    plan.follow(&mut lines, mentions("lan0"));
+    let mode = json!({"site": "rv-07", "action": {"mode": "mirror"}});
+    assert_eq!(user.put(will, objects::object("Override", json!({"name": "rv-07-mode"}), mode)).0, 200);
+    plan.follow(&mut lines, mentions("mirror"));
+    ready(&user, segment, ("False", "PlanPending"));
+    ready(&user, will, ("False", "PlanPending"));
+    assert_eq!(edge.report(&rig, &plan, 0).0, 204);
+    ready(&user, segment, ("True", "CarriedOut"));
+    ready(&user, will, ("True", "CarriedOut"));
+    ready(&user, "/v1/sites/rv-07", ("False", "KeysPending"));
 }
 
 #[test]
