@@ -52,3 +52,18 @@ pub fn install(folder: &Path) -> Result<PathBuf, BinaryError> {
     write().map_err(|source| BinaryError::Write { path: path.clone(), source })?;
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_program_is_replaced_by_the_one_whose_hash_is_pinned() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = install(folder.path()).unwrap();
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        assert_eq!(install(folder.path()).unwrap(), path);
+        assert_eq!(canonical::sha256(&fs::read(&path).unwrap()), SHA256);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

@@ -1,5 +1,8 @@
 //! Who may do what.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::client::{Client, Identity};
@@ -53,4 +56,29 @@ fn a_certificate_of_another_authority_gets_no_word() {
     let client = Client::new(rig.address, &Identity { ca: own.ca, ..stranger });
     assert_eq!(client.get("/v1/healthz").0, 0, "no answer at all");
     assert_eq!(rig.user().get("/v1/healthz").0, 200);
+}
+
+#[test]
+fn the_private_etcd_is_its_owners_alone_and_takes_nobody_without_its_certificate() {
+    let rig = Rig::start();
+    let folder = rig.data.path().join("etcd");
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let endpoint = format!("--endpoints=https://127.0.0.1:{}", etcd_port(&folder));
+    let ask = |credentials: &[&str]| {
+        let file = |name: &str| folder.join("pki").join(name).display().to_string();
+        let mut command = Command::new("etcdctl");
+        command.args([&endpoint, "--dial-timeout=1s", "--command-timeout=2s", "--cacert", &file("ca.crt")]);
+        if let [certificate, key] = credentials {
+            command.args(["--cert", &file(certificate), "--key", &file(key)]);
+        }
+        command.args(["get", "x"]).env("ETCDCTL_API", "3").output().unwrap().status.success()
+    };
+    assert!(ask(&["client.crt", "client.key"]));
+    assert!(!ask(&[]));
+}
+
+/// The first number in the file of ports.
+fn etcd_port(folder: &std::path::Path) -> String {
+    let ports = std::fs::read_to_string(folder.join("ports")).unwrap();
+    ports.split_whitespace().next().unwrap().to_owned()
 }
