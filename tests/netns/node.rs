@@ -33,6 +33,8 @@ pub struct Node {
     pub outside: Host,
     program: PathBuf,
     agent: Daemon,
+    /// How often earlier lives of the agent had said that they were in sync.
+    synced: usize,
 }
 
 /// What a program printed, and whether it was content.
@@ -83,7 +85,13 @@ impl Node {
 
     /// Puts the agent back to life.
     pub fn restart(&mut self) -> Result<()> {
+        self.synced = self.said("in sync");
         self.agent.restart()
+    }
+
+    /// Waits until the agent has seen everything as declared, once since it was last started.
+    pub fn first_turn(&mut self) -> Result<Duration> {
+        self.wait("through its first turn", |node| node.said("in sync") > node.synced)
     }
 
     /// Ends the agent without a chance to clean up.
@@ -97,7 +105,7 @@ impl Node {
         self.agent.check()
     }
 
-    /// Waits until there is nothing left to change, and says how long that took.
+    /// Waits until there is nothing left to change. What the agent itself thinks may come a moment later.
     pub fn settle(&mut self) -> Result<Duration> {
         self.wait("in sync", |node| node.pending().is_some_and(|pending| pending.is_empty()))
     }
@@ -223,7 +231,7 @@ impl Prepared {
         };
         let agent = Daemon::start(&self.host, recipe, logs)?;
         let Prepared { host, outside, program } = self;
-        Ok(Node { host, outside, program, agent })
+        Ok(Node { host, outside, program, agent, synced: 0 })
     }
 }
 

@@ -96,7 +96,13 @@ impl Programs {
             // the pin outlived its interface
             PinnedLink::from_pin(&path)?.unpin().map_err(|source| Error::Folder { path: path.clone(), source })?;
         }
-        std::fs::create_dir_all(&self.pins).map_err(|source| Error::Folder { path: self.pins.clone(), source })?;
+        // not the folders above: without the maps' pins in them nothing may be pinned
+        match std::fs::create_dir(&self.pins) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::Folder { path: self.pins.clone(), source });
+            }
+            _ => {}
+        }
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
         let id = program.attach_with_options(ifname, TcAttachType::Ingress, options)?;
         let link: FdLink = program.take_link(id)?.try_into()?;

@@ -123,7 +123,7 @@ fn inside() -> Result<()> {
 
     node.kill()?;
     node.restart()?;
-    node.wait("in sync", |node| node.said("in sync") >= 2)?;
+    node.first_turn()?;
     unchanged("with a new agent", &before, &now(&node)?)?;
 
     node.kill()?;

@@ -78,13 +78,14 @@ fn heals(node: &mut Node, breaks: &[Break], reference: &str) -> Result<()> {
         let applies = node.applies();
         node.host.output("sh", &["-c", script])?;
         let took = node.wait("put right", |node| {
-            node.applies() > applies && dump::ours(&node.host).is_ok_and(|now| now == reference)
+            node.applies() > applies
+                && dump::ours(&node.host).is_ok_and(|now| now == reference)
+                && node.pending() == Some(vec![])
         });
         let took = took.with_context(|| {
             let now = dump::ours(&node.host).unwrap_or_default();
             format!("{what}: {}", dump::difference(reference, &now))
         })?;
-        ensure!(node.pending() == Some(vec![]), "{what}: {:?}", node.pending());
         println!("{}: {what}: right again after {took:?}", node.host.name);
     }
     Ok(())
@@ -111,8 +112,7 @@ fn namespaces() -> Result<()> {
 }
 
 /// Counts what goes from the shim into a tunnel: on a node without clients that is what the switching machine says.
-const COUNT: &str =
-    "table inet count { chain told { type filter hook forward priority 0; ip protocol gre counter; }; }";
+const COUNT: &str = "table inet count { chain told { type filter hook forward priority 0; ip protocol 47 counter; }; }";
 
 /// How often the far end has been told of its path.
 fn told(node: &Node) -> Result<u64> {

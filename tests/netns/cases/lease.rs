@@ -42,7 +42,8 @@ fn lease() -> Result<()> {
     node.kill()?;
     let before = node.said(" lease ");
     node.restart()?;
-    node.wait("with its lease again", |node| node.said(" lease ") > before && node.said("in sync") >= 2)?;
+    node.wait("with its lease again", |node| node.said(" lease ") > before)?;
+    node.first_turn()?;
     node.settle()?;
     // That it would have seen something gone is shown by taking something away.
     node.ip("-n psup1 route del default")?;

@@ -21,7 +21,7 @@ fn becomes(name: &'static str, plan: &Plan) -> Result<()> {
     node.kill()?;
     let applies = node.applies();
     node.restart()?;
-    node.wait("through its first turn", |node| node.said("in sync") == 2)?;
+    node.first_turn()?;
     ensure!(node.applies() == applies, "a second run changed something:\n{}", node.log().join("\n"));
     Ok(())
 }

@@ -49,9 +49,8 @@ fn damaged_plan() -> Result<()> {
     ensure!(flipped != whole, "nothing was flipped");
     for (damage, words) in [(&flipped, "does not hash to its name"), (&whole[..1_000].to_owned(), "EOF")] {
         node.host.write(&format!("{STATE}/plan.json"), damage)?;
-        let lives = node.said("the saved plan is unusable");
         node.restart()?;
-        node.wait("through its first turn", |node| node.said("in sync") > lives + 1)?;
+        node.first_turn()?;
         let said = node.log().into_iter().rfind(|line| line.contains("the saved plan is unusable"));
         ensure!(said.as_ref().is_some_and(|line| line.contains(words)), "the log says {said:?}");
         let printed = node.run(&["plan"])?;
@@ -87,7 +86,7 @@ fn read_only() -> Result<()> {
     node.host.output("mount", &["--bind", STATE, STATE])?;
     node.host.output("mount", &["-o", "remount,bind,ro", STATE])?;
     node.restart()?;
-    node.wait("in sync", |node| node.said("in sync") == 2)?;
+    node.first_turn()?;
     node.ip("-n psup1 link del psv")?;
     node.settle()?;
     let now = dump::ours(&node.host)?;
@@ -96,7 +95,8 @@ fn read_only() -> Result<()> {
     // Sequences made afresh without an epoch of their own would be refused by the far end: then rather none.
     node.host.output("rm", &["-r", "/sys/fs/bpf/pathsteer"])?;
     node.wait("heard", |node| node.said("advance the epoch: Read-only file system") > 0)?;
-    ensure!(node.host.output("ls", &["/sys/fs/bpf/pathsteer"]).is_err(), "the datapath was opened all the same");
+    let maps = node.host.output("sh", &["-c", "ls -d /sys/fs/bpf/pathsteer/*/ps_*"]);
+    ensure!(maps.is_err(), "the datapath was opened all the same: {maps:?}");
     node.host.output("mount", &["-o", "remount,bind,rw", STATE])?;
     node.settle()?;
     Ok(())
