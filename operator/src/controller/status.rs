@@ -63,6 +63,9 @@ impl StatusWriter {
     ) -> Due {
         let mut due = Due::default();
         let nodes = self.nodes(snapshot, published);
+        let nodes: Nodes =
+            nodes.iter().map(|(name, facts)| (name.as_str(), facts.node(name, published, &connected))).collect();
+        let fleet = Fleet { published, pending: pending(&nodes), nodes };
         for (id, object) in &published.declared {
             let key = keys::status(id.0, &id.1);
             let entry = snapshot.get(&key);
@@ -82,7 +85,7 @@ impl StatusWriter {
                 due.next_expiry = Some(due.next_expiry.map_or(end, |next| next.min(end)));
             }
             let admitted = admitted(&published.decision, id, end);
-            let ready = ready(published, &nodes, id, &connected, &admitted);
+            let ready = ready(&fleet, id, &admitted);
             let previous = before.map(|stored| &stored.status);
             stored.status = Status {
                 observed_generation: object.mod_revision,
@@ -127,6 +130,54 @@ pub struct Due {
 struct NodeFacts {
     root: Option<Arc<Option<PlanRoot>>>,
     report: Option<Arc<Option<NodeReport>>>,
+}
+
+impl NodeFacts {
+    fn node<'a>(&'a self, name: &str, published: &'a Published, connected: &impl Fn(&str) -> bool) -> Node<'a> {
+        Node {
+            published: self.root.as_deref().and_then(Option::as_ref),
+            tunnels: published.tunnels.get(name).map_or(&[], Vec::as_slice),
+            report: self.report.as_deref().and_then(Option::as_ref),
+            connected: connected(name),
+            faulty: published.faulty.get(name).map(String::as_str),
+        }
+    }
+}
+
+/// Every Site and Anchor by name.
+type Nodes<'a> = BTreeMap<&'a str, Node<'a>>;
+
+/// The nodes that do not carry out their plan, each with the word why. Looked at once: many objects ask.
+fn pending<'a>(nodes: &Nodes<'a>) -> BTreeMap<&'a str, &'static str> {
+    nodes.iter().filter_map(|(name, node)| Some((*name, node.inside_obstacle()?.word))).collect()
+}
+
+/// All nodes, when readiness is judged.
+struct Fleet<'a> {
+    published: &'a Published,
+    nodes: Nodes<'a>,
+    pending: BTreeMap<&'a str, &'static str>,
+}
+
+impl Fleet<'_> {
+    fn node(&self, name: &str) -> Node<'_> {
+        let nothing = Node { published: None, tunnels: &[], report: None, connected: false, faulty: None };
+        self.nodes.get(name).copied().unwrap_or(nothing)
+    }
+
+    /// What keeps an object that holds for `sites` (none named: all) and for every anchor from being carried out.
+    fn pending_among(&self, sites: &[String]) -> Option<Reason> {
+        /// More names than these help nobody.
+        const NAMED: usize = 5;
+        let is_site = |name: &str| self.published.declared.contains_key(&(Kind::Site, name.to_owned()));
+        let concerned = |name: &str| sites.is_empty() || sites.iter().any(|site| site == name) || !is_site(name);
+        let late: Vec<_> = self.pending.iter().filter(|(name, _)| concerned(name)).collect();
+        let named: Vec<_> = late.iter().take(NAMED).map(|(name, word)| format!("{name} ({word})")).collect();
+        let more = if late.len() > NAMED { ", …" } else { "" };
+        let all = self.nodes.keys().filter(|name| concerned(name)).count();
+        let sentence = format!("{} of {all} nodes have yet to carry it out: {}{more}", late.len(), named.join(", "));
+        (!late.is_empty()).then_some(Reason { word: "NodesPending", sentence })
+    }
 }
 
 /// A condition without its time.
@@ -174,44 +225,27 @@ fn admitted(decision: &Decision, id: &Id, end: Option<OffsetDateTime>) -> Said {
     Said { kind, holds: true, reason: Reason { word: "Admitted", sentence } }
 }
 
-fn ready(
-    published: &Published,
-    nodes: &BTreeMap<String, NodeFacts>,
-    id: &Id,
-    connected: &impl Fn(&str) -> bool,
-    admitted: &Said,
-) -> Said {
+fn ready(fleet: &Fleet, id: &Id, admitted: &Said) -> Said {
     let kind = "Ready";
     if !admitted.holds {
         let sentence = "the newest version is not admitted".to_owned();
         return Said { kind, holds: false, reason: Reason { word: "NotAdmitted", sentence } };
     }
-    let chosen = published.decision.chosen.get(id);
-    let node = match (id.0, chosen) {
-        (Kind::Site | Kind::Anchor, _) => id.1.as_str(),
-        (Kind::Uplink | Kind::Vlan, _) => id.1.split('/').next().unwrap_or_default(),
-        (_, Some(AnyObject::Override(will))) => will.spec.site.as_str(),
-        // Of all nodes: in a fleet somebody is always away, so these are ready when they are part of every plan.
-        _ => return Said { kind, holds: true, reason: admitted.reason.clone() },
-    };
-    let facts = nodes.get(node);
-    let node = Node {
-        published: facts.and_then(|facts| facts.root.as_deref()?.as_ref()),
-        tunnels: published.tunnels.get(node).map_or(&[], Vec::as_slice),
-        report: facts.and_then(|facts| facts.report.as_deref()?.as_ref()),
-        connected: connected(node),
-        faulty: published.faulty.get(node).map(String::as_str),
-    };
-    let obstacle = match chosen {
-        Some(AnyObject::Uplink(uplink)) => node.uplink_obstacle(uplink.spec.slot),
-        Some(AnyObject::Vlan(_) | AnyObject::Override(_)) => node.inside_obstacle(),
-        _ => node.obstacle(),
+    let site = id.1.split('/').next().unwrap_or_default();
+    let obstacle = match fleet.published.decision.chosen.get(id) {
+        Some(AnyObject::Uplink(uplink)) => fleet.node(site).uplink_obstacle(uplink.spec.slot),
+        Some(AnyObject::Vlan(_)) => fleet.node(site).inside_obstacle(),
+        Some(AnyObject::Override(will)) => fleet.node(&will.spec.site).inside_obstacle(),
+        Some(AnyObject::TrafficPolicy(policy)) => fleet.pending_among(&policy.spec.sites),
+        Some(AnyObject::Mode(mode)) => fleet.pending_among(&mode.spec.sites),
+        Some(AnyObject::Fabric(_)) => fleet.pending_among(&[]),
+        Some(AnyObject::Site(_) | AnyObject::Anchor(_)) | None => fleet.node(site).obstacle(),
     };
     let carried_out = || Reason {
         word: "CarriedOut",
         sentence: match id.0 {
-            Kind::Vlan | Kind::Override => "carried out and verified".to_owned(),
-            _ => "carried out and verified, every tunnel is up".to_owned(),
+            Kind::Site | Kind::Anchor | Kind::Uplink => "carried out and verified, every tunnel is up".to_owned(),
+            _ => "carried out and verified".to_owned(),
         },
     };
     Said { kind, holds: obstacle.is_none(), reason: obstacle.unwrap_or_else(carried_out) }

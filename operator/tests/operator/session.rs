@@ -89,6 +89,39 @@ fn a_segment_and_an_override_are_ready_when_their_site_carries_them_out_whatever
 }
 
 #[test]
+fn what_holds_for_many_nodes_is_ready_when_each_of_them_carries_it_out() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    let (edge, anchor) = (Node::edge(), Node::anchor());
+    for node in [&edge, &anchor] {
+        assert_eq!(node.hello(&rig, 0, 0).0, 200);
+    }
+    let fabric = "/v1/fabrics/default";
+    let message = ready(&user, fabric, ("False", "NodesPending"));
+    assert!(message.starts_with("2 of 2 nodes have yet to carry it out: dal-a ("), "{message}");
+    let carry_out = |node: &Node| {
+        let (mut lines, mut plan) = (node.stream(&rig, 0), Plan::default());
+        plan.follow(&mut lines, |plan| plan.count("wireguardPeers") == 1);
+        assert_eq!(node.report(&rig, &plan, 0).0, 204);
+        (lines, plan)
+    };
+    let (mut lines, mut plan) = carry_out(&edge);
+    let message = ready(&user, fabric, ("False", "NodesPending"));
+    assert!(message.contains("dal-a ("), "{message}");
+    let _anchor = carry_out(&anchor);
+    ready(&user, fabric, ("True", "CarriedOut"));
+
+    let mirror = json!({"sites": ["rv-07"], "mode": "mirror"});
+    assert_eq!(user.put("/v1/modes/one", objects::object("Mode", json!({"name": "one"}), mirror)).0, 200);
+    let message = ready(&user, "/v1/modes/one", ("False", "NodesPending"));
+    assert_eq!(message, "1 of 2 nodes have yet to carry it out: rv-07 (PlanPending)");
+    plan.follow(&mut lines, |plan| plan.fragments.values().any(|fragment| fragment.to_string().contains("mirror")));
+    assert_eq!(edge.report(&rig, &plan, 0).0, 204);
+    ready(&user, "/v1/modes/one", ("True", "CarriedOut"));
+}
+
+#[test]
 fn a_node_that_resumes_gets_only_what_it_does_not_have() {
     let rig = Rig::start();
     let user = rig.user();
@@ -109,7 +142,7 @@ fn a_plan_whose_content_did_not_change_is_not_published_again() {
     let elsewhere = serde_json::json!({"sites": ["rv-07"], "mode": "training"});
     let unchanged = objects::object("Mode", serde_json::json!({"name": "same"}), elsewhere);
     assert_eq!(user.put("/v1/modes/same", unchanged).0, 200);
-    ready(&user, "/v1/modes/same", ("True", "Admitted"));
+    ready(&user, "/v1/modes/same", ("False", "NodesPending"));
     assert_eq!(rig_root(&rig), root);
 }
 
