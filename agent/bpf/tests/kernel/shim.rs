@@ -71,13 +71,21 @@ fn what_is_forged_unknown_or_no_shim_is_dropped_and_its_twin_delivered() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
     let good = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
 
-    let mut forged = good.clone();
-    forged[L2 + SHIM + 12..L2 + SHIM + 16].copy_from_slice(&[172, 16, 8, 2]);
+    // 172.16.8.0/24 is another site's, 172.16.9.0/24 nobody's
+    anchor.datapath.maps.set_prefix("172.16.8.0".parse().unwrap(), 24, Some(EDGE_ID + 1)).unwrap();
+    let from = |source: [u8; 4]| {
+        let mut packet = good.clone();
+        packet[L2 + SHIM + 12..L2 + SHIM + 16].copy_from_slice(&source);
+        packet
+    };
+    let (anothers, nobodys) = (from([172, 16, 8, 2]), from([172, 16, 9, 2]));
     let mut stranger = good.clone();
     stranger[L2 + 12..L2 + 16].copy_from_slice(&[10, 100, 0, 77]);
     let newer = with_key(&good, |key| key | 1 << 29);
     let classless = with_key(&good, |key| key & !(15 << 20));
-    for (packet, counter) in [(forged, "forged"), (stranger, "unknown"), (newer, "unknown"), (classless, "unknown")] {
+    let forged = [(anothers, "forged"), (nobodys, "forged")];
+    let unknown = [(stranger, "unknown"), (newer, "unknown"), (classless, "unknown")];
+    for (packet, counter) in forged.into_iter().chain(unknown) {
         let before = anchor.counters();
         assert_eq!(anchor.receive(&packet).verdict, DROP, "{counter}");
         assert_eq!(anchor.count(counter), before[counter] + 1);

@@ -23,6 +23,16 @@ fn the_sequence_may_wrap() {
 }
 
 #[test]
+fn a_word_that_was_filled_before_the_wrap_is_empty_after_it() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let one = packet(&mut edge);
+    assert_eq!(anchor.receive(&with_sequence(&one, u32::MAX)).verdict, PASS);
+    assert_eq!(anchor.receive(&with_sequence(&one, WINDOW - 1)).verdict, PASS, "the same word, a window later");
+    assert_eq!(anchor.receive(&with_sequence(&one, u32::MAX - 5)).verdict, DROP, "and now it is too late");
+    assert_eq!(anchor.count("late"), 1);
+}
+
+#[test]
 fn a_window_full_of_reordering_is_delivered_and_one_word_more_is_late() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
     let one = packet(&mut edge);
