@@ -30,6 +30,10 @@ pub struct AnchorSpec {
     /// UDP port below the first slot: slot 1 listens on `portBase + 1`, slot 8 on `portBase + 8`. Default 51820.
     #[serde(default = "default_port_base")]
     pub port_base: u16,
+    /// MTU of the network that carries the endpoints, in bytes, 1,280 to 9,000; default 1,500.
+    #[serde(default = "default_mtu")]
+    #[schemars(range(min = 1280, max = 9000))]
+    pub mtu: u16,
     /// The interface towards the internet, moved into the anchor's namespace.
     pub internet: InternetInterface,
     /// How sessions leave.
@@ -59,12 +63,24 @@ pub struct InternetInterface {
 }
 
 /// How sessions leave the anchor.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Egress {
     /// Site prefixes are routed to this anchor from outside; nothing is translated.
     #[default]
     Routed,
+    /// What the sites open is translated to addresses of a pool; sites among each other are not.
+    #[serde(rename_all = "camelCase")]
+    Snat {
+        /// Addresses or prefixes, of both families if sites use both; at most 256 addresses of each IPv4 prefix are
+        /// used. Those inside one of `internet.addresses` are given to the interface; others must be routed to it.
+        #[schemars(with = "Vec<String>")]
+        pool: Vec<IpNet>,
+    },
+}
+
+fn default_mtu() -> u16 {
+    1_500
 }
 
 fn default_port_base() -> u16 {
@@ -89,6 +105,20 @@ impl Resource for AnchorSpec {
         }
         if self.port_base == 0 || self.port_base > 65_527 {
             problems.push(("portBase".into(), "must be from 1 to 65527: eight ports above it are used".into()));
+        }
+        if !(1_280..=9_000).contains(&self.mtu) {
+            problems.push(("mtu".into(), format!("{} is out of range: 1280 to 9000", self.mtu)));
+        }
+        if let Egress::Snat { pool } = &self.egress {
+            if pool.is_empty() {
+                problems.push(("egress.snat.pool".into(), "at least one address is needed".into()));
+            }
+            for prefix in pool.iter().filter(|prefix| prefix.trunc() != **prefix) {
+                problems.push((
+                    "egress.snat.pool".into(),
+                    format!("`{prefix}` has host bits set: write {} or a single address", prefix.trunc()),
+                ));
+            }
         }
         problems.extend(crate::uplink::check_interface_name("internet.interface", &self.internet.interface));
         if self.internet.addresses.is_empty() {

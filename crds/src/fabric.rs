@@ -1,6 +1,8 @@
 //! Fabric: what all sites and anchors share.
 
-use ipnet::Ipv4Net;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,18 +29,25 @@ pub struct FabricSpec {
     /// small loses packets behind queues, too large only costs memory.
     #[serde(default = "default_window")]
     pub window_packets: u32,
-    /// MTU of every tunnel in bytes, 1,280 to 1,440; default 1,420 (WireGuard over IPv4 on a 1,480-byte underlay or
-    /// better). Sessions see 32 bytes less. Too large is a black hole for big packets, too small wastes headers.
-    #[serde(default = "default_tunnel_mtu")]
-    pub tunnel_mtu: u16,
+    /// Addresses at which the operators answer: guests are kept from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub operators: Vec<IpAddr>,
+    /// Networks guests are kept from beside the fabric, the anchors and the operators. Default: the private, shared and
+    /// link-local ones (RFC 1918, 6598, 3927, 4193, 4291), where modems and dishes have their own pages.
+    #[serde(default = "default_guests_denied")]
+    #[schemars(with = "Vec<String>")]
+    pub guests_denied: Vec<IpNet>,
 }
 
 fn default_window() -> u32 {
     16_384
 }
 
-fn default_tunnel_mtu() -> u16 {
-    1_420
+fn default_guests_denied() -> Vec<IpNet> {
+    let networks =
+        ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"];
+    networks.map(|network| network.parse().expect("a literal")).into()
 }
 
 impl Resource for FabricSpec {
@@ -57,9 +66,6 @@ impl Resource for FabricSpec {
         }
         if !self.window_packets.is_power_of_two() || !(1_024..=65_536).contains(&self.window_packets) {
             problems.push(("windowPackets".into(), "must be a power of two from 1024 to 65536".into()));
-        }
-        if !(1_280..=1_440).contains(&self.tunnel_mtu) {
-            problems.push(("tunnelMtu".into(), "must be from 1280 to 1440".into()));
         }
         problems
     }

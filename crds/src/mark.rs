@@ -9,6 +9,13 @@ pub const MASK: u32 = 0x00ff_ffff;
 pub const PATH_MASK: u32 = 0x000f_0f00;
 /// The bits of the steering class.
 pub const CLASS_MASK: u32 = 0x0000_f000;
+/// The tag of a flow that goes straight to the internet (best effort, guests). Once it has left by an uplink, the mark
+/// carries that slot too, with anchor index 0.
+pub const DIRECT: u32 = 0x0010_0000;
+/// The bits of the tag.
+pub const TAG_MASK: u32 = 0x00f0_0000;
+/// The bits of the slot.
+pub const SLOT_MASK: u32 = 0x0000_0f00;
 /// Where the steering class begins.
 pub const CLASS_SHIFT: u32 = 12;
 

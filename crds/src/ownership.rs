@@ -30,6 +30,15 @@ pub const fn path_rule_priority(slot: u8, anchor: u8) -> u32 {
 /// Priority of the rule that stops what leaves the shim without a path: after every path rule, before the main table.
 pub const NO_PATH_RULE_PRIORITY: u32 = 7_999;
 
+/// An edge's table of ways straight to the internet, the preferred uplink first. [`path_table`] with anchor index 0, not
+/// used at an edge otherwise, holds the one of a single slot.
+pub const DIRECT_TABLE: u32 = 7_990;
+/// Priority of the rule that sends marked flows to [`DIRECT_TABLE`].
+pub const DIRECT_RULE_PRIORITY: u32 = 7_990;
+/// Priority of the rules that send whatever comes in from a segment outside the fabric to [`DIRECT_TABLE`], so that not
+/// even an emptied nft table leads a guest into a tunnel.
+pub const OUTSIDE_RULE_PRIORITY: u32 = 7_991;
+
 /// The edge's namespace for VIPs, LANs and the shim.
 pub const VIP_NETNS: &str = "psvip";
 /// The anchor's namespace.
@@ -47,6 +56,11 @@ pub const SHIM_PEER: &str = "ps1";
 /// The veth from the vip namespace to the uplink in `slot`: this end, and the end in the uplink's namespace.
 pub fn uplink_veth(slot: u8) -> (String, &'static str) {
     (format!("psu{slot}"), "psv")
+}
+
+/// The segment of 802.1Q VLAN `id` on whichever trunk carries it.
+pub fn vlan_link(id: u16) -> String {
+    format!("psq{id}")
 }
 
 /// The edge's WireGuard interface of `slot` to the anchor with index `anchor`.

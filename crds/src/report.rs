@@ -24,6 +24,23 @@ pub struct NodeReport {
     pub steering: Vec<SteeringReport>,
     /// What the node follows (anchors).
     pub following: Vec<FollowingReport>,
+    /// Packets by what became of them, since the datapath was made; zeros are left out.
+    pub counters: Vec<CounterReport>,
+    /// Whether large segments pass the shim whole, and why (not); empty before the start-up self-test.
+    pub segmentation: String,
+}
+
+/// A count of packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CounterReport {
+    /// What became of them, such as `delivered`, `duplicate` or `forged`.
+    pub name: String,
+    /// Where they are counted: `shim`, `worker <slot>` (what a WireGuard worker refused), or the namespace of an nft table.
+    pub place: String,
+    /// The remote node's index; 0 where none is known.
+    pub remote: u32,
+    pub packets: u64,
 }
 
 /// An object that is not as declared.

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Resource};
+use crate::{Kind, Profile, Resource};
 
 /// A policy. Of the policies that match a flow the one with the lowest `priority` wins, equal ones by name; the flow
 /// keeps what its first packet got.
@@ -33,7 +33,8 @@ pub struct TrafficPolicySpec {
     pub matches: Vec<Match>,
     #[serde(default)]
     pub treatment: Treatment,
-    /// What a path is chosen for: flows of one class share a path. `default` unless named; at most 15 classes in a fabric.
+    /// What a path is chosen for: flows of one class share a path. `default` unless named. A survivable class and a
+    /// service class of one name are two classes, because one is copied; at most 15 in a fabric.
     #[serde(default = "default_class")]
     pub steering_class: String,
 }
@@ -42,6 +43,9 @@ pub struct TrafficPolicySpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Match {
+    /// A well-known application; only `prefix` and `dscp` may stand beside it, and narrow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
     /// Remote prefix: the destination of what a site sends, the source of what it receives.
@@ -101,6 +105,11 @@ pub enum Treatment {
     /// Always in a tunnel, shimmed, copied as the mode says.
     #[default]
     Survivable,
+    /// Always in a tunnel, shimmed, never copied.
+    Service,
+    /// Straight to the internet by the best uplink, with that uplink's address. Only flows of `mixed` segments: the other
+    /// treatments of a segment are promises that no policy breaks.
+    BestEffort,
 }
 
 fn default_priority() -> u16 {
@@ -126,7 +135,10 @@ impl Resource for TrafficPolicySpec {
             let path = |field: &str| format!("match[{index}].{field}");
             if *one == Match::default() {
                 problems
-                    .push((format!("match[{index}]"), "names nothing: give protocol, prefix, ports or dscp".into()));
+                    .push((format!("match[{index}]"), "names nothing: give profile, protocol, prefix, ports or dscp".into()));
+            }
+            if one.profile.is_some() && (one.protocol.is_some() || !one.ports.is_empty()) {
+                problems.push((path("profile"), "a profile brings its own protocols and ports: leave them out".into()));
             }
             if !one.ports.is_empty() && !matches!(one.protocol, Some(Protocol::Tcp | Protocol::Udp)) {
                 problems.push((path("ports"), "ports need `protocol: tcp` or `protocol: udp`".into()));

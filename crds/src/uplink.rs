@@ -37,6 +37,18 @@ pub struct UplinkSpec {
     /// How it gets its address.
     #[serde(default)]
     pub address: AddressMethod,
+    /// MTU of the WAN in bytes, 1,280 to 9,000; default 1,500. Tunnels are 80 less, sessions 32 less again, by the
+    /// smallest uplink of a site. Too large is a black hole for big packets, too small wastes headers.
+    #[serde(default = "default_mtu")]
+    #[schemars(range(min = 1280, max = 9000))]
+    pub mtu: u16,
+    /// Over which address family the tunnels run; default IPv4 where the uplink and the anchor have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub underlay: Option<crate::plan::Family>,
+    /// How much of copies may leave by this uplink. The kernel keeps it, also while the agent is down. Originals are
+    /// never limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_budget: Option<CopyBudget>,
     /// Preference: the lowest cost is the active path, equal costs go by slot. 0 to 65,535; default 100.
     #[serde(default = "default_cost")]
     pub cost: u16,
@@ -66,9 +78,11 @@ pub enum Attach {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AddressMethod {
-    /// DHCPv4, with a default route from the lease.
+    /// DHCPv4, with a default route from the lease; and IPv6 by router advertisements where there are any.
     #[default]
     Dhcp,
+    /// IPv6 by router advertisements only.
+    Slaac,
     /// Fixed addresses and default gateways.
     #[serde(rename_all = "camelCase")]
     Static {
@@ -77,6 +91,22 @@ pub enum AddressMethod {
         #[schemars(with = "Vec<String>")]
         gateways: Vec<IpAddr>,
     },
+}
+
+/// A limit on copies. At least one of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CopyBudget {
+    /// Bytes a second, at least 1,000, averaged over a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    /// Bytes a calendar month (UTC), at least 1,000,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_month: Option<u64>,
+}
+
+fn default_mtu() -> u16 {
+    1_500
 }
 
 fn default_cost() -> u16 {
@@ -108,6 +138,20 @@ impl Resource for UplinkSpec {
             problems.push(("slot".into(), format!("{} is out of range: slots are 1 to 8", self.slot)));
         }
         problems.extend(check_interface_name("interface", &self.interface));
+        if !(1_280..=9_000).contains(&self.mtu) {
+            problems.push(("mtu".into(), format!("{} is out of range: 1280 to 9000", self.mtu)));
+        }
+        if let Some(budget) = &self.copy_budget {
+            if budget.bytes_per_second.is_none() && budget.bytes_per_month.is_none() {
+                problems.push(("copyBudget".into(), "name bytesPerSecond, bytesPerMonth or both".into()));
+            }
+            if budget.bytes_per_second.is_some_and(|bytes| bytes < 1_000) {
+                problems.push(("copyBudget.bytesPerSecond".into(), "must be at least 1000".into()));
+            }
+            if budget.bytes_per_month.is_some_and(|bytes| bytes < 1_000_000) {
+                problems.push(("copyBudget.bytesPerMonth".into(), "must be at least 1000000".into()));
+            }
+        }
         if let AddressMethod::Static { addresses, gateways } = &self.address {
             if addresses.is_empty() {
                 problems.push(("address.static.addresses".into(), "at least one address is needed".into()));

@@ -26,6 +26,9 @@ pub struct DatapathSpec {
     /// The node's shim endpoint: outer source of what it sends. Never assigned to an interface.
     #[schemars(with = "String")]
     pub address: Ipv4Addr,
+    /// Probe address of slot k is this plus k: what an anchor takes from a tunnel without a shim.
+    #[schemars(with = "String")]
+    pub probe_base: Ipv4Addr,
     /// Width of a sequence window in packets, a power of two.
     pub window_packets: u32,
 }
@@ -68,6 +71,9 @@ pub struct RemoteSpec {
     /// with it how often its sequences began anew: what was seen of it before counts no more.
     #[serde(default)]
     pub identity: u32,
+    /// Slots (1-8) by which it can be reached; sorted. What claims to come by another, or asks for copies there, is
+    /// forged.
+    pub slots: Vec<u8>,
     /// Steering classes (1-15) for which sequences and windows exist; sorted.
     pub classes: Vec<u8>,
 }
@@ -79,7 +85,17 @@ pub struct RemoteSpec {
 pub struct PrefixSpec {
     #[schemars(with = "String")]
     pub prefix: IpNet,
-    /// Absent: behind none; what is sent there is dropped, what claims to come from there is forged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote: Option<u32>,
+    pub behind: Behind,
+}
+
+/// Where a prefix lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Behind {
+    /// Behind the remote with this id.
+    Remote(u32),
+    /// Behind this node (edges): the only sources it sends into the shim; nothing that comes out may claim them.
+    Own,
+    /// Behind none; what is sent there is dropped, what claims to come from there is forged.
+    Nowhere,
 }

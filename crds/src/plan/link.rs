@@ -33,8 +33,10 @@ pub enum LinkKind {
     /// One end of a pair; the other end is a link of the plan too.
     #[serde(rename_all = "camelCase")]
     Veth { peer_netns: String, peer: String },
-    /// A persistent TUN with virtio headers, to which a WireGuard worker attaches.
-    Tun,
+    /// A WireGuard interface: the kernel's own, or a persistent TUN with virtio headers to which a worker attaches.
+    Tunnel,
+    /// The tagged segment `id` of `parent`, a link of the same namespace.
+    Vlan { parent: String, id: u16 },
     /// A network card, moved in from the node's own namespace and given back at teardown.
     Nic,
 }

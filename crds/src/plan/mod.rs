@@ -14,11 +14,13 @@ mod route;
 mod steering;
 mod wireguard;
 
-pub use datapath::{DatapathSpec, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
+pub use datapath::{Behind, DatapathSpec, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
 pub use fragment::{FragmentError, PlanRoot, assemble, split};
 pub use link::{AddressSpec, DhcpSpec, LinkKind, LinkSpec, NeighbourSpec};
 pub use netns::{NetnsSpec, SysctlSpec};
-pub use nft::{CopyTarget, NftRule, NftTableSpec, RemoteSide};
+pub use nft::{
+    ClassElement, ClassMap, CopyTarget, FlowTo, NftRule, NftTableSpec, Only, PolicySet, RemoteSide, Welcome,
+};
 pub use route::{Family, RouteKind, RouteSpec, RuleAction, RuleSpec};
 pub use steering::{PathSpec, SteeringSpec};
 pub use wireguard::{WireguardDeviceSpec, WireguardPeerSpec};

@@ -1,53 +1,180 @@
 //! The node's nft tables, in the plan's own words; the agent renders them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::traffic_policy::{Match, PortRange, Protocol};
+use super::Family;
+use crate::CopyBudget;
+use crate::traffic_policy::PortRange;
 
 /// Our table (family inet, named [`crate::ownership::NFT_TABLE`]) in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NftTableSpec {
     pub netns: String,
-    /// In the order in which they are evaluated.
+    /// Class maps of one set are tried in this order; otherwise the order means nothing.
     pub rules: Vec<NftRule>,
 }
 
-/// What a rule does.
+/// What a rule does. What drops, counts under the name in parentheses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum NftRule {
-    /// A flow that `match_` fits gets this steering class, unless an earlier rule gave it one; pinned in the conntrack
-    /// mark by its first packet.
+    /// New flows in search of a class look themselves up here.
+    ClassMap(ClassMap),
+    /// What comes in by `link`, a segment of an edge. Sources other than `sources` and link-local ones are dropped
+    /// (`spoofed`), so are destinations in `barred` (`barred`). A new flow looks itself up in the maps of `policies`, if
+    /// any; if none of them knows it, it goes to `default`.
     #[serde(rename_all = "camelCase")]
-    Classify {
-        #[serde(rename = "match")]
-        match_: Match,
-        /// Which address and port of the packet are the remote's.
-        remote: RemoteSide,
-        /// The other address must lie in one of these: the prefixes of the sites a policy holds for, seen at the
-        /// anchor; empty fits any. Sorted.
+    Segment {
+        link: String,
+        #[schemars(with = "Vec<String>")]
+        sources: Vec<IpNet>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schemars(with = "Vec<String>")]
-        local: Vec<IpNet>,
-        class: u8,
+        barred: Vec<IpNet>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policies: Option<PolicySet>,
+        default: FlowTo,
     },
-    /// Every flow left without a class gets this one.
+    /// What the node itself opens, and at an anchor whatever goes to a site: the maps of set `tunnel`, then this class.
     DefaultClass { class: u8 },
-    /// Shimmed packets whose copy set has `slot` are copied out of `link`.
-    Copy { slot: u8, link: String, to: CopyTarget },
-    /// Overlay addresses and bare GRE neither leave nor enter by `link`, which faces a WAN.
+    /// Flows to these destinations never go straight to the internet: the site's own segments.
+    Inside {
+        #[schemars(with = "Vec<String>")]
+        prefixes: Vec<IpNet>,
+    },
+    /// The veth to the uplink in `slot`. A direct flow that leaves by it is pinned to it in its conntrack mark. What
+    /// leaves by it and is neither shimmed nor direct is dropped (`leak`).
+    Direct { slot: u8, link: String },
+    /// Shimmed packets whose copy set has `slot` are copied out of `link`, within `budget`.
+    Copy {
+        slot: u8,
+        link: String,
+        to: CopyTarget,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<CopyBudget>,
+    },
+    /// Overlay addresses and bare GRE neither leave nor enter by `link`, which faces a WAN (`overlay`).
     DropOverlay {
         link: String,
         #[schemars(with = "String")]
         overlay: Ipv4Net,
     },
+    /// Packets that come in by `link` with one of these sources are dropped (`spoofed`): they live elsewhere.
+    DropSources {
+        link: String,
+        #[schemars(with = "Vec<String>")]
+        sources: Vec<IpNet>,
+    },
     /// The MSS of TCP handshakes through `link` is clamped to its route's MTU.
     ClampMss { link: String },
+    /// Packets from one link to another are forwarded. Where a table has such rules, whatever none of them names is
+    /// dropped (`denied`).
+    #[serde(rename_all = "camelCase")]
+    Forward {
+        from: String,
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<Only>,
+    },
+    /// Of what comes in by `link` for the node itself, only this is let in; the rest is dropped (`denied`).
+    Protect { link: String, welcome: Vec<Welcome> },
+    /// Whatever comes in by `from` and leaves by `link` gets the address of `link`, IPv4 and IPv6.
+    Masquerade { from: String, link: String },
+    /// Flows from `sources` that leave by `link` get an address of `pool`, family by family; a client keeps its address.
+    Snat {
+        link: String,
+        #[schemars(with = "Vec<String>")]
+        sources: Vec<IpNet>,
+        #[schemars(with = "Vec<String>")]
+        pool: Vec<IpNet>,
+    },
+}
+
+/// Flows by what they look like. Elements of one map do not overlap, so a map is one lookup however many there are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassMap {
+    pub set: PolicySet,
+    /// Maps of a set are tried in this order, from 1.
+    pub order: u16,
+    /// Needed where an element names an address or a DSCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    /// Which address and port of the packet are the remote's.
+    pub remote: RemoteSide,
+    /// All name the same fields; sorted, not overlapping.
+    pub elements: Vec<ClassElement>,
+}
+
+/// One element: every field it names must fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClassElement {
+    /// The remote's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub prefix: Option<IpNet>,
+    /// The other address: of a site's prefixes, seen at the anchor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub local: Option<IpNet>,
+    /// IP protocol number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+    /// The remote's port; with `protocol` 6 or 17.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PortRange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<u8>,
+    pub to: FlowTo,
+}
+
+/// Which maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicySet {
+    /// Only policies that keep a flow in a tunnel.
+    Tunnel,
+    /// All.
+    Mixed,
+}
+
+/// What becomes of a flow; pinned in its conntrack mark by its first packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FlowTo {
+    /// Into the shim in this steering class.
+    Class(u8),
+    /// Straight to the internet.
+    #[default]
+    Direct,
+}
+
+/// Which packets a forwarding rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Only {
+    /// Of flows that were opened from the other side.
+    Established,
+    /// That came in a shim.
+    Shimmed,
+}
+
+/// What a node takes for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Welcome {
+    /// What came in a shim.
+    Shimmed,
+    /// ICMP and ICMPv6.
+    Diagnostics,
+    /// What IPv6 neighbours need to find each other (RFC 4861).
+    Neighbours,
 }
 
 /// Where a copy goes.
@@ -68,28 +195,4 @@ pub enum RemoteSide {
     Destination,
     /// The source's: packets towards a site, seen at the anchor.
     Source,
-}
-
-// `Match` is a manifest type; a plan orders its rules' fields, and so needs these too.
-impl Eq for Match {}
-
-impl PartialOrd for Match {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Match {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        type Key<'a> = (Option<u8>, Option<(IpAddr, u8)>, &'a [PortRange], Option<u8>);
-        fn key(one: &Match) -> Key<'_> {
-            let protocol = one.protocol.map(|protocol| match protocol {
-                Protocol::Tcp => 0,
-                Protocol::Udp => 1,
-                Protocol::Icmp => 2,
-            });
-            (protocol, one.prefix.map(|p| (p.addr(), p.prefix_len())), &one.ports, one.dscp)
-        }
-        key(self).cmp(&key(other))
-    }
 }

@@ -18,6 +18,13 @@ pub struct RouteSpec {
     /// Lower wins. IPv6 has no metric 0: write 1,024 there.
     pub metric: u32,
     pub kind: RouteKind,
+    /// Bytes; what larger packets are answered with, when smaller than the link's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Declared only while this namespace has a working default route of the same family in its main table: the way
+    /// straight to the internet through an uplink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub while_default_in: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

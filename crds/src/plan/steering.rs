@@ -28,7 +28,7 @@ pub struct SteeringSpec {
     pub class: u8,
     pub class_name: String,
     pub mode: ModeKind,
-    /// How many further paths carry copies while copying, 1 to 3.
+    /// How many further paths carry copies while copying, 1 to 3; 0 for a service class, which is never copied.
     pub copies: u8,
     /// Slots that have a tunnel to this remote, preferred first.
     pub slots: Vec<u8>,
