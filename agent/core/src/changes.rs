@@ -93,12 +93,17 @@ pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change])
 
 /// Deletes from `found` what stands in the way of something declared, and what goes along with it.
 fn make_room(desired: &PlanObjects, found: &mut PlanObjects) -> Vec<Change> {
-    let links: Vec<LinkSpec> = found
+    let mut links: Vec<LinkSpec> = found
         .links
         .iter()
         .filter(|found| desired.links.iter().any(|declared| link::in_the_way(declared, found)))
         .cloned()
         .collect();
+    // A card that leaves would leave its tagged segments behind.
+    let tagged =
+        found.links.iter().filter(|one| !links.contains(one) && links.iter().any(|link| link::is_tagged_on(one, link)));
+    links.extend(tagged.cloned().collect::<Vec<_>>());
+    links.sort_by_key(|link| std::cmp::Reverse(link.rank()));
     let mut changes = Vec::new();
     // A worker does not notice that the TUN under its device is gone, so the device goes before it.
     for device in found.wireguard_devices.clone() {

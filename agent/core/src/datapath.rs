@@ -15,8 +15,8 @@ impl Noun for DatapathSpec {
     }
 
     fn class(&self, found: &Self) -> ChangeClass {
-        let Self { netns, role, address: _, window_packets } = self;
-        // The address is an entry of a map. The others decide which maps and programs there are, and how large.
+        let Self { netns, role, address: _, probe_base: _, window_packets } = self;
+        // The addresses are an entry of a map. The others decide which maps and programs there are, and how large.
         if (netns, role, window_packets) == (&found.netns, &found.role, &found.window_packets) {
             ChangeClass::InPlace
         } else {

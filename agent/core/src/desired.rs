@@ -1,16 +1,20 @@
-//! The desired state: what the plan declares, completed by what the uplinks were leased.
+//! The desired state: what the plan declares, completed by what the node itself knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use pathsteer_crds::plan::{AddressSpec, NodePlan, PlanObjects, RouteKind, RouteSpec};
+use pathsteer_crds::ownership::SHIM_LINK;
+use pathsteer_crds::plan::{AddressSpec, Family, NodePlan, PlanObjects, RouteKind, RouteSpec};
 
 /// The kernel's main routing table (RT_TABLE_MAIN).
 pub const MAIN_TABLE: u32 = 254;
 
 /// Metric of the default route from a lease.
 pub const LEASE_ROUTE_METRIC: u32 = 10;
+
+/// What an interface takes unless told otherwise (GSO_MAX_SEGS of linux/netdevice.h).
+const DEFAULT_GSO_MAX_SEGS: u32 = 65_535;
 
 /// What a DHCP server lent an uplink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +25,38 @@ pub struct Lease {
     pub gateway: Option<Ipv4Addr>,
 }
 
-/// What the kernel has to hold: the objects of `plan`, and per lease (by slot) its address and default route on the link
-/// that the plan wants configured by DHCP. Leases of slots without DHCP are left out.
-pub fn desired(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> PlanObjects {
+/// What no plan can say.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// By slot.
+    pub leases: &'a BTreeMap<u8, Lease>,
+    /// Namespaces with a working default route in their main table, by family.
+    pub defaults: &'a BTreeSet<(String, Family)>,
+    /// Large segments may pass the shim whole: this kernel was seen to count them up rightly.
+    pub whole_segments: bool,
+}
+
+/// What the kernel has to hold: the objects of `plan`, and per lease its address and default route on the link that the
+/// plan wants configured by DHCP. Leases of slots without DHCP are left out, and so are routes whose namespace has no
+/// default route at the moment.
+pub fn desired(plan: &NodePlan, surroundings: Surroundings) -> PlanObjects {
+    let Surroundings { leases, defaults, whole_segments } = surroundings;
+    let mut objects = plan.objects.clone();
+    objects.routes.retain_mut(|route| {
+        let family = if route.destination.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        // What is declared now holds without a condition.
+        route.while_default_in.take().is_none_or(|netns| defaults.contains(&(netns, family)))
+    });
+    if whole_segments {
+        for link in objects.links.iter_mut().filter(|link| link.name == SHIM_LINK) {
+            link.gso_max_segs = link.gso_max_segs.map(|_| DEFAULT_GSO_MAX_SEGS);
+        }
+    }
+    objects.merge(leased(plan, leases));
+    objects
+}
+
+fn leased(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> PlanObjects {
     let mut leased = PlanObjects::default();
     for dhcp in &plan.objects.dhcp {
         let Some(lease) = leases.get(&dhcp.slot) else { continue };
@@ -39,16 +72,18 @@ pub fn desired(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> PlanObjects {
                 destination: IpNet::V4(Ipv4Net::default()),
                 metric: LEASE_ROUTE_METRIC,
                 kind: RouteKind::Unicast { link: dhcp.link.clone(), gateway: Some(IpAddr::V4(gateway)), source: None },
+                mtu: None,
+                while_default_in: None,
             });
         }
     }
-    let mut objects = plan.objects.clone();
-    objects.merge(leased);
-    objects
+    leased
 }
 
 #[cfg(test)]
 mod tests {
+    use pathsteer_crds::plan::{LinkKind, LinkSpec};
+
     use super::*;
     use crate::bootstrap_plan;
 
@@ -56,12 +91,17 @@ mod tests {
         Lease { address: "192.0.2.7/24".parse().unwrap(), gateway }
     }
 
+    fn nothing_known() -> (BTreeMap<u8, Lease>, BTreeSet<(String, Family)>) {
+        (BTreeMap::new(), BTreeSet::new())
+    }
+
     #[test]
     fn a_lease_becomes_an_address_and_a_default_route_where_the_plan_wants_dhcp() {
         let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned()), (2, "wan2".to_owned())]));
         let leases =
             BTreeMap::from([(1, lease(Some(Ipv4Addr::new(192, 0, 2, 1)))), (2, lease(None)), (3, lease(None))]);
-        let objects = desired(&plan, &leases);
+        let defaults = BTreeSet::new();
+        let objects = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments: false });
         let links: Vec<_> = objects.addresses.iter().map(|a| (&*a.netns, &*a.link, a.address.to_string())).collect();
         let address = "192.0.2.7/24".to_owned();
         assert_eq!(links, [("psup1", "wan1", address.clone()), ("psup2", "wan2", address)]);
@@ -73,6 +113,49 @@ mod tests {
     #[test]
     fn what_the_plan_declares_stays_as_it_is() {
         let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned())]));
-        assert_eq!(desired(&plan, &BTreeMap::new()), plan.objects);
+        let (leases, defaults) = nothing_known();
+        let surroundings = Surroundings { leases: &leases, defaults: &defaults, whole_segments: true };
+        assert_eq!(desired(&plan, surroundings), plan.objects);
+    }
+
+    #[test]
+    fn a_conditional_route_is_declared_while_its_namespace_has_a_default_route_of_its_family() {
+        let route = |destination: &str, netns: &str| RouteSpec {
+            netns: "psvip".into(),
+            table: 7_990,
+            destination: destination.parse().unwrap(),
+            metric: 10,
+            kind: RouteKind::Unicast { link: "psu1".into(), gateway: None, source: None },
+            mtu: None,
+            while_default_in: Some(netns.into()),
+        };
+        let mut plan = bootstrap_plan("rv-07", &BTreeMap::new());
+        plan.objects.routes = vec![route("0.0.0.0/0", "psup1"), route("::/0", "psup1"), route("0.0.0.0/0", "psup2")];
+        let (leases, none) = nothing_known();
+        let some = BTreeSet::from([("psup1".to_owned(), Family::Ipv4), ("psup2".to_owned(), Family::Ipv6)]);
+        let with = |defaults| desired(&plan, Surroundings { leases: &leases, defaults, whole_segments: false }).routes;
+        assert_eq!(with(&none), []);
+        assert_eq!(with(&some), [RouteSpec { while_default_in: None, ..route("0.0.0.0/0", "psup1") }]);
+    }
+
+    #[test]
+    fn only_the_shim_takes_whole_segments_and_only_where_the_kernel_counts_them_rightly() {
+        let link = |name: &str| LinkSpec {
+            netns: "psvip".into(),
+            name: name.into(),
+            kind: LinkKind::Nic,
+            mtu: None,
+            mac: None,
+            gso_max_segs: Some(1),
+        };
+        let mut plan = bootstrap_plan("rv-07", &BTreeMap::new());
+        plan.objects.links = vec![link("lan0"), link("ps0")];
+        let (leases, defaults) = nothing_known();
+        let with = |whole_segments| {
+            let objects = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments });
+            objects.links.iter().map(|link| link.gso_max_segs).collect::<Vec<_>>()
+        };
+        assert_eq!(with(false), [Some(1), Some(1)]);
+        assert_eq!(with(true), [Some(1), Some(65_535)]);
     }
 }

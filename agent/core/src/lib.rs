@@ -36,6 +36,6 @@ pub mod switch;
 
 pub use bootstrap::bootstrap_plan;
 pub use changes::{Action, Change, ChangeClass, changes, drift};
-pub use desired::{LEASE_ROUTE_METRIC, Lease, MAIN_TABLE, desired};
+pub use desired::{LEASE_ROUTE_METRIC, Lease, MAIN_TABLE, Surroundings, desired};
 pub use object::PlanObject;
 pub use turn::{Outcome, Turn, not_as_declared};

@@ -30,12 +30,14 @@ impl Noun for LinkSpec {
         format!("link {}/{}", self.netns, self.name)
     }
 
-    /// Network cards last: with them the world outside can come in, and by then everything inside stands.
+    /// Network cards late: with them the world outside can come in, and by then everything inside stands.
     fn rank(&self) -> u8 {
         match self.kind {
             LinkKind::Loopback => 0,
-            LinkKind::Veth { .. } | LinkKind::Tun => 1,
+            LinkKind::Veth { .. } | LinkKind::Tunnel => 1,
             LinkKind::Nic => 2,
+            // On a card, and gone before it.
+            LinkKind::Vlan { .. } => 3,
         }
     }
 
@@ -47,6 +49,11 @@ impl Noun for LinkSpec {
     fn list(objects: &PlanObjects) -> &[Self] {
         &objects.links
     }
+}
+
+/// `one` is an 802.1Q segment of `trunk`.
+pub(crate) fn is_tagged_on(one: &LinkSpec, trunk: &LinkSpec) -> bool {
+    matches!(&one.kind, LinkKind::Vlan { parent, .. } if (&one.netns, parent) == (&trunk.netns, &trunk.name))
 }
 
 /// `found` stands where `declared` has to be: it has its name and is something else, or it is the very network card,
@@ -138,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_link_of_another_kind_makes_room_first() {
-        let tun = LinkSpec { kind: LinkKind::Tun, ..end("ps0", "ps1", None) };
+        let tun = LinkSpec { kind: LinkKind::Tunnel, ..end("ps0", "ps1", None) };
         let found = vec![end("ps0", "ps1", None), end("ps1", "ps0", None)];
         let name = "link psvip/ps0".to_owned();
         let expected =

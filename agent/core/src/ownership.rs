@@ -23,13 +23,14 @@ pub fn is_link_observed(desired: &PlanObjects, found: &LinkSpec, up: bool) -> bo
     up || !desired.links.iter().any(is_declared)
 }
 
-/// Addresses in our namespaces, but for those the kernel assigns by itself: 127.0.0.1 and ::1 of a loopback, and the
-/// link-local address of a link that is up.
-pub fn is_owned_address(netns: &str, address: &IpNet) -> bool {
-    let from_kernel = match address.addr() {
-        std::net::IpAddr::V4(v4) => v4.is_loopback(),
-        std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
-    };
+/// Addresses in our namespaces, but for those the kernel assigns by itself: 127.0.0.1 and ::1 of a loopback, the
+/// link-local address of a link that is up, and what it makes of router advertisements, which is never `permanent`.
+pub fn is_owned_address(netns: &str, address: &IpNet, permanent: bool) -> bool {
+    let from_kernel = !permanent
+        || match address.addr() {
+            std::net::IpAddr::V4(v4) => v4.is_loopback(),
+            std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+        };
     is_owned_netns(netns) && !from_kernel
 }
 
@@ -62,10 +63,11 @@ mod tests {
     #[test]
     fn what_the_kernel_or_somebody_else_put_there_is_not_ours() {
         let address = |text: &str| text.parse::<IpNet>().unwrap();
-        assert!(is_owned_address("psup1", &address("192.0.2.7/24")));
-        assert!(!is_owned_address("", &address("192.0.2.7/24")), "the node's own namespace");
-        assert!(!is_owned_address("psup1", &address("127.0.0.1/8")));
-        assert!(!is_owned_address("psup1", &address("fe80::1/64")));
+        assert!(is_owned_address("psup1", &address("192.0.2.7/24"), true));
+        assert!(!is_owned_address("", &address("192.0.2.7/24"), true), "the node's own namespace");
+        assert!(!is_owned_address("psup1", &address("127.0.0.1/8"), true));
+        assert!(!is_owned_address("psup1", &address("fe80::1/64"), true));
+        assert!(!is_owned_address("psup1", &address("2001:db8::7/64"), false), "by router advertisement");
         assert!(is_owned_link("psup1", "wan1") && is_owned_link("", "ps0"));
         assert!(!is_owned_link("psup1", "lo") && !is_owned_link("", "wan1") && !is_owned_link("docker", "eth0"));
         assert!(is_owned_nft_table("psvip", "inet", "pathsteer"));
@@ -75,7 +77,8 @@ mod tests {
     #[test]
     fn a_link_that_is_down_shows_only_where_it_has_to_go() {
         let netns = "psvip".to_owned();
-        let tun = LinkSpec { netns, name: "ps9".into(), kind: LinkKind::Tun, mtu: None, mac: None, gso_max_segs: None };
+        let tun =
+            LinkSpec { netns, name: "ps9".into(), kind: LinkKind::Tunnel, mtu: None, mac: None, gso_max_segs: None };
         let declared = PlanObjects { links: vec![tun.clone()], ..PlanObjects::default() };
         assert!(is_link_observed(&declared, &tun, true));
         assert!(!is_link_observed(&declared, &tun, false), "down is not as declared");

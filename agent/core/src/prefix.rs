@@ -14,7 +14,7 @@ impl Noun for PrefixSpec {
     }
 
     fn satisfied_by(&self, found: &Self) -> bool {
-        self.remote == found.remote
+        self.behind == found.behind
     }
 
     fn class(&self, _found: &Self) -> ChangeClass {

@@ -14,8 +14,9 @@ impl Noun for RemoteSpec {
 
     fn satisfied_by(&self, found: &Self) -> bool {
         // The node's name is for people; no map holds it.
-        let Self { id: _, node: _, address, anchor, identity, classes } = self;
-        (address, anchor, identity, classes) == (&found.address, &found.anchor, &found.identity, &found.classes)
+        let Self { id: _, node: _, address, anchor, identity, slots, classes } = self;
+        (address, anchor, identity) == (&found.address, &found.anchor, &found.identity)
+            && (slots, classes) == (&found.slots, &found.classes)
     }
 
     fn class(&self, _found: &Self) -> ChangeClass {

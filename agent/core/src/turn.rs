@@ -120,7 +120,7 @@ mod tests {
 
     fn link(mtu: Option<u32>) -> LinkSpec {
         let (netns, name) = ("psup1".into(), "psw1a1".into());
-        LinkSpec { netns, name, kind: LinkKind::Tun, mtu, mac: None, gso_max_segs: None }
+        LinkSpec { netns, name, kind: LinkKind::Tunnel, mtu, mac: None, gso_max_segs: None }
     }
 
     fn objects(links: Vec<LinkSpec>) -> PlanObjects {
@@ -144,7 +144,15 @@ mod tests {
     fn a_missing_object_is_reported_with_the_failure_of_its_creation() {
         let destination = "0.0.0.0/0".parse().unwrap();
         let netns = "psvip".to_owned();
-        let route = RouteSpec { netns, table: 7_701, destination, metric: 10, kind: RouteKind::Blackhole };
+        let route = RouteSpec {
+            netns,
+            table: 7_701,
+            destination,
+            metric: 10,
+            kind: RouteKind::Blackhole,
+            mtu: None,
+            while_default_in: None,
+        };
         let desired = PlanObjects { routes: vec![route], ..PlanObjects::default() };
         let nothing = PlanObjects::default();
         let failure = Some("the table is full: remove some".to_owned());

@@ -66,7 +66,11 @@ impl Kernel {
         ensure(!update, "ENODEV")?;
         match &declared.kind {
             LinkKind::Loopback => return Err("no loopback".into()),
-            LinkKind::Tun => self.insert(declared.clone()),
+            LinkKind::Tunnel => self.insert(declared.clone()),
+            LinkKind::Vlan { parent, .. } => {
+                self.link(&declared.netns, parent)?;
+                self.insert(declared.clone());
+            }
             LinkKind::Nic => {
                 ensure(self.cards.remove(&declared.name), "no such card in the node's own namespace")?;
                 self.insert(declared.clone());
@@ -97,13 +101,21 @@ impl Kernel {
         match &link.kind {
             LinkKind::Loopback => return Err("the loopback cannot be deleted".into()),
             LinkKind::Nic if self.find(&link.netns, &link.name).is_some() => {
+                self.without_tagged(link)?;
                 self.cards.insert(link.name.clone());
             }
             LinkKind::Veth { peer_netns, peer } => self.gone(peer_netns, peer),
-            LinkKind::Tun | LinkKind::Nic => {}
+            LinkKind::Tunnel | LinkKind::Nic | LinkKind::Vlan { .. } => {}
         }
         self.gone(&link.netns, &link.name);
         Ok(())
+    }
+
+    /// The kernel would let the card go, and its tagged segments would stay.
+    fn without_tagged(&self, card: &LinkSpec) -> Result<(), Refusal> {
+        let on_it = |link: &LinkSpec| matches!(&link.kind, LinkKind::Vlan { parent, .. } if *parent == card.name);
+        let left = self.state.links.iter().any(|link| link.netns == card.netns && on_it(link));
+        ensure(!left, "tagged segments would be left behind")
     }
 
     /// Takes everything in it along; cards fall back to the node's own namespace.
@@ -114,7 +126,7 @@ impl Kernel {
                     self.cards.insert(link.name.clone());
                 }
                 LinkKind::Veth { peer_netns, peer } => self.gone(peer_netns, peer),
-                LinkKind::Loopback | LinkKind::Tun => {}
+                LinkKind::Loopback | LinkKind::Tunnel | LinkKind::Vlan { .. } => {}
             }
             self.gone(&link.netns, &link.name);
         }

@@ -9,8 +9,8 @@ use pathsteer_agent_core::ownership::is_link_observed;
 use pathsteer_agent_core::{Action, Change, PlanObject};
 use pathsteer_crds::ownership::TABLES;
 use pathsteer_crds::plan::{
-    AddressSpec, LinkKind, NetnsSpec, NftRule, NftTableSpec, PlanObjects, RouteKind, RouteSpec, RuleAction, RuleSpec,
-    WireguardPeerSpec,
+    AddressSpec, Behind, LinkKind, NetnsSpec, NftRule, NftTableSpec, PlanObjects, RouteKind, RouteSpec, RuleAction,
+    RuleSpec, WireguardPeerSpec,
 };
 
 pub type Refusal = String;
@@ -138,8 +138,9 @@ impl Kernel {
             }
             PlanObject::Prefix(spec) => {
                 ensure(!self.state.datapath.is_empty(), "no maps")?;
-                let known = |id| self.state.remotes.iter().any(|remote| remote.id == id);
-                ensure(spec.remote.is_none_or(known), "no such remote")?;
+                if let Behind::Remote(id) = spec.behind {
+                    ensure(self.state.remotes.iter().any(|remote| remote.id == id), "no such remote")?;
+                }
                 put(&mut self.state.prefixes, spec, |one| one.prefix == spec.prefix);
                 Ok(())
             }
@@ -244,7 +245,7 @@ impl Kernel {
                 self.state.prefixes.clear();
             }
             PlanObject::Remote(spec) => {
-                let used = self.state.prefixes.iter().any(|prefix| prefix.remote == Some(spec.id));
+                let used = self.state.prefixes.iter().any(|prefix| prefix.behind == Behind::Remote(spec.id));
                 ensure(!used, "a prefix lies behind it")?;
                 self.state.remotes.retain(|one| one != spec);
             }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use pathsteer_crds::plan::{
-    AddressSpec, CopyTarget, DatapathSpec, Family, LinkKind, LinkSpec, NeighbourSpec, NftRule, NftTableSpec,
+    AddressSpec, Behind, CopyTarget, DatapathSpec, Family, LinkKind, LinkSpec, NeighbourSpec, NftRule, NftTableSpec,
     PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role, RouteKind, RouteSpec, RuleAction, RuleSpec,
     WireguardDeviceSpec, WireguardPeerSpec,
 };
@@ -36,6 +36,7 @@ pub(super) fn of_the_datapath(plan: &mut PlanObjects, dice: &mut Dice) {
         netns: netns.name,
         role: [Role::Edge, Role::Anchor][usize::from(dice.one_in(5))],
         address: Ipv4Addr::new(10, 100, 0, 1 + dice.throw(2)),
+        probe_base: Ipv4Addr::new(10, 100, 128, 16 * dice.throw(2)),
         window_packets: [16_384, 1_024][usize::from(dice.one_in(5))],
     });
     for id in 1..=3 {
@@ -46,14 +47,17 @@ pub(super) fn of_the_datapath(plan: &mut PlanObjects, dice: &mut Dice) {
                 address: Ipv4Addr::new(10, 100, 1, id as u8),
                 anchor: 0,
                 identity: dice.throw(2).into(),
+                slots: (1..=1 + dice.throw(2)).collect(),
                 classes: (1..=1 + dice.throw(3)).collect(),
             });
         }
     }
     for prefix in ["10.9.0.0/16", "10.8.0.0/16", "fd09::/48"] {
         if dice.throw(3) != 2 {
-            let remote = dice.pick(&plan.remotes).map(|remote| remote.id).filter(|_| !dice.one_in(4));
-            plan.prefixes.push(PrefixSpec { prefix: net(prefix), remote });
+            let nobody = [Behind::Nowhere, Behind::Own][usize::from(dice.throw(2))];
+            let remote = dice.pick(&plan.remotes).filter(|_| !dice.one_in(4));
+            let behind = remote.map_or(nobody, |remote| Behind::Remote(remote.id));
+            plan.prefixes.push(PrefixSpec { prefix: net(prefix), behind });
         }
     }
     for LinkSpec { netns, name, .. } in &plan.links {
@@ -67,7 +71,7 @@ pub(super) fn of_the_datapath(plan: &mut PlanObjects, dice: &mut Dice) {
 pub(super) fn of_wireguard(plan: &mut PlanObjects, dice: &mut Dice) {
     // Names of TUNs repeat over namespaces here; those of devices are unique in a node.
     let mut taken = Vec::new();
-    for LinkSpec { netns, name, .. } in plan.links.iter().filter(|link| link.kind == LinkKind::Tun) {
+    for LinkSpec { netns, name, .. } in plan.links.iter().filter(|link| link.kind == LinkKind::Tunnel) {
         let Some(underlay) = dice.pick(&plan.netns) else { continue };
         if dice.one_in(4) || taken.contains(name) {
             continue;
@@ -112,6 +116,8 @@ pub(super) fn routing(plan: &mut PlanObjects, dice: &mut Dice) {
                     destination: net(destination),
                     metric,
                     kind,
+                    mtu: [None, Some(1_308)][usize::from(metric == 101)],
+                    while_default_in: None,
                 });
             };
             route("0.0.0.0/0", 1_000, RouteKind::Blackhole);
@@ -137,14 +143,18 @@ pub(super) fn routing(plan: &mut PlanObjects, dice: &mut Dice) {
                 }
             }
             if table != 254 && dice.throw(3) != 2 {
-                plan.rules.push(RuleSpec {
-                    netns: netns.clone(),
-                    family: [Family::Ipv4, Family::Ipv6][usize::from(dice.throw(2))],
-                    priority: table,
-                    fwmark: Some((u32::from(dice.throw(2)) << 8, 0x000f_0f00)),
-                    iif: None,
-                    action: RuleAction::Table(table),
-                });
+                let family = [Family::Ipv4, Family::Ipv6][usize::from(dice.throw(2))];
+                let fwmark = Some((u32::from(dice.throw(2)) << 8, 0x000f_0f00));
+                let netns = netns.clone();
+                let action = RuleAction::Table(table);
+                plan.rules.push(RuleSpec { netns, family, priority: table, fwmark, iif: None, action });
+                // Of one priority, for different links.
+                let by_link = RuleSpec { fwmark: None, ..plan.rules[plan.rules.len() - 1].clone() };
+                for iif in ["lan0", "psq30"] {
+                    if dice.one_in(3) {
+                        plan.rules.push(RuleSpec { iif: Some(iif.into()), ..by_link.clone() });
+                    }
+                }
             }
         }
     }
@@ -155,7 +165,8 @@ pub(super) fn nft(plan: &mut PlanObjects, dice: &mut Dice) {
         let mut rules = vec![NftRule::DefaultClass { class: 1 + dice.throw(2) }];
         for (slot, link) in (1..).zip(plan.links.iter().filter(|link| link.netns == netns.name)) {
             if dice.one_in(3) {
-                rules.push(NftRule::Copy { slot, link: link.name.clone(), to: CopyTarget::Destination });
+                let to = CopyTarget::Destination;
+                rules.push(NftRule::Copy { slot, link: link.name.clone(), to, budget: None });
             }
         }
         if dice.throw(3) != 2 {

@@ -53,6 +53,10 @@ pub fn plan(mut dice: Dice) -> PlanObjects {
         let netns = dice.pick(&plan.netns);
         if let Some(netns) = netns.filter(|_| !dice.one_in(3)) {
             plan.links.push(link(&netns.name, card, LinkKind::Nic));
+            if dice.one_in(3) {
+                let tagged = LinkKind::Vlan { parent: card.into(), id: 30 + u16::from(dice.throw(2)) };
+                plan.links.push(link(&netns.name, &format!("psq{card}"), tagged));
+            }
         }
     }
     for link in &mut plan.links {
@@ -86,7 +90,7 @@ fn pairs(plan: &mut PlanObjects, dice: &mut Dice) {
                 plan.links.push(link(&netns, name, here));
                 plan.links.push(link(&peer_netns, peer, there));
             }
-            2 => plan.links.push(link(&netns, name, LinkKind::Tun)),
+            2 => plan.links.push(link(&netns, name, LinkKind::Tunnel)),
             _ => {}
         }
     }
