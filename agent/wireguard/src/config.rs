@@ -22,10 +22,18 @@ pub struct WorkerConfig {
     pub state_path: PathBuf,
     /// The worker's control socket; [`crate::UserspaceBackend::socket_path`] says where it must be.
     pub socket_path: PathBuf,
+    /// Big TCP and UDP sends pass the TUN in one piece and are segmented by the worker: fewer system calls. Default true;
+    /// without it, what needs segmenting is slower.
+    #[serde(default = "default_offload")]
+    pub offload: bool,
     pub devices: Vec<DeviceConfig>,
 }
 
-/// A WireGuard interface on a persistent TUN that somebody else creates.
+fn default_offload() -> bool {
+    true
+}
+
+/// A WireGuard interface that somebody else creates: a persistent TUN for a worker, or the kernel's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceConfig {
@@ -115,6 +123,7 @@ mod tests {
             private_key_path: "/k".into(),
             state_path: "/s".into(),
             socket_path: "/c".into(),
+            offload: true,
             devices: vec![DeviceConfig {
                 netns: String::new(),
                 link: "psw1".into(),

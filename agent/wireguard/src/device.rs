@@ -3,24 +3,30 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
-use gotatun::device::configure::PeerStats;
-use gotatun::device::{self, DeviceBuilder};
-use tokio::time::timeout;
+use gotatun::packet::PacketBufPool;
+use gotatun::tun::MtuWatcher;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use x25519_dalek::StaticSecret;
 
 use crate::endpoints::Endpoints;
 use crate::netns::{Netns, NetnsId};
 use crate::peer;
+use crate::peers::Peers;
 use crate::tun::{Tun, TunReader, TunWriter};
-use crate::underlay::{Underlay, Unreachable};
+use crate::underlay::{Inbox, Underlay};
 use crate::{DeviceConfig, PeerConfig, PeerStatus};
 
-/// How long to stay with a greeting that has been sent. The answer is taken whenever it comes; this only bounds how
-/// long other requests wait.
-const GREETING: Duration = Duration::from_millis(10);
+/// How often WireGuard's timers are looked at, as in gotatun's own device.
+const TIMERS: Duration = Duration::from_millis(250);
+/// Packet buffers kept for reuse.
+const BUFFERS: usize = 256;
+/// How long the socket rests after an error, which none is known to give.
+const REST: Duration = Duration::from_millis(20);
 
 /// Why a device does not carry packets, with what to look at.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +37,6 @@ pub(crate) enum DeviceError {
     Tun { link: String, source: io::Error },
     #[error("cannot open UDP port {port} in namespace `{netns}`")]
     Underlay { netns: String, port: u16, source: io::Error },
-    #[error("WireGuard")]
-    Wireguard(#[from] device::Error),
 }
 
 impl DeviceError {
@@ -42,22 +46,31 @@ impl DeviceError {
             DeviceError::Tun { source, .. } | DeviceError::Underlay { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::AddrInUse)
             }
-            DeviceError::Netns { .. } | DeviceError::Wireguard(_) => false,
+            DeviceError::Netns { .. } => false,
         }
     }
 }
 
-type Wireguard = device::Device<(Underlay, TunWriter, TunReader)>;
-
 /// A device that is up.
 pub(crate) struct Device {
     config: DeviceConfig,
-    underlay: NetnsId,
-    unreachable: Unreachable,
     tun: Tun,
-    wireguard: Wireguard,
+    underlay: Arc<Underlay>,
+    peers: Arc<Peers>,
+    /// The two directions and the timers; they end with this.
+    tasks: JoinSet<()>,
     /// Peers whose handshake is repeated in haste, by public key, and since when they could have answered.
     hasty: BTreeMap<String, Instant>,
+}
+
+/// What a device is opened with, beside its own configuration.
+pub(crate) struct Setting<'a> {
+    pub secret: &'a StaticSecret,
+    pub endpoints: &'a Endpoints,
+    /// Big packets pass the TUN in one piece.
+    pub offload: bool,
+    /// Counts what the device refuses.
+    pub rejected: &'a Arc<AtomicU64>,
 }
 
 impl Device {
@@ -69,24 +82,23 @@ impl Device {
     pub(crate) async fn ensure(
         device: &mut Option<Device>,
         config: &DeviceConfig,
-        secret: &StaticSecret,
-        endpoints: &Endpoints,
+        setting: &Setting<'_>,
     ) -> Result<(), DeviceError> {
         let mut serving = None;
         if let Some(mut current) = device.take() {
             // A namespace that is gone is not held on to by our sockets: it would never end.
-            if current.serves(config).await {
+            if current.serves(config, setting) {
                 serving = Some(current);
             } else {
                 tracing::info!(link = config.link, "device closed: its namespace, port or socket changed");
-                current.wireguard.stop().await;
+                current.close().await;
             }
         }
         let current = device.insert(match serving {
             Some(current) => current,
-            None => Device::open(config, secret).await?,
+            None => Device::open(config, setting)?,
         });
-        current.set_peers(&config.peers, endpoints).await?;
+        current.set_peers(&config.peers, setting.endpoints);
         let tun = &mut current.tun;
         open_netns(&config.netns)
             .and_then(|netns| tun.follow(&netns, &config.link).map_err(|source| tun_error(config, source)))?;
@@ -94,142 +106,145 @@ impl Device {
     }
 
     /// Ends the device; its TUN stays.
-    pub(crate) async fn close(self) {
-        self.wireguard.stop().await;
+    pub(crate) async fn close(mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// Greets peers without a session: new ones, and those with keepalive until they answer (WireGuard itself gives up
     /// after 90 s and then waits for a packet to send). A handshake is repeated in haste while the peer is new, and
     /// while it cannot even be sent for want of a route.
-    pub(crate) async fn greet(&mut self) -> Result<(), DeviceError> {
-        let unsent = self.unreachable.take();
-        let (mut pace, mut greeted) = (Vec::new(), Vec::new());
-        for PeerStats { peer, stats, .. } in self.wireguard.peers().await {
-            let (key, name) = (peer.public_key, peer::name(&peer.public_key));
-            let silent = stats.last_handshake.is_none();
-            if silent && peer.endpoint.is_some_and(|to| unsent.contains(&to)) {
+    pub(crate) async fn greet(&mut self) {
+        let unsent = self.underlay.take_unreachable();
+        let mut greetings = Vec::new();
+        for peer in self.peers.all() {
+            let (name, silent, endpoint) = (&peer.public_key, peer.is_silent(), peer.endpoint());
+            if silent && endpoint.is_some_and(|to| unsent.contains(&to)) {
                 // The time in which it may answer has not begun.
                 if self.hasty.insert(name.clone(), Instant::now()).is_none() {
-                    pace.push((key, Some(peer::in_haste())));
+                    peer.hasten(true);
                 }
-            } else if self.hasty.get(&name).is_some_and(|since| !silent || since.elapsed() > peer::HASTE) {
-                self.hasty.remove(&name);
-                pace.push((key, None));
+            } else if self.hasty.get(name).is_some_and(|since| !silent || since.elapsed() > peer::HASTE) {
+                self.hasty.remove(name);
+                peer.hasten(false);
             }
-            if silent && peer.endpoint.is_some() && (peer.keepalive.is_some() || self.hasty.contains_key(&name)) {
-                greeted.push(key);
+            if silent && (peer.has_keepalive() || self.hasty.contains_key(name)) {
+                greetings.extend(self.peers.greeting(&peer));
             }
         }
-        if !pace.is_empty() {
-            self.wireguard
-                .write(async |wireguard| {
-                    for (key, timers) in pace {
-                        wireguard.modify_peer(&key, |peer| peer.dangerously_set_timer_params(timers)).await;
-                    }
-                })
-                .await?;
-        }
-        // Most of these end with the time: the answer comes later, or a handshake is under way already.
-        join_all(greeted.iter().map(|key| timeout(GREETING, self.wireguard.force_handshake(key)))).await;
-        Ok(())
+        self.underlay.send(&mut greetings).await;
     }
 
     /// The UDP port in use.
-    pub(crate) async fn listen_port(&self) -> u16 {
-        self.wireguard.read(async |wireguard| wireguard.listen_port()).await
+    pub(crate) fn listen_port(&self) -> u16 {
+        self.underlay.port()
     }
 
     /// The peers as they are, in order of public key.
-    pub(crate) async fn peers(&self) -> Vec<PeerStatus> {
-        let mut peers: Vec<PeerStatus> = self.wireguard.peers().await.into_iter().map(peer::status).collect();
-        peers.sort_by(|a, b| a.public_key.cmp(&b.public_key));
-        peers
+    pub(crate) fn peers(&self) -> Vec<PeerStatus> {
+        self.peers.all().iter().map(|peer| peer.status()).collect()
     }
 
     /// Where each peer was last heard, or is to be sent to first.
-    pub(crate) async fn endpoints(&self) -> BTreeMap<String, SocketAddr> {
-        let peers = self.wireguard.peers().await.into_iter();
-        peers.filter_map(|peer| Some((peer::name(&peer.peer.public_key), peer.peer.endpoint?))).collect()
+    pub(crate) fn endpoints(&self) -> BTreeMap<String, SocketAddr> {
+        self.peers.all().iter().filter_map(|peer| Some((peer.public_key.clone(), peer.endpoint()?))).collect()
     }
 
-    async fn open(config: &DeviceConfig, secret: &StaticSecret) -> Result<Device, DeviceError> {
+    fn open(config: &DeviceConfig, setting: &Setting) -> Result<Device, DeviceError> {
         let DeviceConfig { netns, link, underlay_netns, listen_port, peers: _ } = config;
         open_netns(netns)?;
-        let (tun, reader, writer) = Tun::attach(netns, link).map_err(|source| tun_error(config, source))?;
+        let (tun, reader, writer) =
+            Tun::attach(netns, link, setting.offload).map_err(|source| tun_error(config, source))?;
         let underlay = Underlay::open(underlay_netns, *listen_port).map_err(|source| DeviceError::Underlay {
             netns: underlay_netns.clone(),
             port: *listen_port,
             source,
         })?;
-        let (underlay_netns, unreachable) = (underlay.netns(), underlay.unreachable());
-        let wireguard = DeviceBuilder::new()
-            .with_udp(underlay)
-            .with_ip_pair(writer, reader)
-            .with_listen_port(*listen_port)
-            .build()
-            .await?;
-        // Built without peers, a device only begins to work when its key is set.
-        wireguard.set_private_key(secret.clone()).await?;
+        let (underlay, peers) = (Arc::new(underlay), Arc::new(Peers::new(setting.secret, setting.rejected.clone())));
+        let pool = PacketBufPool::new(BUFFERS);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(outwards(reader, peers.clone(), underlay.clone(), tun.mtu(), pool.clone()));
+        tasks.spawn(inwards(underlay.clone(), peers.clone(), writer, tun.mtu(), pool));
+        tasks.spawn(on_time(peers.clone(), underlay.clone()));
         tracing::info!(link, port = listen_port, "device opened");
         let config = DeviceConfig { peers: Vec::new(), ..config.clone() };
-        Ok(Device { config, underlay: underlay_netns, unreachable, tun, wireguard, hasty: BTreeMap::new() })
+        Ok(Device { config, tun, underlay, peers, tasks, hasty: BTreeMap::new() })
     }
 
     /// Whether this device, with other peers, can be what `config` says.
-    async fn serves(&mut self, config: &DeviceConfig) -> bool {
+    fn serves(&mut self, config: &DeviceConfig, setting: &Setting) -> bool {
         let is_still =
             |name: &str, id: NetnsId| Netns::open(name).and_then(|netns| netns.id()).is_ok_and(|now| now == id);
         self.config.listen_port == config.listen_port
             && self.config.netns == config.netns
             && self.config.underlay_netns == config.underlay_netns
+            && self.tun.offload() == setting.offload
             && is_still(&config.netns, self.tun.netns())
-            && is_still(&config.underlay_netns, self.underlay)
-            // Its tasks have ended with an error: it would be deaf for good.
-            && timeout(Duration::ZERO, self.wireguard.wait()).await.is_err()
+            && is_still(&config.underlay_netns, self.underlay.netns())
+            // Tasks never end by themselves: it would be deaf for good.
+            && self.tasks.try_join_next().is_none()
     }
 
-    /// Adds, changes and removes peers; one that is unchanged is not touched. An endpoint that is declared is set when
-    /// its declaration changes, so that a peer which moved is not sent back.
-    async fn set_peers(&mut self, wanted: &[PeerConfig], endpoints: &Endpoints) -> Result<(), DeviceError> {
+    /// Adds, changes and removes peers; one that is unchanged is not touched.
+    fn set_peers(&mut self, wanted: &[PeerConfig], endpoints: &Endpoints) {
         if self.config.peers == wanted {
-            return Ok(());
+            return;
         }
         let before: BTreeMap<&str, &PeerConfig> = self.config.peers.iter().map(|p| (&*p.public_key, p)).collect();
         let after: BTreeMap<&str, &PeerConfig> = wanted.iter().map(|p| (&*p.public_key, p)).collect();
         let link = &self.config.link;
-        self.wireguard
-            .write(async |wireguard| {
-                for public_key in before.keys().filter(|key| !after.contains_key(*key)) {
-                    wireguard.remove_peer(&peer::key(public_key)).await;
-                }
-                for (public_key, peer) in &after {
-                    match before.get(public_key) {
-                        Some(known) if known == peer => {}
-                        Some(known) => {
-                            wireguard
-                                .modify_peer(&peer::key(public_key), |change| {
-                                    change.clear_allowed_ips();
-                                    change.add_allowed_ips(peer.allowed_ips.iter().map(peer::network));
-                                    change.set_keepalive(peer::keepalive(peer));
-                                    if peer.endpoint.is_some() && peer.endpoint != known.endpoint {
-                                        change.set_endpoint(peer.endpoint);
-                                    }
-                                })
-                                .await;
-                        }
-                        None => {
-                            wireguard.add_peer(peer::new(peer, endpoints.get(link, public_key)));
-                        }
-                    }
-                }
-            })
-            .await?;
+        self.peers.change(&before, &after, |public_key| endpoints.get(link, public_key));
         tracing::info!(link, from = before.len(), to = after.len(), "peers changed");
         self.hasty.retain(|public_key, _| after.contains_key(&**public_key));
         let added = after.keys().filter(|key| !before.contains_key(*key));
         self.hasty.extend(added.map(|key| ((*key).to_owned(), Instant::now())));
         self.config.peers = wanted.to_vec();
-        Ok(())
+    }
+}
+
+/// From the TUN to the WAN.
+async fn outwards(
+    mut tun: TunReader,
+    peers: Arc<Peers>,
+    underlay: Arc<Underlay>,
+    mut mtu: MtuWatcher,
+    pool: PacketBufPool,
+) {
+    let (mut packets, mut datagrams) = (Vec::new(), Vec::new());
+    loop {
+        tun.read(&pool, &mut packets).await;
+        datagrams.extend(packets.drain(..).filter_map(|packet| peers.seal(packet, &mut mtu)));
+        underlay.send(&mut datagrams).await;
+    }
+}
+
+/// From the WAN to the TUN.
+async fn inwards(
+    underlay: Arc<Underlay>,
+    peers: Arc<Peers>,
+    mut tun: TunWriter,
+    mut mtu: MtuWatcher,
+    pool: PacketBufPool,
+) {
+    let (mut inbox, mut datagrams) = (Inbox::new(), Vec::new());
+    let (mut packets, mut answers) = (Vec::new(), Vec::new());
+    loop {
+        if let Err(error) = underlay.receive(&mut inbox, &pool, &mut datagrams).await {
+            tracing::warn!(%error, "the socket cannot be read");
+            sleep(REST).await;
+        }
+        for datagram in datagrams.drain(..) {
+            peers.open(datagram, &mut mtu, &mut packets, &mut answers);
+        }
+        underlay.send(&mut answers).await;
+        tun.write(&mut packets).await;
+    }
+}
+
+/// Handshakes and keepalives when they are due.
+async fn on_time(peers: Arc<Peers>, underlay: Arc<Underlay>) {
+    loop {
+        underlay.send(&mut peers.due()).await;
+        sleep(TIMERS).await;
     }
 }
 

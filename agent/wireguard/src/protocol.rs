@@ -35,6 +35,11 @@ pub struct WorkerStatus {
     pub public_key: String,
     /// One per configured device, in order of `link`.
     pub devices: Vec<DeviceStatus>,
+    /// Datagrams that should have become packets and did not, since the worker began: replays, forgeries, unknown senders,
+    /// sources that are not the peer's, congestion met by a flow that does not know ECN. Keepalives and handshakes do not
+    /// count, of the kernel's WireGuard only what it counts itself: sources that are not the peer's.
+    #[serde(default)]
+    pub rejected: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use gotatun::packet::{Ip, Packet, PacketBufPool};
-use gotatun::tun::{IpRecv, IpSend, MtuWatcher};
+use gotatun::packet::{Packet, PacketBufPool};
+use gotatun::tun::MtuWatcher;
 use nix::net::if_::if_nametoindex;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tun_rs::{AsyncDevice, DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
 
@@ -25,6 +25,7 @@ const REST: Duration = Duration::from_millis(20);
 pub(crate) struct Tun {
     netns: NetnsId,
     index: u32,
+    offload: bool,
     device: watch::Sender<Arc<AsyncDevice>>,
     mtu: watch::Sender<u16>,
 }
@@ -42,21 +43,23 @@ impl Tun {
     ///
     /// # Errors
     /// No such namespace (`NotFound`) or link (`ENODEV`); another process is attached (`EBUSY`).
-    pub(crate) fn attach(netns: &str, link: &str) -> io::Result<(Tun, TunReader, TunWriter)> {
-        let Attachment { netns, index, mtu, device } = attach(&Netns::open(netns)?, link)?;
+    pub(crate) fn attach(netns: &str, link: &str, offload: bool) -> io::Result<(Tun, TunReader, TunWriter)> {
+        let Attachment { netns, index, mtu, device } = attach(&Netns::open(netns)?, link, offload)?;
         let (device, attached) = watch::channel(Arc::new(device));
-        let (mtu, mtu_seen) = watch::channel(mtu);
-        let (packets, queue) = mpsc::channel(1024);
-        tokio::spawn(write(attached.clone(), queue));
+        let (mtu, _) = watch::channel(mtu);
         let reader = TunReader {
-            device: attached,
-            mtu: mtu_seen,
+            device: attached.clone(),
             unsegmented: vec![0; MAX_READ],
             segments: Vec::with_capacity(IDEAL_BATCH_SIZE),
             sizes: vec![0; IDEAL_BATCH_SIZE],
-            packets: Vec::with_capacity(IDEAL_BATCH_SIZE),
         };
-        Ok((Tun { netns, index, device, mtu }, reader, TunWriter(packets)))
+        let writer = TunWriter { device: attached, coalescing: GROTable::default(), buffers: Vec::new() };
+        Ok((Tun { netns, index, offload, device, mtu }, reader, writer))
+    }
+
+    /// The MTU as it is and will be.
+    pub(crate) fn mtu(&self) -> MtuWatcher {
+        self.mtu.subscribe().into()
     }
 
     /// Follows what happened to the TUN: attaches to one made anew under the same name, takes over a changed MTU.
@@ -75,7 +78,7 @@ impl Tun {
             self.mtu.send_if_modified(|known| std::mem::replace(known, mtu) != mtu);
             return Ok(false);
         }
-        let attachment = attach(netns, link)?;
+        let attachment = attach(netns, link, self.offload)?;
         tracing::info!(link, from = self.index, to = index, "TUN was made anew, attached again");
         self.index = attachment.index;
         self.mtu.send_replace(attachment.mtu);
@@ -87,32 +90,35 @@ impl Tun {
     pub(crate) fn netns(&self) -> NetnsId {
         self.netns
     }
+
+    /// Big packets pass it in one piece.
+    pub(crate) fn offload(&self) -> bool {
+        self.offload
+    }
 }
 
-fn attach(netns: &Netns, link: &str) -> io::Result<Attachment> {
+fn attach(netns: &Netns, link: &str, offload: bool) -> io::Result<Attachment> {
     let runtime = Handle::current();
     let id = netns.id()?;
     netns.visit(|| {
         // Asked first: opening a TUN under a name that is not there makes one, which nobody declared.
         let index = if_nametoindex(link)?;
         let _inside = runtime.enter();
-        let device = DeviceBuilder::new().name(link).offload(true).inherit_enable_state().build_async()?;
+        let device = DeviceBuilder::new().name(link).offload(offload).inherit_enable_state().build_async()?;
         Ok(Attachment { netns: id, index, mtu: device.mtu()?, device })
     })
 }
 
-/// Packets from the kernel. Big TCP and UDP sends arrive in one piece and are segmented here.
+/// Packets from the kernel. With offload, big TCP and UDP sends arrive in one piece and are segmented here.
 pub(crate) struct TunReader {
     device: watch::Receiver<Arc<AsyncDevice>>,
-    mtu: watch::Receiver<u16>,
     unsegmented: Vec<u8>,
     segments: Vec<Segment>,
     sizes: Vec<usize>,
-    packets: Vec<Packet<Ip>>,
 }
 
 /// A packet buffer that `recv_multiple` may write to.
-struct Segment(Packet<[u8]>);
+struct Segment(Packet);
 
 impl AsRef<[u8]> for Segment {
     fn as_ref(&self) -> &[u8] {
@@ -126,13 +132,10 @@ impl AsMut<[u8]> for Segment {
     }
 }
 
-impl IpRecv for TunReader {
-    /// Never fails: a TUN that is down or gone may come back, and an error would end the device for good.
-    async fn recv<'a>(
-        &'a mut self,
-        pool: &mut PacketBufPool,
-    ) -> io::Result<impl Iterator<Item = Packet<Ip>> + Send + 'a> {
-        let TunReader { device, mtu: _, unsegmented, segments, sizes, packets } = self;
+impl TunReader {
+    /// Waits for packets and adds them to `packets`. Never fails: a TUN that is down or gone may come back.
+    pub(crate) async fn read(&mut self, pool: &PacketBufPool, packets: &mut Vec<Packet>) {
+        let TunReader { device, unsegmented, segments, sizes } = self;
         segments.resize_with(IDEAL_BATCH_SIZE, || Segment(pool.get()));
         let count = loop {
             let attached = device.borrow_and_update().clone();
@@ -152,44 +155,43 @@ impl IpRecv for TunReader {
         for (segment, size) in segments.iter_mut().zip(sizes).take(count) {
             let mut packet = std::mem::replace(&mut segment.0, pool.get());
             packet.truncate(*size);
-            packets.extend(packet.try_into_ip().ok());
+            packets.push(packet);
         }
-        Ok(packets.drain(..))
-    }
-
-    fn mtu(&self) -> MtuWatcher {
-        self.mtu.clone().into()
     }
 }
 
-/// Packets to the kernel, by way of a task that writes as many at once as are waiting.
-pub(crate) struct TunWriter(mpsc::Sender<Packet<Ip>>);
-
-impl IpSend for TunWriter {
-    async fn send(&mut self, packet: Packet<Ip>) -> io::Result<()> {
-        self.0.send(packet).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
+/// Packets to the kernel, as many at once as there are.
+pub(crate) struct TunWriter {
+    device: watch::Receiver<Arc<AsyncDevice>>,
+    coalescing: GROTable,
+    buffers: Vec<BytesMut>,
 }
 
-async fn write(mut device: watch::Receiver<Arc<AsyncDevice>>, mut queue: mpsc::Receiver<Packet<Ip>>) {
-    let mut coalescing = GROTable::default();
-    let mut batch = Vec::with_capacity(IDEAL_BATCH_SIZE);
-    let mut buffers: Vec<BytesMut> = Vec::with_capacity(IDEAL_BATCH_SIZE);
-    while queue.recv_many(&mut batch, IDEAL_BATCH_SIZE).await > 0 {
+impl TunWriter {
+    /// Writes all of `packets` and leaves none; a TUN that is down or gone takes none.
+    pub(crate) async fn write(&mut self, packets: &mut Vec<Packet>) {
+        while !packets.is_empty() {
+            let batch = packets.drain(..packets.len().min(IDEAL_BATCH_SIZE));
+            self.write_batch(batch).await;
+        }
+    }
+
+    async fn write_batch(&mut self, packets: impl ExactSizeIterator<Item = Packet>) {
+        let TunWriter { device, coalescing, buffers } = self;
+        let count = packets.len();
         // Room for 64 KiB each, though a packet needs 1.5: the rest of a flow's packets are appended to its first.
         // Pages that are never written to cost nothing.
-        let count = batch.len();
         while buffers.len() < count {
             buffers.push(BytesMut::with_capacity(MAX_READ + VIRTIO_NET_HDR_LEN));
         }
-        for (buffer, packet) in buffers.iter_mut().zip(batch.drain(..)) {
+        for (buffer, packet) in buffers.iter_mut().zip(packets) {
             buffer.clear();
             buffer.resize(VIRTIO_NET_HDR_LEN, 0);
-            buffer.extend_from_slice(&packet.into_bytes());
+            buffer.extend_from_slice(&packet);
         }
         let attached = device.borrow_and_update().clone();
         tokio::select! {
-            written = attached.send_multiple(&mut coalescing, &mut buffers[..count], VIRTIO_NET_HDR_LEN) => {
+            written = attached.send_multiple(coalescing, &mut buffers[..count], VIRTIO_NET_HDR_LEN) => {
                 if let Err(error) = written {
                     tracing::debug!(%error, "packets to the TUN dropped");
                 }

@@ -1,42 +1,56 @@
-//! The UDP socket of a device, born where the WAN is.
+//! The UDP socket of a device, born where the WAN is: datagrams in batches, each with its congestion mark.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
-use gotatun::packet::Packet;
-use gotatun::udp::socket::{UdpSocket, UdpSocketFactory};
-use gotatun::udp::{UdpSend, UdpTransportFactory, UdpTransportFactoryParams};
-use nix::sys::socket::{setsockopt, sockopt};
+use gotatun::packet::{Packet, PacketBufPool};
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockFlag, SockType,
+    SockaddrIn, SockaddrIn6, SockaddrStorage, bind, recvmmsg, sendmmsg, setsockopt, socket, sockopt,
+};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 
+use crate::ecn::Ecn;
 use crate::netns::{Netns, NetnsId};
 
 /// Bytes the kernel may queue on the socket in each direction: 20 ms at 1.6 Gb/s, so that a worker that does not get
 /// the CPU for that long loses nothing.
 const SOCKET_BUFFER: usize = 4 << 20;
+/// Messages per system call.
+const BATCH: usize = 64;
+/// The largest message: the kernel hands over up to 64 KiB of one flow's datagrams in one piece (UDP GRO).
+const MAX_MESSAGE: usize = 65_535;
+
+/// A UDP datagram to or from a peer.
+pub(crate) struct Datagram {
+    pub packet: Packet,
+    pub peer: SocketAddr,
+    /// Of its IP header.
+    pub ecn: Ecn,
+}
 
 /// A bound socket, dual-stack where the namespace has IPv6.
 pub(crate) struct Underlay {
     netns: NetnsId,
     socket: UdpSocket,
-    unreachable: Unreachable,
+    is_ipv6: bool,
+    unreachable: Mutex<BTreeSet<SocketAddr>>,
 }
 
-/// Addresses to which a packet could not be sent, for want of a route as a rule. gotatun itself takes such a packet
-/// for one that was lost on the way.
-#[derive(Clone, Default)]
-pub(crate) struct Unreachable(Arc<Mutex<BTreeSet<SocketAddr>>>);
+/// Where messages are received to, again and again.
+pub(crate) struct Inbox(Vec<Vec<u8>>);
 
-impl Unreachable {
-    /// The addresses since the last call.
-    pub(crate) fn take(&self) -> BTreeSet<SocketAddr> {
-        std::mem::take(&mut *self.addresses())
-    }
-
-    fn addresses(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Inbox {
+    pub(crate) fn new() -> Inbox {
+        // Pages that are never written to cost nothing.
+        Inbox((0..BATCH).map(|_| vec![0; MAX_MESSAGE]).collect())
     }
 }
 
@@ -48,16 +62,10 @@ impl Underlay {
     /// There is no such namespace; the port is in use (`AddrInUse`).
     pub(crate) fn open(netns: &str, port: u16) -> io::Result<Underlay> {
         let namespace = Netns::open(netns)?;
-        let runtime = Handle::current();
-        let params = UdpTransportFactoryParams { addr: None, port, fwmark: None };
-        let mut factory =
-            UdpSocketFactory { recv_buffer_size: Some(SOCKET_BUFFER), send_buffer_size: Some(SOCKET_BUFFER) };
-        let (socket, _) = namespace.visit(|| runtime.block_on(factory.bind(&params)))?;
-        // The plain options stop at net.core.rmem_max, 208 KiB by default; the forced ones need CAP_NET_ADMIN, without
-        // which the socket works with what it has.
-        let _ = setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER);
-        let _ = setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER);
-        Ok(Underlay { netns: namespace.id()?, socket, unreachable: Unreachable::default() })
+        let (socket, is_ipv6) = namespace.visit(|| open_socket(port))?;
+        let _runtime = Handle::current().enter();
+        let socket = UdpSocket::from_std(socket)?;
+        Ok(Underlay { netns: namespace.id()?, socket, is_ipv6, unreachable: Mutex::default() })
     }
 
     /// Which namespace the socket is in.
@@ -65,63 +73,162 @@ impl Underlay {
         self.netns
     }
 
-    /// Where the socket cannot send to.
-    pub(crate) fn unreachable(&self) -> Unreachable {
-        self.unreachable.clone()
+    /// The port in use.
+    pub(crate) fn port(&self) -> u16 {
+        self.socket.local_addr().map_or(0, |address| address.port())
     }
-}
 
-impl UdpTransportFactory for Underlay {
-    type Send = UnderlaySender;
-    type Recv = UdpSocket;
-
-    /// The one socket again, however often the device is set up: its port is never free in between.
-    async fn bind(&mut self, _: &UdpTransportFactoryParams) -> io::Result<(UnderlaySender, UdpSocket)> {
-        let sender = UnderlaySender { socket: self.socket.clone(), unreachable: self.unreachable.clone() };
-        Ok((sender, self.socket.clone()))
+    /// Addresses to which something could not be sent since the last call, for want of a route as a rule.
+    pub(crate) fn take_unreachable(&self) -> BTreeSet<SocketAddr> {
+        std::mem::take(&mut *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-/// Sends, and notes where it could not.
-#[derive(Clone)]
-pub(crate) struct UnderlaySender {
-    socket: UdpSocket,
-    unreachable: Unreachable,
-}
-
-impl UdpSend for UnderlaySender {
-    type SendManyBuf = <UdpSocket as UdpSend>::SendManyBuf;
-
-    async fn send_to(&self, packet: Packet, destination: SocketAddr) -> io::Result<()> {
-        let sent = self.socket.send_to(packet, destination).await;
-        if sent.is_err() {
-            self.unreachable.addresses().insert(destination);
+    /// Sends all of `datagrams` and leaves none. One that cannot be sent is lost, as on the way.
+    pub(crate) async fn send(&self, datagrams: &mut Vec<Datagram>) {
+        // One system call takes one mark, and the kernel wants it by another name per family.
+        let alike = |a: &Datagram, b: &Datagram| a.ecn == b.ecn && a.peer.is_ipv4() == b.peer.is_ipv4();
+        for run in datagrams.chunk_by(alike).flat_map(|run| run.chunks(BATCH)) {
+            let mut rest = run;
+            while !rest.is_empty() {
+                match self.socket.async_io(Interest::WRITABLE, || self.send_run(rest)).await {
+                    Ok(sent) => rest = &rest[sent..],
+                    Err(_) => {
+                        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+                        unreachable.insert(rest[0].peer);
+                        rest = &rest[1..];
+                    }
+                }
+            }
         }
-        sent
+        datagrams.clear();
     }
 
-    fn max_number_of_packets_to_send(&self) -> usize {
-        self.socket.max_number_of_packets_to_send()
+    /// Sends as many of these as the kernel takes, at least one; they share a mark and a family.
+    ///
+    /// # Errors
+    /// The first cannot be sent.
+    fn send_run(&self, run: &[Datagram]) -> io::Result<usize> {
+        let Datagram { peer, ecn, .. } = &run[0];
+        let (class, class6) = (ecn.class(), i32::from(ecn.class()));
+        let control = match ecn {
+            Ecn::NotEct => None,
+            _ if peer.is_ipv4() => Some(ControlMessage::Ipv4Tos(&class)),
+            _ => Some(ControlMessage::Ipv6TClass(&class6)),
+        };
+        let peers: Vec<Option<SockaddrStorage>> = run.iter().map(|datagram| Some(self.to(datagram.peer))).collect();
+        let slices: Vec<[IoSlice; 1]> = run.iter().map(|datagram| [IoSlice::new(&datagram.packet)]).collect();
+        let mut headers = MultiHeaders::preallocate(run.len(), control.as_ref().map(|_| cmsg_space!(i32)));
+        let sent = sendmmsg(self.fd(), &mut headers, &slices, &peers[..], control.as_slice(), MsgFlags::MSG_DONTWAIT)?;
+        Ok(sent.count())
     }
 
-    async fn send_many_to(
+    /// Waits for datagrams and adds them to `datagrams`, in the order in which they came.
+    ///
+    /// # Errors
+    /// What the kernel says about the socket.
+    pub(crate) async fn receive(
         &self,
-        buffer: &mut Self::SendManyBuf,
-        packets: &mut Vec<(Packet, SocketAddr)>,
+        inbox: &mut Inbox,
+        pool: &PacketBufPool,
+        datagrams: &mut Vec<Datagram>,
     ) -> io::Result<()> {
-        let sent = self.socket.send_many_to(buffer, packets).await;
-        if sent.is_err() {
-            // Which of them failed is not told.
-            self.unreachable.addresses().extend(packets.iter().map(|(_, destination)| *destination));
+        self.socket.async_io(Interest::READABLE, || self.receive_batch(inbox, pool, datagrams)).await
+    }
+
+    fn receive_batch(&self, inbox: &mut Inbox, pool: &PacketBufPool, to: &mut Vec<Datagram>) -> io::Result<()> {
+        let mut slices: Vec<[IoSliceMut; 1]> = inbox.0.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(cmsg_space!(i32, i32, i32)));
+        for message in recvmmsg(self.fd(), &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)? {
+            let (Some(peer), Some(bytes)) = (message.address.as_ref().and_then(from), message.iovs().next()) else {
+                continue;
+            };
+            let (ecn, segment) = told(&message)?;
+            for bytes in bytes.chunks(segment.unwrap_or(MAX_MESSAGE)) {
+                let mut packet = pool.get();
+                packet.buf_mut().clear();
+                packet.buf_mut().extend_from_slice(bytes);
+                to.push(Datagram { packet, peer, ecn });
+            }
         }
-        sent
+        Ok(())
     }
 
-    fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
-        UdpSend::local_addr(&self.socket)
+    /// An address as this socket takes it: IPv4 is mapped into IPv6 where the socket is of both.
+    fn to(&self, peer: SocketAddr) -> SockaddrStorage {
+        match peer {
+            SocketAddr::V4(peer) if self.is_ipv6 => {
+                SocketAddrV6::new(peer.ip().to_ipv6_mapped(), peer.port(), 0, 0).into()
+            }
+            peer => peer.into(),
+        }
     }
 
-    fn set_fwmark(&self, mark: u32) -> io::Result<()> {
-        self.socket.set_fwmark(mark)
+    fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
+}
+
+/// A socket in the calling thread's namespace, and whether it is one of both families.
+fn open_socket(port: u16) -> io::Result<(std::net::UdpSocket, bool)> {
+    let open = |family| {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        socket(family, SockType::Datagram, flags, None).map(std::net::UdpSocket::from)
+    };
+    let (socket, is_ipv6) = match open(AddressFamily::Inet6) {
+        Ok(socket) => (socket, true),
+        Err(Errno::EAFNOSUPPORT) => (open(AddressFamily::Inet)?, false),
+        Err(errno) => return Err(errno.into()),
+    };
+    // A tunnel's MTU may exceed what the WAN takes once WireGuard has added its own: its datagrams are then cut up on
+    // the way (RFC 791), and in IPv6 by us. Without this the kernel would forbid that and tell nobody.
+    set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+    setsockopt(&socket, sockopt::IpRecvTos, &true)?;
+    if is_ipv6 {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+        setsockopt(&socket, sockopt::Ipv6RecvTClass, &true)?;
+        bind(socket.as_raw_fd(), &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0)))?;
+    } else {
+        bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port))?;
+    }
+    // Works without, only slower: in kernels before 5.0.
+    let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
+    // The plain options stop at net.core.rmem_max, 208 KiB by default; the forced ones need CAP_NET_ADMIN, without
+    // which the socket works with what it has.
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER);
+    let _ = setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER);
+    Ok((socket, is_ipv6))
+}
+
+fn set_option(socket: &std::net::UdpSocket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the option's value is an int, read during the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
+/// Who sent it, with IPv4 as IPv4.
+fn from(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(address) = address.as_sockaddr_in() {
+        return Some(SocketAddr::from(*address));
+    }
+    let address = SocketAddrV6::from(*address.as_sockaddr_in6()?);
+    Some(match address.ip().to_ipv4_mapped() {
+        Some(ip) => SocketAddr::from((ip, address.port())),
+        None => address.into(),
+    })
+}
+
+/// What the kernel tells of a message besides: its mark, and the length of each datagram if it holds several.
+fn told(message: &RecvMsg<SockaddrStorage>) -> io::Result<(Ecn, Option<usize>)> {
+    let (mut ecn, mut segment) = (Ecn::NotEct, None);
+    for control in message.cmsgs()? {
+        match control {
+            ControlMessageOwned::Ipv4Tos(class) => ecn = Ecn::of_class(class),
+            ControlMessageOwned::Ipv6TClass(class) => ecn = Ecn::of_class(class as u8),
+            ControlMessageOwned::UdpGroSegments(bytes) => segment = usize::try_from(bytes).ok().filter(|&b| b > 0),
+            _ => {}
+        }
+    }
+    Ok((ecn, segment))
 }

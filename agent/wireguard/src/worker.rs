@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::FlockArg;
@@ -13,7 +15,7 @@ use tokio::sync::mpsc;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::control::{self, Call};
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, Setting};
 use crate::endpoints::Endpoints;
 use crate::key::{self, KeyError};
 use crate::protocol::{Request, Response};
@@ -28,8 +30,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_AFTER_TROUBLE: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 /// How long to wait for what a predecessor that was just killed still has: its lock, a TUN, a port.
 const SETTLE: Duration = Duration::from_secs(1);
-/// What is logged: gotatun reports every packet to a peer without an endpoint as an error.
-const LOG: &str = "info,gotatun=warn,gotatun::device=off";
+/// What is logged: gotatun tells of every handshake.
+const LOG: &str = "info,gotatun=warn";
 
 /// Why a worker cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,8 @@ struct Worker {
     endpoints: Endpoints,
     /// The endpoints were not saved since they changed.
     unsaved: bool,
+    /// Counts what the devices refuse.
+    rejected: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -114,7 +118,7 @@ impl Worker {
         config.check()?;
         let secret = key::read_private(&config.private_key_path)?;
         let endpoints = Endpoints::load(&config.state_path);
-        Ok(Worker { config, secret, devices: BTreeMap::new(), endpoints, unsaved: false })
+        Ok(Worker { config, secret, devices: BTreeMap::new(), endpoints, unsaved: false, rejected: Arc::default() })
     }
 
     /// Serves until SIGTERM.
@@ -137,7 +141,7 @@ impl Worker {
             };
             if let Some((handled, answer)) = answer {
                 let response = match handled {
-                    Ok(()) => Response::Status(self.status().await),
+                    Ok(()) => Response::Status(self.status()),
                     Err(error) => Response::Refused(error.to_string()),
                 };
                 // The caller may have gone away.
@@ -193,10 +197,8 @@ impl Worker {
         let mut in_order = true;
         for (link, entry) in &mut self.devices {
             if let Some(device) = &mut entry.device {
-                if let Err(error) = device.greet().await {
-                    entry.problem = Some(error);
-                }
-                for (public_key, endpoint) in device.endpoints().await {
+                device.greet().await;
+                for (public_key, endpoint) in device.endpoints() {
                     self.unsaved |= self.endpoints.learn(link, &public_key, endpoint);
                 }
             }
@@ -214,9 +216,15 @@ impl Worker {
     /// Makes every device what is configured, as far as it goes. True: something is still in somebody else's hands.
     async fn ensure(&mut self) -> bool {
         let mut busy = false;
+        let setting = Setting {
+            secret: &self.secret,
+            endpoints: &self.endpoints,
+            offload: self.config.offload,
+            rejected: &self.rejected,
+        };
         for config in &self.config.devices {
             let entry = self.devices.entry(config.link.clone()).or_default();
-            let result = Device::ensure(&mut entry.device, config, &self.secret, &self.endpoints).await;
+            let result = Device::ensure(&mut entry.device, config, &setting).await;
             let (before, now) = (entry.problem.as_ref().map(explain), result.as_ref().err().map(explain));
             match &now {
                 Some(problem) if before != now => tracing::warn!(link = config.link, problem, "device does not work"),
@@ -241,7 +249,7 @@ impl Worker {
         }
     }
 
-    async fn status(&self) -> WorkerStatus {
+    fn status(&self) -> WorkerStatus {
         let mut devices = Vec::new();
         for config in &self.config.devices {
             let entry = self.devices.get(&config.link);
@@ -249,15 +257,9 @@ impl Worker {
             devices.push(DeviceStatus {
                 netns: config.netns.clone(),
                 link: config.link.clone(),
-                listen_port: match device {
-                    Some(device) => device.listen_port().await,
-                    None => 0,
-                },
+                listen_port: device.map_or(0, Device::listen_port),
                 problem: entry.and_then(|entry| entry.problem.as_ref()).map(explain),
-                peers: match device {
-                    Some(device) => device.peers().await,
-                    None => Vec::new(),
-                },
+                peers: device.map(Device::peers).unwrap_or_default(),
             });
         }
         devices.sort_by(|a, b| a.link.cmp(&b.link));
@@ -267,6 +269,7 @@ impl Worker {
             config_digest: self.config.digest(),
             public_key: key::to_base64(*PublicKey::from(&self.secret).as_bytes()),
             devices,
+            rejected: self.rejected.load(Ordering::Relaxed),
         }
     }
 }

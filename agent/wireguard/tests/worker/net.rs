@@ -129,6 +129,7 @@ impl Side {
             private_key_path: self.key_path(),
             state_path: self.folder.path().join("endpoints"),
             socket_path: self.backend.socket_path(1),
+            offload: true,
             devices: vec![DeviceConfig {
                 netns: self.netns.clone(),
                 link: LINK.into(),
