@@ -22,15 +22,19 @@ struct control {
 /* What is learned from data is believed over an older switch message only while it is fresh (see teach). */
 #define FRESH_NS 1000000000ULL
 
-static __always_inline int control_switch(struct __sk_buff *skb, __u32 l2, __u32 remote, struct shim *shim,
-                                          struct control *message)
+static __always_inline int control_switch(struct __sk_buff *skb, __u32 l2, __u32 id, const struct remote *remote,
+                                          struct shim *shim, struct control *message)
 {
-    __u32 key = CLASS_KEY(remote, message->class & 15);
     __u64 counter = bpf_be64_to_cpu(message->counter), now = bpf_ktime_get_ns();
-    struct learned *learned = bpf_map_lookup_elem(&ps_learned, &key);
+    __u32 key = CLASS_KEY(id, message->class);
+    struct learned *learned;
 
-    if (!learned || message->active < 1 || message->active > 8)
-        return count_and(C_NO_STATE, TC_ACT_SHOT);
+    if (!has_slot(remote->slots, message->active) || has_slot(message->copies, message->active) ||
+        !copies_allowed(remote, message->copies))
+        return count_and(id, C_COPY_SET, TC_ACT_SHOT);
+    learned = message->class > 15 ? NULL : bpf_map_lookup_elem(&ps_learned, &key);
+    if (!learned)
+        return count_and(id, C_CLASS, TC_ACT_SHOT);
     if (!learned->active || counter > learned->counter || now - learned->seen_ns > FRESH_NS) {
         learned->active = message->active;
         learned->copies = message->copies;
@@ -47,15 +51,15 @@ static __always_inline int control_switch(struct __sk_buff *skb, __u32 l2, __u32
     shim->ip.daddr = sender;
     if (bpf_skb_store_bytes(skb, l2, shim, sizeof(*shim), 0) < 0 ||
         bpf_skb_store_bytes(skb, l2 + sizeof(*shim), message, sizeof(*message), 0) < 0)
-        return count_and(C_ERROR, TC_ACT_SHOT);
-    count_and(C_CONTROL, 0);
+        return count_and(id, C_ERROR, TC_ACT_SHOT);
+    count_and(id, C_CONTROL, 0);
     return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int control_acknowledge(__u32 remote, __u32 slot, struct control *message)
+static __always_inline int control_acknowledge(__u32 id, __u32 slot, struct control *message)
 {
     struct acknowledgement ack = {
-        .remote = remote,
+        .remote = id,
         .class = message->class,
         .active = message->active,
         .copies = message->copies,
@@ -64,19 +68,20 @@ static __always_inline int control_acknowledge(__u32 remote, __u32 slot, struct 
         .nonce = bpf_be64_to_cpu(message->nonce),
     };
     bpf_ringbuf_output(&ps_ack, &ack, sizeof(ack), 0);
-    return count_and(C_CONTROL, TC_ACT_SHOT);
+    return count_and(id, C_CONTROL, TC_ACT_SHOT);
 }
 
-static __always_inline int control(struct __sk_buff *skb, __u32 l2, struct config *config, __u32 remote, __u32 slot,
-                                   struct shim *shim)
+static __always_inline int control(struct __sk_buff *skb, __u32 l2, const struct config *config, __u32 id,
+                                   const struct remote *remote, __u32 slot, struct shim *shim)
 {
     struct control message;
 
-    if (bpf_skb_load_bytes(skb, l2 + sizeof(*shim), &message, sizeof(message)) < 0)
-        return count_and(C_UNKNOWN, TC_ACT_SHOT);
+    if (skb->len != l2 + sizeof(*shim) + sizeof(message) ||
+        bpf_skb_load_bytes(skb, l2 + sizeof(*shim), &message, sizeof(message)) < 0 || message.zero)
+        return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
     if (message.type == CONTROL_SWITCH && config->role == ROLE_ANCHOR)
-        return control_switch(skb, l2, remote, shim, &message);
+        return control_switch(skb, l2, id, remote, shim, &message);
     if (message.type == CONTROL_ACKNOWLEDGE && config->role == ROLE_EDGE)
-        return control_acknowledge(remote, slot, &message);
-    return count_and(C_UNKNOWN, TC_ACT_SHOT);
+        return control_acknowledge(id, slot, &message);
+    return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /* Taking the shim off: on the ingress of every tunnel-side interface. */
 #pragma once
+#include "bare.h"
 #include "control.h"
 #include "window.h"
 
@@ -13,7 +14,7 @@ static __always_inline void teach(__u32 class_key, __u32 key, __u32 slot)
     __u32 serial = KEY_SERIAL(key), copies = KEY_COPIES(key);
     __u64 now;
 
-    if (!learned || (copies >> (slot - 1)) & 1)
+    if (!learned || has_slot(copies, slot))
         return;
     now = bpf_ktime_get_ns();
     if (learned->active && ((serial - learned->serial) & 15) >= 8 && now - learned->seen_ns < FRESH_NS)
@@ -28,66 +29,113 @@ static __always_inline void teach(__u32 class_key, __u32 key, __u32 slot)
     }
 }
 
-static __always_inline int decap(struct __sk_buff *skb, const __u32 l2)
+/* Whether the sender may use the addresses inside. An anchor takes from a site what lies behind that site, whereto is
+ * up to its routes. An edge takes from any anchor what lies behind any, if it goes to what lies behind this edge:
+ * nothing else has business here, and would be led out again. */
+static __always_inline int addresses_allowed(const struct config *config, const union inner *inner, int v6, __u32 id)
 {
-    __u32 zero = 0, key, class, class_key, remote, source, incarnation, *slot, *known, ifindex = skb->ifindex;
-    struct config *config = bpf_map_lookup_elem(&ps_config, &zero);
-    struct shim shim;
+    __u32 source = source_lies(inner, v6);
+
+    if (config->role == ROLE_ANCHOR)
+        return source == id;
+    return source != NOWHERE && source != OWN && destination_lies(inner, v6) == OWN;
+}
+
+/* Removes the shim. skb->protocol must follow, and the flag that does this in one step is unknown before 6.3: so an
+ * IPv6 packet's outer header is first made one of IPv6 (20 bytes longer), and goes as such. */
+static __always_inline int strip(struct __sk_buff *skb, __u32 l2, int v6)
+{
+    __be16 ethertype = bpf_htons(ETH_P_IPV6);
+    __s32 length = sizeof(struct shim);
+
+    if (v6) {
+        if (bpf_skb_change_proto(skb, ethertype, 0) < 0)
+            return -1;
+        length += sizeof(struct ipv6hdr) - sizeof(struct iphdr);
+    }
+    if (bpf_skb_adjust_room(skb, -length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) < 0)
+        return -1;
+    if (l2 && v6)
+        return bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype), 0);
+    return 0;
+}
+
+static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const struct config *config, __u32 id,
+                                      const struct remote *remote, __u32 slot, const struct shim *shim)
+{
+    const __u32 at = l2 + sizeof(*shim), key = bpf_ntohl(shim->key);
+    __u32 class_key = CLASS_KEY(id, KEY_CLASS(key)), incarnation, outer_ecn = shim->ip.tos & ECN;
+    int v6 = shim->protocol == bpf_htons(ETH_P_IPV6), ecn, why;
+    union inner inner;
     void *window;
-    int v6, why;
 
-    if (!config || !config->self)
-        return count_and(C_NO_STATE, TC_ACT_SHOT);
-    if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, l2, &shim, sizeof(shim)) < 0 ||
-        shim.ip.version != 4 || shim.ip.ihl != 5 || shim.ip.protocol != IPPROTO_GRE || shim.ip.daddr != config->self) {
-        /* probe addresses are the stack's business; nothing else comes to an edge's veth but ARP */
-        if (config->role == ROLE_ANCHOR || skb->protocol == bpf_htons(ETH_P_ARP))
-            return TC_ACT_OK;
-        return count_and(C_NOT_SHIM, TC_ACT_SHOT);
-    }
-    key = bpf_ntohl(shim.key);
-    known = bpf_map_lookup_elem(&ps_endpoint, &shim.ip.saddr);
-    slot = bpf_map_lookup_elem(&ps_slot, &ifindex);
-    if (!known || !slot || *slot < 1 || *slot > 8 || shim.flags != GRE_KEY_SEQUENCE || KEY_VERSION(key) != 0)
-        return count_and(C_UNKNOWN, TC_ACT_SHOT);
-    remote = *known;
-    class = KEY_CLASS(key);
-    if (class == 0) {
-        if (shim.protocol != PROTO_CONTROL)
-            return count_and(C_UNKNOWN, TC_ACT_SHOT);
-        return control(skb, l2, config, remote, *slot, &shim);
-    }
-    if (shim.protocol == bpf_htons(ETH_P_IP))
-        v6 = 0;
-    else if (shim.protocol == bpf_htons(ETH_P_IPV6))
-        v6 = 1;
-    else
-        return count_and(C_UNKNOWN, TC_ACT_SHOT);
-
-    source = remote_of(skb, l2 + sizeof(shim), v6, 0);
-    if (source == NO_REMOTE || (config->role == ROLE_ANCHOR && source != remote))
-        return count_and(C_FORGED, TC_ACT_SHOT);
-    class_key = CLASS_KEY(remote, class);
+    if (!v6 && shim->protocol != bpf_htons(ETH_P_IP))
+        return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
+    if (inner_load(skb, at, v6, &inner) < 0 || inner_length(&inner, v6) != skb->len - at)
+        return count_and(id, C_MALFORMED, TC_ACT_SHOT);
+    if (!copies_allowed(remote, KEY_COPIES(key)))
+        return count_and(id, C_COPY_SET, TC_ACT_SHOT);
+    if (!addresses_allowed(config, &inner, v6, id))
+        return count_and(id, C_FORGED, TC_ACT_SHOT);
     window = bpf_map_lookup_elem(&ps_window, &class_key);
     if (!window)
-        return count_and(C_NO_STATE, TC_ACT_SHOT);
-    why = incarnation_of(remote, KEY_EPOCH(key), &incarnation);
-    if (why)
-        return count_and(why, TC_ACT_SHOT);
-    if (config->role == ROLE_ANCHOR)
-        teach(class_key, key, *slot);
-    why = window_take(window, config->window_shift, KEY_BUCKET(key), bpf_ntohl(shim.sequence), incarnation);
-    if (why)
-        return count_and(why, TC_ACT_SHOT);
+        return count_and(id, C_CLASS, TC_ACT_SHOT);
+    /* before the window: a copy that met no congestion may still come */
+    ecn = ecn_decapsulated(traffic_class(&inner, v6) & ECN, outer_ecn);
+    if (ecn == ECN_DROP)
+        return count_and(id, C_ECN, TC_ACT_SHOT);
 
-    /* the L3 flag changes skb->protocol; needed for IPv6 only, and unknown before 6.3 */
-    if (bpf_skb_adjust_room(skb, -(__s32)sizeof(shim), BPF_ADJ_ROOM_MAC, v6 ? BPF_F_ADJ_ROOM_DECAP_L3_IPV6 : 0) < 0)
-        return count_and(C_ERROR, TC_ACT_SHOT);
-    if (l2 && v6) {
-        __be16 ethertype = bpf_htons(ETH_P_IPV6);
-        if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype), 0) < 0)
-            return count_and(C_ERROR, TC_ACT_SHOT);
-    }
-    skb->mark = class << 12; /* nft pins it in the conntrack mark, so that answers have the class too */
-    return count_and(C_DELIVERED, TC_ACT_OK);
+    /* from here on the packet changes what is known of its sender: it has proven everything else */
+    why = incarnation_of(id, KEY_EPOCH(key), &incarnation);
+    if (why)
+        return count_and(id, why, TC_ACT_SHOT);
+    if (config->role == ROLE_ANCHOR)
+        teach(class_key, key, slot);
+    why = window_take(window, config->window_shift, KEY_BUCKET(key), sequence_of(shim), incarnation);
+    if (why)
+        return count_and(id, why, TC_ACT_SHOT);
+
+    if (ecn != (traffic_class(&inner, v6) & ECN) && ecn_store(skb, at, v6, &inner, ecn) < 0)
+        return count_and(id, C_ERROR, TC_ACT_SHOT);
+    if (strip(skb, l2, v6) < 0)
+        return count_and(id, C_ERROR, TC_ACT_SHOT);
+    skb->mark = KEY_CLASS(key) << 12; /* nft pins it in the conntrack mark, so that answers have the class too */
+    return count_and(id, C_DELIVERED, TC_ACT_OK);
+}
+
+static __always_inline int decap(struct __sk_buff *skb, const __u32 l2)
+{
+    __u32 zero = 0, id, key, *slot, *known, ifindex = skb->ifindex;
+    struct config *config = bpf_map_lookup_elem(&ps_config, &zero);
+    struct remote *remote;
+    struct shim shim;
+
+    slot = bpf_map_lookup_elem(&ps_slot, &ifindex);
+    if (!config || !config->self || !slot)
+        return count_and(0, C_NO_STATE, TC_ACT_SHOT);
+    if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, l2, &shim, sizeof(shim)) < 0 ||
+        shim.ip.version != 4 || shim.ip.ihl != 5 || shim.ip.protocol != IPPROTO_GRE || shim.ip.daddr != config->self)
+        return config->role == ROLE_ANCHOR ? bare_at_anchor(skb, l2, config, *slot) : bare_at_edge(skb, l2, config);
+
+    known = bpf_map_lookup_elem(&ps_endpoint, &shim.ip.saddr);
+    remote = known ? bpf_map_lookup_elem(&ps_remote, known) : NULL;
+    if (!remote)
+        return count_and(0, C_UNKNOWN, TC_ACT_SHOT);
+    id = *known;
+    /* Every tunnel cuts packets up. One that does not is for declared tests: it takes one number for all segments, so
+     * that beside a path that cuts they would be delivered twice. */
+    if (skb->gso_size && !config->gso)
+        return count_and(id, C_OVERSIZE, TC_ACT_SHOT);
+    if (!well_formed(&shim, skb->len - l2))
+        return count_and(id, C_MALFORMED, TC_ACT_SHOT);
+    key = bpf_ntohl(shim.key);
+    if (shim.flags != GRE_KEY_SEQUENCE || KEY_VERSION(key) != 0)
+        return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
+    if (!has_slot(remote->slots, *slot))
+        return count_and(id, C_COPY_SET, TC_ACT_SHOT);
+    if (KEY_CLASS(key))
+        return decap_data(skb, l2, config, id, remote, *slot, &shim);
+    if (shim.protocol == PROTO_CONTROL)
+        return control(skb, l2, config, id, remote, *slot, &shim);
+    return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
 }

@@ -5,22 +5,8 @@
 
 #define DEFAULT_CLASS 1
 
-static __always_inline void checksum(struct iphdr *ip)
-{
-    __u32 sum = 0;
-    __u16 *word = (__u16 *)ip;
-
-    ip->check = 0;
-#pragma unroll
-    for (int i = 0; i < 10; i++)
-        sum += word[i];
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    ip->check = ~sum;
-}
-
 /* The path by which this remote and class is sent to: chosen here at an edge, learned from the edge at an anchor. */
-static __always_inline int path_of(struct config *config, __u32 key, __u32 *active, __u32 *copies, __u32 *serial)
+static __always_inline int path_of(const struct config *config, __u32 key, __u32 *active, __u32 *copies, __u32 *serial)
 {
     if (config->role == ROLE_EDGE) {
         struct chosen *chosen = bpf_map_lookup_elem(&ps_chosen, &key);
@@ -40,69 +26,72 @@ static __always_inline int path_of(struct config *config, __u32 key, __u32 *acti
     return 0;
 }
 
+/* Several segments at once, to be cut up later, get as many sequence numbers. The kernel counts the outer IP ID up per
+ * segment and copies the rest of the shim: see sequence_of for what the receiver makes of it. */
 static __always_inline int encap(struct __sk_buff *skb)
 {
     const __u32 l2 = ETH_HLEN;
-    __u32 zero = 0, remote_id, class = MARK_CLASS(skb->mark), key, bucket, sequence, active, copies, serial;
+    __u32 zero = 0, id, class = MARK_CLASS(skb->mark), key, bucket, sequence, active, copies, serial;
+    __u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1, length = skb->len - l2 + sizeof(struct shim);
     struct config *config = bpf_map_lookup_elem(&ps_config, &zero);
+    int v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
     struct remote *remote;
-    __u32 *last;
+    union inner inner;
     void *sequences;
-    __u8 tos;
-    int v6;
+    __u32 *last;
 
-    if (skb->protocol == bpf_htons(ETH_P_IP))
-        v6 = 0;
-    else if (skb->protocol == bpf_htons(ETH_P_IPV6))
-        v6 = 1;
-    else
+    if (!v6 && skb->protocol != bpf_htons(ETH_P_IP))
         return TC_ACT_OK; /* ARP; the stack has nothing else here */
     if (!config || !config->self)
-        return count_and(C_NO_STATE, TC_ACT_SHOT);
-    remote_id = remote_of(skb, l2, v6, 1);
-    remote = remote_id == NO_REMOTE ? 0 : bpf_map_lookup_elem(&ps_remote, &remote_id);
-    if (!remote)
-        return count_and(C_NO_REMOTE, TC_ACT_SHOT);
-    if (skb->gso_segs > 1) /* ps0 has gso_max_segs 1: one sequence number per packet on the wire */
-        return count_and(C_OVERSIZE, TC_ACT_SHOT);
+        return count_and(0, C_NO_STATE, TC_ACT_SHOT);
+    if (inner_load(skb, l2, v6, &inner) < 0)
+        return count_and(0, C_MALFORMED, TC_ACT_SHOT);
+    if (config->role == ROLE_EDGE && source_lies(&inner, v6) != OWN)
+        return count_and(0, C_FOREIGN, TC_ACT_SHOT);
+    id = destination_lies(&inner, v6);
+    remote = bpf_map_lookup_elem(&ps_remote, &id); /* OWN and NOWHERE are beyond its end */
+    if (!remote || !remote->address)
+        return count_and(0, C_NO_REMOTE, TC_ACT_SHOT);
+    if ((segments > 1 && !config->gso) || length > 0xffff)
+        return count_and(id, C_OVERSIZE, TC_ACT_SHOT);
     if (!class)
         class = DEFAULT_CLASS;
-    key = CLASS_KEY(remote_id, class);
-    if (path_of(config, key, &active, &copies, &serial) < 0)
-        return count_and(C_NO_PATH, TC_ACT_SHOT);
-    bucket = flow_bucket(skb, l2, v6);
-    tos = traffic_class(skb, l2, v6);
+    key = CLASS_KEY(id, class);
     sequences = bpf_map_lookup_elem(&ps_sequence, &key);
     if (!sequences)
-        return count_and(C_NO_STATE, TC_ACT_SHOT);
+        return count_and(id, C_CLASS, TC_ACT_SHOT);
+    if (path_of(config, key, &active, &copies, &serial) < 0)
+        return count_and(id, C_NO_PATH, TC_ACT_SHOT);
+    bucket = flow_bucket(skb, l2, v6, &inner);
     last = bpf_map_lookup_elem(sequences, &bucket);
     if (!last)
-        return count_and(C_NO_STATE, TC_ACT_SHOT);
-    sequence = __sync_fetch_and_add(last, 1) + 1;
+        return count_and(id, C_NO_STATE, TC_ACT_SHOT);
+    sequence = __sync_fetch_and_add(last, segments) + 1;
 
     struct shim shim = {
-        .ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_GRE, .frag_off = bpf_htons(0x4000)},
+        .ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_GRE, .frag_off = DONT_FRAGMENT},
         .flags = GRE_KEY_SEQUENCE,
         .protocol = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP),
         .sequence = bpf_htonl(sequence),
     };
     shim.key = bpf_htonl(((config->epoch & 31) << 24) | (class << 20) | (copies << 12) | (serial << 8) | bucket);
-    shim.ip.tos = tos;
-    shim.ip.tot_len = bpf_htons(skb->len - l2 + sizeof(shim));
+    shim.ip.tos = traffic_class(&inner, v6);
+    shim.ip.tot_len = bpf_htons(length);
+    shim.ip.id = bpf_htons((__u16)sequence);
     shim.ip.saddr = config->self;
     shim.ip.daddr = remote->address;
-    checksum(&shim.ip);
+    shim.ip.check = ~header_sum(&shim.ip);
     __u32 mark = MARK(copies, active, class, remote->anchor);
 
     if (bpf_skb_adjust_room(skb, sizeof(shim), BPF_ADJ_ROOM_MAC,
-                            BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_GRE) < 0 ||
+                            BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_GRE | BPF_F_ADJ_ROOM_FIXED_GSO) < 0 ||
         bpf_skb_store_bytes(skb, l2, &shim, sizeof(shim), 0) < 0)
-        return count_and(C_ERROR, TC_ACT_SHOT);
+        return count_and(id, C_ERROR, TC_ACT_SHOT);
     if (v6) {
         __be16 ethertype = bpf_htons(ETH_P_IP);
         if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype), 0) < 0)
-            return count_and(C_ERROR, TC_ACT_SHOT);
+            return count_and(id, C_ERROR, TC_ACT_SHOT);
     }
     skb->mark = mark;
-    return count_and(C_SENT, TC_ACT_OK);
+    return count_and(id, C_SENT, TC_ACT_OK);
 }

@@ -4,25 +4,33 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define PS_LAYOUT 1
+#define PS_LAYOUT 2
 
 #define ROLE_EDGE 1   /* decides which path it sends by */
 #define ROLE_ANCHOR 2 /* answers over the path it is spoken to */
 
-#define NO_REMOTE 0xffffffffu
-#define BUCKETS 256 /* flow buckets per remote and class */
+/* Where a prefix lies, if not behind the remote with that id. What no prefix covers lies nowhere too. */
+#define NOWHERE 0xffffffffu
+#define OWN 0xfffffffeu /* behind this node */
+
+#define REMOTES 2048 /* ids 1-2047, the node indexes of a fabric; 0: none known */
+#define BUCKETS 256  /* flow buckets per remote and class */
+#define MOST_COPIES 3
 
 struct config {
-    __be32 self;         /* own shim endpoint */
-    __u32 epoch;         /* 0-31 */
-    __u32 window_shift;  /* log2 of the window in packets, 10-16 */
+    __be32 self;        /* own shim endpoint */
+    __be32 probe_base;  /* own probe address of slot k is this plus k */
+    __u32 epoch;        /* 0-31 */
+    __u32 window_shift; /* log2 of the window in packets, 10-16 */
     __u32 role;
+    __u32 gso; /* 1: several segments may pass at once, see encap */
 };
 
 struct remote {
     __be32 address;
-    __u32 anchor; /* anchor index for the mark, 0 at an anchor */
+    __u32 anchor;   /* anchor index for the mark, 0 at an anchor */
     __u32 identity; /* the agent's: a remote with another one begins anew */
+    __u32 slots;    /* bit k-1: it can be reached by slot k */
 };
 
 /* key of chosen, learned, sequences, windows */
@@ -44,11 +52,13 @@ struct learned {
     __u64 seen_ns; /* when the current serial was last seen, CLOCK_MONOTONIC */
 };
 
+#define NO_EPOCH 0xffffffffu
+
 /* Which epoch of a remote is current. `state` is read at once; the rest only under the lock. */
 struct incarnation {
     __u64 state; /* incarnation << 8 | valid << 7 | epoch */
     __u64 changed_ns;
-    __u32 previous; /* previous epoch, NO_REMOTE if none */
+    __u32 previous; /* previous epoch, NO_EPOCH if none */
     struct bpf_spin_lock lock;
 };
 
@@ -68,7 +78,7 @@ struct acknowledgement {
     __u64 nonce;
 };
 
-/* One counter each; the names are in src/layout.rs, in this order. */
+/* One counter each; the names are in src/layout.rs, in this order. What cannot be laid to a remote counts for 0. */
 enum counter {
     C_SENT,        /* shimmed */
     C_DELIVERED,   /* first copy, shim taken off */
@@ -78,11 +88,20 @@ enum counter {
     C_CONTROL,     /* control packets taken */
     C_NO_REMOTE,   /* destination behind no remote, dropped */
     C_NO_PATH,     /* no path chosen or learned, dropped */
-    C_NO_STATE,    /* no sequences or windows for this remote and class, dropped */
-    C_NOT_SHIM,    /* not for us to unwrap, dropped at an edge */
-    C_UNKNOWN,     /* shim from an unknown endpoint or of an unknown version, dropped */
-    C_FORGED,      /* inner source not behind the sender, dropped */
-    C_OVERSIZE,    /* more than one segment at once, dropped */
+    C_NO_STATE,    /* the maps lack what they should hold, dropped */
+    C_NOT_SHIM,    /* no shim and none of what may come without one, dropped */
+    C_UNKNOWN,     /* shim from an unknown endpoint, or of a version, protocol or message unknown, dropped */
+    C_MALFORMED,   /* lengths, checksum or flags that contradict the packet, dropped */
+    C_FOREIGN,     /* source not behind this edge, not shimmed but dropped */
+    C_FORGED,      /* inner addresses that the sender may not use, dropped */
+    C_COPY_SET,    /* slots that the remote does not have, or too many copies, dropped */
+    C_CLASS,       /* a class that the remote does not have, dropped */
+    C_ECN,         /* congestion experienced by a flow that knows no ECN, dropped (RFC 6040) */
+    C_OVERSIZE,    /* several segments at once where they may not pass, dropped */
     C_ERROR,       /* the kernel refused to change the packet, dropped */
     C_MAX,
+};
+
+struct counters {
+    __u64 of[C_MAX];
 };

@@ -15,7 +15,7 @@ struct {
     __type(value, struct config);
 } ps_config SEC(".maps");
 
-/* prefix -> remote id, NO_REMOTE for "behind none" */
+/* prefix -> remote id, OWN or NOWHERE */
 struct {
     __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -25,11 +25,11 @@ struct {
     __type(value, __u32);
 } ps_prefix SEC(".maps");
 
+/* by id; without an address where there is none */
 struct {
     __uint(pinning, LIBBPF_PIN_BY_NAME);
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 2048);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, REMOTES);
     __type(key, __u32);
     __type(value, struct remote);
 } ps_remote SEC(".maps");
@@ -38,7 +38,7 @@ struct {
 struct {
     __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 2048);
+    __uint(max_entries, REMOTES);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, __be32);
     __type(value, __u32);
@@ -75,7 +75,7 @@ struct {
 struct {
     __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 2048);
+    __uint(max_entries, REMOTES);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, __u32);
     __type(value, struct incarnation);
@@ -118,19 +118,19 @@ struct {
     __uint(max_entries, 65536);
 } ps_ack SEC(".maps");
 
+/* by remote */
 struct {
     __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, C_MAX);
+    __uint(max_entries, REMOTES);
     __type(key, __u32);
-    __type(value, __u64);
+    __type(value, struct counters);
 } ps_counter SEC(".maps");
 
-static __always_inline int count_and(enum counter which, int verdict)
+static __always_inline int count_and(__u32 remote, enum counter which, int verdict)
 {
-    __u32 key = which;
-    __u64 *value = bpf_map_lookup_elem(&ps_counter, &key);
-    if (value)
-        (*value)++;
+    struct counters *counters = bpf_map_lookup_elem(&ps_counter, &remote);
+    if (counters)
+        counters->of[which]++;
     return verdict;
 }

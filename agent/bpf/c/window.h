@@ -37,7 +37,7 @@ static __always_inline int incarnation_of(__u32 remote, __u32 epoch, __u32 *inca
         if (known->previous == epoch && now - known->changed_ns < PREVIOUS_EPOCH_NS) {
             stale = 1;
         } else {
-            known->previous = state & 0x80 ? (__u32)(state & 31) : NO_REMOTE;
+            known->previous = state & 0x80 ? (__u32)(state & 31) : NO_EPOCH;
             known->changed_ns = now;
             state = STATE(INCARNATION(state) + 1, epoch);
             known->state = state;

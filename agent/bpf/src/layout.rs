@@ -3,11 +3,47 @@
 use aya::Pod;
 
 /// Names the pin folder: programs and agents of one layout share maps; a new layout takes over the old one's sequences.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 /// Flow buckets per remote and class.
 pub const BUCKETS: u32 = 256;
-/// "Behind none".
-pub const NO_REMOTE: u32 = u32::MAX;
+/// Room for remotes: ids 1 to 2,047 are node indexes, 0 stands for "none known".
+pub const REMOTES: u32 = 2_048;
+/// In [`Incarnation::previous`]: none.
+pub const NO_EPOCH: u32 = u32::MAX;
+
+/// Where a prefix lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Behind {
+    /// Behind the remote with this id.
+    Remote(u32),
+    /// Behind this node (edges): the only sources it shims, the only destinations it takes from a shim.
+    Own,
+    /// Behind none.
+    Nowhere,
+}
+
+const OWN: u32 = u32::MAX - 1;
+const NOWHERE: u32 = u32::MAX;
+
+impl From<u32> for Behind {
+    fn from(value: u32) -> Self {
+        match value {
+            OWN => Behind::Own,
+            NOWHERE => Behind::Nowhere,
+            id => Behind::Remote(id),
+        }
+    }
+}
+
+impl From<Behind> for u32 {
+    fn from(behind: Behind) -> u32 {
+        match behind {
+            Behind::Remote(id) => id,
+            Behind::Own => OWN,
+            Behind::Nowhere => NOWHERE,
+        }
+    }
+}
 
 /// Key of everything kept per remote (node index) and steering class (1-15).
 pub const fn class_key(remote: u32, class: u8) -> u32 {
@@ -36,22 +72,30 @@ layout! {
     Config {
         /// Own shim endpoint, network byte order.
         self_address: [u8; 4],
+        /// Own probe address of slot k is this plus k; network byte order.
+        probe_base: [u8; 4],
         /// 0-31.
         epoch: u32,
         /// log2 of the window in packets.
         window_shift: u32,
         /// 1 edge, 2 anchor.
         role: u32,
+        /// 1: packets of several segments may pass whole; only where the self-test allows it.
+        gso: u32,
     }
 }
 
 layout! {
     /// `struct remote`.
     Remote {
+        /// Its shim endpoint, network byte order; 0 where there is no remote.
         address: [u8; 4],
+        /// Its anchor index in marks, 0 if it is a site.
         anchor: u32,
         /// For the agent alone: a remote with another one has lost its memory.
         identity: u32,
+        /// Bit k-1: it can be reached by slot k, and nothing of it comes by another.
+        slots: u32,
     }
 }
 
@@ -117,8 +161,8 @@ impl Acknowledgement {
     }
 }
 
-/// Names of the counters, in the order of `enum counter`.
-pub const COUNTERS: [&str; 14] = [
+/// Names of the counters, in the order of `enum counter`, where each is explained.
+pub const COUNTERS: [&str; 19] = [
     "sent",
     "delivered",
     "duplicate",
@@ -130,7 +174,19 @@ pub const COUNTERS: [&str; 14] = [
     "noState",
     "notShim",
     "unknown",
+    "malformed",
+    "foreign",
     "forged",
+    "copySet",
+    "class",
+    "ecn",
     "oversize",
     "error",
 ];
+
+/// `struct counters`: one remote's, on one processor.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters(pub [u64; COUNTERS.len()]);
+// SAFETY: integers only, no padding, any bit pattern is a value.
+unsafe impl Pod for Counters {}

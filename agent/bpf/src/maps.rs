@@ -7,12 +7,16 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{
+        Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, lpm_trie::Key,
+    },
 };
 
 use crate::{
     Error,
-    layout::{self, BUCKETS, Chosen, Config, Incarnation, Learned, Remote, class_key, split_class_key},
+    layout::{
+        self, BUCKETS, Behind, Chosen, Config, Counters, Incarnation, Learned, Remote, class_key, split_class_key,
+    },
 };
 
 /// Create only (BPF_NOEXIST).
@@ -24,7 +28,7 @@ const INNER_MAP: u32 = 1 << 12;
 pub struct Maps {
     config: Array<MapData, Config>,
     prefix: LpmTrie<MapData, [u8; 16], u32>,
-    remote: HashMap<MapData, u32, Remote>,
+    remote: Array<MapData, Remote>,
     endpoint: HashMap<MapData, [u8; 4], u32>,
     slot: HashMap<MapData, u32, u32>,
     chosen: HashMap<MapData, u32, Chosen>,
@@ -32,7 +36,7 @@ pub struct Maps {
     incarnation: HashMap<MapData, u32, Incarnation>,
     sequence: HashOfMaps<MapData, u32, Array<MapData, u32>>,
     window: HashOfMaps<MapData, u32, Array<MapData, u64>>,
-    counter: PerCpuArray<MapData, u64>,
+    counter: PerCpuArray<MapData, Counters>,
     acknowledgements: MapData,
 }
 
@@ -92,23 +96,18 @@ impl Maps {
         self.config.set(0, config, 0)
     }
 
-    /// Every prefix (IPv4 as such) and the remote behind it.
+    /// Every prefix (IPv4 as such) and where it lies.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn prefixes(&self) -> Result<BTreeMap<(IpAddr, u8), Option<u32>>, MapError> {
-        let mut all = BTreeMap::new();
-        for entry in self.prefix.iter() {
-            let (key, remote) = entry?;
-            all.insert(from_key(&key), (remote != layout::NO_REMOTE).then_some(remote));
-        }
-        Ok(all)
+    pub fn prefixes(&self) -> Result<BTreeMap<(IpAddr, u8), Behind>, MapError> {
+        self.prefix.iter().map(|entry| entry.map(|(key, behind)| (from_key(&key), behind.into()))).collect()
     }
 
     /// # Errors
     /// What the kernel says.
-    pub fn set_prefix(&mut self, address: IpAddr, length: u8, remote: Option<u32>) -> Result<(), MapError> {
-        self.prefix.insert(&to_key(address, length), remote.unwrap_or(layout::NO_REMOTE), 0)
+    pub fn set_prefix(&mut self, address: IpAddr, length: u8, behind: Behind) -> Result<(), MapError> {
+        self.prefix.insert(&to_key(address, length), u32::from(behind), 0)
     }
 
     /// # Errors
@@ -123,9 +122,8 @@ impl Maps {
     /// What the kernel says.
     pub fn remotes(&self) -> Result<BTreeMap<u32, (Remote, Vec<u8>)>, MapError> {
         let mut all = BTreeMap::new();
-        for entry in self.remote.iter() {
-            let (id, remote) = entry?;
-            all.insert(id, (remote, Vec::new()));
+        for id in self.remote_ids()? {
+            all.insert(id, (self.remote.get(&id, 0)?, Vec::new()));
         }
         for key in self.window.keys() {
             let (id, class) = split_class_key(key?);
@@ -137,6 +135,10 @@ impl Maps {
         Ok(all)
     }
 
+    fn remote_ids(&self) -> Result<Vec<u32>, MapError> {
+        self.endpoint.iter().map(|entry| entry.map(|(_, id)| id)).collect()
+    }
+
     /// Makes a remote known, with sequences and windows for `classes`; what exists of these stays, what is no longer
     /// named goes. A remote with another identity has lost its memory: its next packet begins anew, whatever its epoch.
     ///
@@ -145,7 +147,7 @@ impl Maps {
     pub fn set_remote(&mut self, id: u32, remote: Remote, classes: &[u8], window_packets: u32) -> Result<(), MapError> {
         exists_is_fine(self.incarnation.insert(
             id,
-            Incarnation { previous: layout::NO_REMOTE, ..Incarnation::default() },
+            Incarnation { previous: layout::NO_EPOCH, ..Incarnation::default() },
             NO_EXIST,
         ))?;
         for class in 1..=15 {
@@ -162,7 +164,8 @@ impl Maps {
                 self.window.insert(key, &Array::create(BUCKETS * (window_packets / 32), INNER_MAP)?, 0)?;
             }
         }
-        if let Some(before) = optional(self.remote.get(&id, 0))? {
+        let before = self.remote.get(&id, 0)?;
+        if before.address != [0; 4] {
             if before.address != remote.address {
                 gone_is_fine(self.endpoint.remove(&before.address))?;
             }
@@ -171,28 +174,29 @@ impl Maps {
             }
         }
         // the remote itself last: what a program finds is complete
-        self.remote.insert(id, remote, 0)?;
+        self.remote.set(id, remote, 0)?;
         self.endpoint.insert(remote.address, id, 0)
     }
 
     /// No epoch is valid: the next packet makes its own valid, with the next number for what the windows hold.
     fn begin_anew(&mut self, id: u32) -> Result<(), MapError> {
         let state = self.incarnation.get(&id, 0)?.state & !0xff;
-        let fresh = Incarnation { state, previous: layout::NO_REMOTE, ..Incarnation::default() };
+        let fresh = Incarnation { state, previous: layout::NO_EPOCH, ..Incarnation::default() };
         self.incarnation.insert(id, fresh, 0)
     }
 
     /// # Errors
     /// What the kernel says.
     pub fn remove_remote(&mut self, id: u32) -> Result<(), MapError> {
-        if let Ok(remote) = self.remote.get(&id, 0) {
-            gone_is_fine(self.endpoint.remove(&remote.address))?;
-        }
-        gone_is_fine(self.remote.remove(&id))?;
+        gone_is_fine(self.endpoint.remove(&self.remote.get(&id, 0)?.address))?;
+        self.remote.set(id, Remote::default(), 0)?;
         for class in 1..=15 {
             self.remove_class(class_key(id, class))?;
         }
-        gone_is_fine(self.incarnation.remove(&id))
+        gone_is_fine(self.incarnation.remove(&id))?;
+        // another node may get the id, and begins at zero
+        let none = vec![Counters::default(); self.counter.get(&id, 0)?.len()];
+        self.counter.set(id, PerCpuValues::try_from(none)?, 0)
     }
 
     fn remove_class(&mut self, key: u32) -> Result<(), MapError> {
@@ -252,14 +256,16 @@ impl Maps {
         Ok(all)
     }
 
-    /// Every counter, summed over processors.
+    /// Every counter of every remote, summed over processors; remote 0 has what cannot be laid to one.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn counters(&self) -> Result<BTreeMap<&'static str, u64>, MapError> {
+    pub fn counters(&self) -> Result<BTreeMap<u32, BTreeMap<&'static str, u64>>, MapError> {
         let mut all = BTreeMap::new();
-        for (index, name) in (0u32..).zip(layout::COUNTERS) {
-            all.insert(name, self.counter.get(&index, 0)?.iter().sum());
+        for id in self.remote_ids()?.into_iter().chain([0]) {
+            let processors = self.counter.get(&id, 0)?;
+            let sum = |index: usize| processors.iter().map(|counters| counters.0[index]).sum();
+            all.insert(id, layout::COUNTERS.into_iter().enumerate().map(|(index, name)| (name, sum(index))).collect());
         }
         Ok(all)
     }

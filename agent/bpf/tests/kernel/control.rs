@@ -19,7 +19,7 @@ fn switch(active: u8, copies: u8, counter: u64) -> Vec<u8> {
     };
     let mut packet = udp(CLIENT, SERVER, [0, 0], 0)[..L2].to_vec();
     packet.extend(message.to_bytes());
-    packet
+    rechecked(packet)
 }
 
 /// Active slot and copy set by which the anchor would send.

@@ -2,19 +2,21 @@
 
 use pathsteer_bpf::{
     Datapath, is_pinned,
-    layout::{Chosen, Config, Remote},
+    layout::{Behind, Chosen, Config, Remote},
     unpin_all,
 };
 
 use crate::bpffs::Bpffs;
+
+const REMOTE: Remote = Remote { address: [10, 100, 0, 1], anchor: 1, identity: 1, slots: 0b11 };
 
 #[test]
 fn what_was_chosen_survives_a_restart_of_the_agent() {
     let bpffs = Bpffs::new();
     assert!(!is_pinned(&bpffs.path()));
     let mut first = Datapath::open(&bpffs.path()).unwrap();
-    first.maps.set_config(Config { self_address: [10, 100, 0, 2], epoch: 1, window_shift: 14, role: 1 }).unwrap();
-    first.maps.set_remote(1, Remote { address: [10, 100, 0, 1], anchor: 1, identity: 1 }, &[1, 2], 16_384).unwrap();
+    first.maps.set_config(Config { self_address: [10, 100, 0, 2], epoch: 1, ..Config::default() }).unwrap();
+    first.maps.set_remote(1, REMOTE, &[1, 2], 16_384).unwrap();
     let chosen = Chosen { active: 1, copies: 0b10, counter: 7, ..Chosen::default() };
     first.maps.choose(1, 2, chosen).unwrap();
     drop(first);
@@ -33,10 +35,9 @@ fn what_was_chosen_survives_a_restart_of_the_agent() {
 fn a_remote_that_loses_a_class_loses_its_maps_alone() {
     let bpffs = Bpffs::new();
     let mut datapath = Datapath::open(&bpffs.path()).unwrap();
-    let remote = Remote { address: [10, 100, 0, 1], anchor: 1, identity: 1 };
-    datapath.maps.set_remote(1, remote, &[1, 2], 1_024).unwrap();
-    datapath.maps.set_remote(2, Remote { address: [10, 100, 0, 9], anchor: 0, identity: 1 }, &[1], 1_024).unwrap();
-    datapath.maps.set_remote(1, remote, &[1], 1_024).unwrap();
+    datapath.maps.set_remote(1, REMOTE, &[1, 2], 1_024).unwrap();
+    datapath.maps.set_remote(2, Remote { address: [10, 100, 0, 9], ..REMOTE }, &[1], 1_024).unwrap();
+    datapath.maps.set_remote(1, REMOTE, &[1], 1_024).unwrap();
     assert_eq!(datapath.maps.remotes().unwrap()[&1].1, [1]);
     datapath.maps.remove_remote(1).unwrap();
     datapath.maps.remove_remote(1).unwrap();
@@ -47,14 +48,19 @@ fn a_remote_that_loses_a_class_loses_its_maps_alone() {
 fn prefixes_of_both_families_come_back_as_they_were_put() {
     let bpffs = Bpffs::new();
     let mut datapath = Datapath::open(&bpffs.path()).unwrap();
-    let all = [("172.16.7.0", 24, Some(1)), ("0.0.0.0", 0, Some(2)), ("2001:db8::", 32, None), ("::", 0, Some(3))];
-    for (address, length, remote) in all {
-        datapath.maps.set_prefix(address.parse().unwrap(), length, remote).unwrap();
+    let all = [
+        ("172.16.7.0", 24, Behind::Remote(1)),
+        ("0.0.0.0", 0, Behind::Remote(2_047)),
+        ("2001:db8::", 32, Behind::Nowhere),
+        ("::", 0, Behind::Own),
+    ];
+    for (address, length, behind) in all {
+        datapath.maps.set_prefix(address.parse().unwrap(), length, behind).unwrap();
     }
     let back = datapath.maps.prefixes().unwrap();
     assert_eq!(back.len(), all.len());
-    for (address, length, remote) in all {
-        assert_eq!(back[&(address.parse().unwrap(), length)], remote, "{address}/{length}");
+    for (address, length, behind) in all {
+        assert_eq!(back[&(address.parse().unwrap(), length)], behind, "{address}/{length}");
     }
     datapath.maps.remove_prefix("172.16.7.0".parse().unwrap(), 24).unwrap();
     assert_eq!(datapath.maps.prefixes().unwrap().len(), 3);
@@ -67,7 +73,7 @@ fn who_only_looks_makes_nothing_and_sees_half_a_datapath_as_none() {
     assert!(!bpffs.path().exists(), "nothing was made");
     let datapath = Datapath::open(&bpffs.path()).unwrap();
     assert!(Datapath::adopt(&bpffs.path()).unwrap().is_some());
-    std::fs::remove_file(bpffs.path().join("v1/ps_window")).unwrap();
+    std::fs::remove_file(bpffs.path().join("v2/ps_window")).unwrap();
     assert!(Datapath::adopt(&bpffs.path()).unwrap().is_none());
     assert!(!is_pinned(&bpffs.path()));
     drop(datapath);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pathsteer_bpf::{
     Datapath, Kind, Trial,
-    layout::{Chosen, Config, Remote},
+    layout::{Behind, Chosen, Config, Remote},
 };
 
 use crate::bpffs::Bpffs;
@@ -21,6 +21,10 @@ pub const ANCHOR: [u8; 4] = [10, 100, 0, 1];
 pub const EDGE_ID: u32 = 2;
 pub const ANCHOR_ID: u32 = 1;
 pub const WINDOW: u32 = 1_024;
+/// Slots 1 to 5: there are some that no node has.
+pub const SLOTS: u32 = 0b1_1111;
+pub const EDGE_PROBES: [u8; 4] = [10, 100, 128, 32];
+pub const ANCHOR_PROBES: [u8; 4] = [10, 100, 128, 16];
 
 pub struct Node {
     pub datapath: Datapath,
@@ -28,36 +32,52 @@ pub struct Node {
 }
 
 impl Node {
-    fn new(own: [u8; 4], role: u32, remote: u32, address: [u8; 4], anchor: u32) -> Self {
+    fn new(config: Config, id: u32, remote: Remote) -> Self {
         let bpffs = Bpffs::new();
         let mut datapath = Datapath::open(&bpffs.path()).unwrap();
-        let maps = &mut datapath.maps;
-        maps.set_config(Config { self_address: own, epoch: 1, window_shift: WINDOW.trailing_zeros(), role }).unwrap();
-        maps.set_remote(remote, Remote { address, anchor, identity: 1 }, &[1, 2], WINDOW).unwrap();
-        Node { datapath, _bpffs: bpffs }
+        datapath.maps.set_config(config).unwrap();
+        datapath.maps.set_remote(id, remote, &[1, 2], 1 << config.window_shift).unwrap();
+        let mut node = Node { datapath, _bpffs: bpffs };
+        node.arrive_by(1);
+        node
     }
 
     pub fn edge() -> Self {
-        let mut node = Node::new(EDGE, 1, ANCHOR_ID, ANCHOR, 1);
-        let maps = &mut node.datapath.maps;
-        maps.set_prefix("0.0.0.0".parse().unwrap(), 0, Some(ANCHOR_ID)).unwrap();
-        maps.set_prefix("::".parse().unwrap(), 0, Some(ANCHOR_ID)).unwrap();
-        maps.set_prefix("172.16.7.0".parse().unwrap(), 24, None).unwrap();
+        Node::edge_with(WINDOW)
+    }
+
+    pub fn edge_with(window: u32) -> Self {
+        let config = config(EDGE, EDGE_PROBES, 1, window);
+        let mut node = Node::new(config, ANCHOR_ID, Remote { address: ANCHOR, anchor: 1, identity: 1, slots: SLOTS });
+        node.lies("0.0.0.0", 0, Behind::Remote(ANCHOR_ID));
+        node.lies("::", 0, Behind::Remote(ANCHOR_ID));
+        node.lies("172.16.7.0", 24, Behind::Own);
+        node.lies("2001:db8:7::", 64, Behind::Own);
+        node.lies("10.100.0.0", 16, Behind::Nowhere);
         node.choose(1, 0b10, 1);
         node
     }
 
     pub fn anchor() -> Self {
-        let mut node = Node::new(ANCHOR, 2, EDGE_ID, EDGE, 0);
-        node.datapath.maps.set_prefix("172.16.7.0".parse().unwrap(), 24, Some(EDGE_ID)).unwrap();
-        node.datapath.maps.set_prefix("2001:db8:7::".parse().unwrap(), 64, Some(EDGE_ID)).unwrap();
-        node.arrive_by(1);
+        Node::anchor_with(WINDOW)
+    }
+
+    pub fn anchor_with(window: u32) -> Self {
+        let config = config(ANCHOR, ANCHOR_PROBES, 2, window);
+        let mut node = Node::new(config, EDGE_ID, Remote { address: EDGE, anchor: 0, identity: 1, slots: SLOTS });
+        node.lies("172.16.7.0", 24, Behind::Remote(EDGE_ID));
+        node.lies("2001:db8:7::", 64, Behind::Remote(EDGE_ID));
         node
+    }
+
+    /// Where a prefix lies.
+    pub fn lies(&mut self, address: &str, length: u8, behind: Behind) {
+        self.datapath.maps.set_prefix(address.parse().unwrap(), length, behind).unwrap();
     }
 
     /// At an anchor: who the edge is.
     pub fn identify(&mut self, identity: u32) {
-        let remote = Remote { address: EDGE, anchor: 0, identity };
+        let remote = Remote { address: EDGE, anchor: 0, identity, slots: SLOTS };
         self.datapath.maps.set_remote(EDGE_ID, remote, &[1, 2], WINDOW).unwrap();
     }
 
@@ -89,13 +109,22 @@ impl Node {
         self.datapath.programs.try_packet(Kind::DecapEthernet, packet, 0).unwrap()
     }
 
+    /// Every counter, summed over remotes.
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
-        self.datapath.maps.counters().unwrap()
+        let mut sums = BTreeMap::new();
+        for (name, count) in self.datapath.maps.counters().unwrap().into_values().flatten() {
+            *sums.entry(name).or_default() += count;
+        }
+        sums
     }
 
     pub fn count(&self, name: &str) -> u64 {
         self.counters()[name]
     }
+}
+
+fn config(self_address: [u8; 4], probe_base: [u8; 4], role: u32, window: u32) -> Config {
+    Config { self_address, probe_base, epoch: 1, window_shift: window.trailing_zeros(), role, gso: 0 }
 }
 
 /// An edge's address on its LAN and a server's.
@@ -132,6 +161,21 @@ pub fn key_and_sequence(packet: &[u8]) -> (u32, u32) {
     (at(L2 + 24), at(L2 + 28))
 }
 
+/// `packet` with the outer header's checksum made right.
+pub fn rechecked(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[L2 + 10..L2 + 12].fill(0);
+    let sum = header_sum(&packet[L2..L2 + 20]);
+    packet[L2 + 10..L2 + 12].copy_from_slice(&(!sum).to_be_bytes());
+    packet
+}
+
+/// The sum of an IPv4 header's words: 0xffff over a right one.
+pub fn header_sum(header: &[u8]) -> u16 {
+    let sum: u32 = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
 /// `packet` with another key.
 pub fn with_key(packet: &[u8], change: impl Fn(u32) -> u32) -> Vec<u8> {
     let mut packet = packet.to_vec();
@@ -140,9 +184,10 @@ pub fn with_key(packet: &[u8], change: impl Fn(u32) -> u32) -> Vec<u8> {
     packet
 }
 
-/// `packet` with another sequence number.
+/// `packet` with another sequence number, and the outer IP ID that goes with it.
 pub fn with_sequence(packet: &[u8], sequence: u32) -> Vec<u8> {
     let mut packet = packet.to_vec();
     packet[L2 + 28..L2 + 32].copy_from_slice(&sequence.to_be_bytes());
-    packet
+    packet[L2 + 4..L2 + 6].copy_from_slice(&(sequence as u16).to_be_bytes());
+    rechecked(packet)
 }

@@ -1,5 +1,7 @@
 //! The shim on the wire, field by field, and what is refused.
 
+use pathsteer_bpf::layout::Behind;
+
 use crate::pair::*;
 
 #[test]
@@ -15,12 +17,11 @@ fn a_packet_comes_out_as_it_went_in_and_its_second_copy_not_at_all() {
     assert_eq!(u16::from_be_bytes([outer[2], outer[3]]) as usize, inner.len() - L2 + SHIM);
     assert_eq!((outer[6], outer[9]), (0x40, 47), "DF, GRE");
     assert_eq!((&outer[12..16], &outer[16..20]), (&EDGE[..], &ANCHOR[..]));
-    let sum: u32 = outer[..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
-    assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the header checksum is right");
+    assert_eq!(header_sum(&outer[..20]), 0xffff, "the header checksum is right");
     assert_eq!(outer[20..24], [0x30, 0, 8, 0], "GRE with key and sequence, IPv4 inside");
     let (key, sequence) = key_and_sequence(&sent.packet);
     assert_eq!((key >> 29, key >> 24 & 31, key >> 20 & 15, key >> 12 & 255, key >> 8 & 15), (0, 1, 1, 0b10, 1));
-    assert_eq!(sequence, 1);
+    assert_eq!((sequence, &outer[4..6]), (1, &[0, 1][..]), "the IP ID is the sequence's low half");
     assert_eq!(sent.mark, 0b10 | 1 << 8 | 1 << 12 | 1 << 16, "copy set, slot, class, anchor");
 
     let first = anchor.receive(&sent.packet);
@@ -63,7 +64,9 @@ fn the_class_in_the_mark_decides_sequence_and_path() {
     assert_eq!(key_and_sequence(&voice.packet).0 >> 20 & 15, 2);
     assert_eq!(key_and_sequence(&edge.send(&inner, 0).packet).1, 1, "each class counts for itself");
     let unknown = edge.send(&inner, 3 << 12);
-    assert_eq!((unknown.verdict, edge.count("noPath")), (DROP, 1), "a class nobody steers goes nowhere");
+    assert_eq!((unknown.verdict, edge.count("class")), (DROP, 1), "a class that the remote does not have");
+    edge.choose(0, 0, 2);
+    assert_eq!((edge.send(&inner, 0).verdict, edge.count("noPath")), (DROP, 1), "nobody has chosen a path");
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn what_is_forged_unknown_or_no_shim_is_dropped_and_its_twin_delivered() {
     let good = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
 
     // 172.16.8.0/24 is another site's, 172.16.9.0/24 nobody's
-    anchor.datapath.maps.set_prefix("172.16.8.0".parse().unwrap(), 24, Some(EDGE_ID + 1)).unwrap();
+    anchor.lies("172.16.8.0", 24, Behind::Remote(EDGE_ID + 1));
     let from = |source: [u8; 4]| {
         let mut packet = good.clone();
         packet[L2 + SHIM + 12..L2 + SHIM + 16].copy_from_slice(&source);
@@ -84,7 +87,7 @@ fn what_is_forged_unknown_or_no_shim_is_dropped_and_its_twin_delivered() {
     let newer = with_key(&good, |key| key | 1 << 29);
     let classless = with_key(&good, |key| key & !(15 << 20));
     let forged = [(anothers, "forged"), (nobodys, "forged")];
-    let unknown = [(stranger, "unknown"), (newer, "unknown"), (classless, "unknown")];
+    let unknown = [(rechecked(stranger), "unknown"), (newer, "unknown"), (classless, "unknown")];
     for (packet, counter) in forged.into_iter().chain(unknown) {
         let before = anchor.counters();
         assert_eq!(anchor.receive(&packet).verdict, DROP, "{counter}");
@@ -92,25 +95,51 @@ fn what_is_forged_unknown_or_no_shim_is_dropped_and_its_twin_delivered() {
     }
     assert_eq!(anchor.receive(&good).verdict, PASS);
     assert_eq!(anchor.count("delivered"), 1);
-
-    let bare = udp(SERVER, CLIENT, [1, 2], 0);
-    edge.arrive_by(1);
-    assert_eq!((edge.receive(&bare).verdict, edge.count("notShim")), (DROP, 1), "nothing bare enters by a tunnel");
 }
 
 #[test]
-fn an_edge_refuses_what_claims_to_come_from_itself() {
+fn an_edge_refuses_what_claims_to_come_from_itself_or_goes_elsewhere() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
-    let up = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
-    anchor.receive(&up);
-    let own = anchor.send(&udp(CLIENT, CLIENT, [1, 2], 0), 0);
-    edge.arrive_by(1);
-    assert_eq!((edge.receive(&own.packet).verdict, edge.count("forged")), (DROP, 1));
+    anchor.receive(&edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet);
+    let good = anchor.send(&udp(SERVER, CLIENT, [1, 2], 0), 0).packet;
+    let with = |at: usize, address: [u8; 4]| {
+        let mut packet = good.clone();
+        packet[L2 + SHIM + at..L2 + SHIM + at + 4].copy_from_slice(&address);
+        packet
+    };
+    // a destination elsewhere would be led out again, by this very node
+    let forged = [with(12, CLIENT), with(12, [10, 100, 0, 9]), with(16, SERVER), with(16, EDGE)];
+    for (number, packet) in (1..).zip(forged) {
+        assert_eq!((edge.receive(&packet).verdict, edge.count("forged")), (DROP, number));
+    }
+    assert_eq!(edge.receive(&good).verdict, PASS);
 }
 
 #[test]
-fn nothing_is_sent_where_no_remote_is() {
+fn an_edge_sends_only_what_lies_behind_it_and_only_where_a_remote_is() {
     let mut edge = Node::edge();
-    assert_eq!(edge.send(&udp(SERVER, CLIENT, [1, 2], 0), 0).verdict, DROP);
-    assert_eq!(edge.count("noRemote"), 1);
+    assert_eq!(edge.send(&udp(SERVER, SERVER, [1, 2], 0), 0).verdict, DROP, "not its source");
+    assert_eq!(edge.send(&udp([10, 100, 0, 9], SERVER, [1, 2], 0), 0).verdict, DROP, "nobody's source");
+    assert_eq!(edge.count("foreign"), 2);
+    assert_eq!(edge.send(&udp(CLIENT, CLIENT, [1, 2], 0), 0).verdict, DROP, "itself");
+    assert_eq!(edge.send(&udp(CLIENT, ANCHOR, [1, 2], 0), 0).verdict, DROP, "nowhere");
+    assert_eq!(edge.count("noRemote"), 2);
+    assert_eq!(edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).verdict, PASS);
+}
+
+#[test]
+fn counters_are_apart_per_remote_and_begin_at_zero_with_a_new_one() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let one = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
+    anchor.receive(&one);
+    let mut stranger = one.clone();
+    stranger[L2 + 12..L2 + 16].copy_from_slice(&[10, 100, 0, 77]);
+    anchor.receive(&rechecked(stranger));
+    let counters = anchor.datapath.maps.counters().unwrap();
+    assert_eq!((counters[&EDGE_ID]["delivered"], counters[&EDGE_ID]["unknown"]), (1, 0));
+    assert_eq!((counters[&0]["delivered"], counters[&0]["unknown"]), (0, 1));
+    anchor.datapath.maps.remove_remote(EDGE_ID).unwrap();
+    assert_eq!(anchor.datapath.maps.counters().unwrap().keys().collect::<Vec<_>>(), [&0]);
+    anchor.identify(1);
+    assert_eq!(anchor.datapath.maps.counters().unwrap()[&EDGE_ID]["delivered"], 0);
 }
