@@ -12,11 +12,11 @@ use ipnet::IpNet;
 use nix::net::if_::if_nameindex;
 use pathsteer_bpf::{
     Datapath, Kind,
-    layout::{Config, Remote},
+    layout::{self, Config, Remote},
 };
 use pathsteer_crds::{
     ownership,
-    plan::{DatapathSpec, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role},
+    plan::{Behind, DatapathSpec, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role},
 };
 
 use super::Kernel;
@@ -93,6 +93,7 @@ impl Shim {
                 netns: netns_of(role).to_owned(),
                 role,
                 address: Ipv4Addr::from(config.self_address),
+                probe_base: Ipv4Addr::from(config.probe_base),
                 window_packets: 1 << config.window_shift,
             });
         }
@@ -104,12 +105,18 @@ impl Shim {
                 address: Ipv4Addr::from(remote.address),
                 anchor: remote.anchor as u8,
                 identity: remote.identity,
+                slots: (1..=8).filter(|slot| remote.slots & slot_bit(*slot) != 0).collect(),
                 classes,
             });
         }
-        for ((address, length), remote) in datapath.maps.prefixes().map_err(fail)? {
+        for ((address, length), behind) in datapath.maps.prefixes().map_err(fail)? {
             if let Ok(prefix) = IpNet::new(address, length) {
-                observed.prefixes.push(PrefixSpec { prefix, remote });
+                let behind = match behind {
+                    layout::Behind::Remote(id) => Behind::Remote(id),
+                    layout::Behind::Own => Behind::Own,
+                    layout::Behind::Nowhere => Behind::Nowhere,
+                };
+                observed.prefixes.push(PrefixSpec { prefix, behind });
             }
         }
         Ok(observed)
@@ -121,9 +128,11 @@ impl Shim {
         let epoch = state.epoch().map_err(|error| KernelError::new("read the epoch", error))?;
         self.set_config(Config {
             self_address: spec.address.octets(),
+            probe_base: spec.probe_base.octets(),
             epoch: epoch & 31,
             window_shift: spec.window_packets.trailing_zeros(),
             role: if spec.role == Role::Anchor { ANCHOR } else { EDGE },
+            gso: 0,
         })
     }
 
@@ -145,7 +154,12 @@ impl Shim {
         let mut datapath = self.lock();
         let fail = |error| KernelError::new(format!("bpf remote {}", spec.node), io::Error::other(error));
         let window = 1 << datapath.maps.config().map_err(fail)?.window_shift;
-        let remote = Remote { address: spec.address.octets(), anchor: spec.anchor.into(), identity: spec.identity };
+        let remote = Remote {
+            address: spec.address.octets(),
+            anchor: spec.anchor.into(),
+            identity: spec.identity,
+            slots: spec.slots.iter().map(|slot| slot_bit(*slot)).sum(),
+        };
         datapath.maps.set_remote(spec.id, remote, &spec.classes, window).map_err(fail)
     }
 
@@ -160,7 +174,12 @@ impl Shim {
     /// What the kernel says.
     pub fn put_prefix(&self, spec: &PrefixSpec) -> Result<(), KernelError> {
         let fail = |error| KernelError::new(format!("bpf prefix {}", spec.prefix), io::Error::other(error));
-        self.lock().maps.set_prefix(spec.prefix.addr(), spec.prefix.prefix_len(), spec.remote).map_err(fail)
+        let behind = match spec.behind {
+            Behind::Remote(id) => layout::Behind::Remote(id),
+            Behind::Own => layout::Behind::Own,
+            Behind::Nowhere => layout::Behind::Nowhere,
+        };
+        self.lock().maps.set_prefix(spec.prefix.addr(), spec.prefix.prefix_len(), behind).map_err(fail)
     }
 
     /// # Errors
@@ -228,6 +247,11 @@ impl Shim {
 /// A dot is reserved in the names of a bpffs.
 fn pin_of(spec: &ProgramSpec) -> String {
     format!("{}-{}", spec.netns, spec.link)
+}
+
+/// Of a slot (1-8) in a set of slots.
+const fn slot_bit(slot: u8) -> u32 {
+    (1 << slot) >> 1
 }
 
 const fn netns_of(role: Role) -> &'static str {
