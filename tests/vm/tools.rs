@@ -1,0 +1,91 @@
+//! What a machine is emulated with: QEMU, the server of the shared root and a static busybox, with every library they
+//! need down to the C library. Unpacked into a folder and run from there by their own loader, so that it does not matter
+//! what is installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::apt::{self, Apt};
+
+/// QEMU brings the server of the shared root.
+const PACKAGES: [&str; 2] = ["qemu-system-x86", "busybox-static"];
+
+/// Unpacked tools.
+pub struct Tools {
+    folder: PathBuf,
+}
+
+impl Tools {
+    /// The tools below `cache`: from there if they were there before, else from Debian.
+    ///
+    /// # Errors
+    /// When they are not to be had.
+    pub fn fetch(cache: &Path) -> Result<Tools> {
+        let folder = cache.join("tools");
+        if !folder.exists() {
+            let partial = folder.with_extension("partial");
+            let _ = fs::remove_dir_all(&partial);
+            for file in Apt::update(&cache.join("apt"))?.download_whole(&PACKAGES)? {
+                apt::unpack(&file, &partial)?;
+            }
+            fs::rename(&partial, &folder)?;
+        }
+        Ok(Tools { folder })
+    }
+
+    /// QEMU, knowing where its firmware and its parts are: started by another's loader, it does not find them itself.
+    pub fn qemu(&self) -> Command {
+        let mut command = self.program("usr/bin/qemu-system-x86_64");
+        command.env("QEMU_MODULE_DIR", self.folder.join("usr/lib/x86_64-linux-gnu/qemu"));
+        for folder in ["usr/share/qemu", "usr/share/seabios"] {
+            command.arg("-L").arg(self.folder.join(folder));
+        }
+        command
+    }
+
+    /// The program that serves a folder to a machine.
+    pub fn virtiofsd(&self) -> Command {
+        self.program("usr/lib/qemu/virtiofsd")
+    }
+
+    /// The static busybox.
+    pub fn busybox(&self) -> PathBuf {
+        self.folder.join("bin/busybox")
+    }
+
+    /// What busybox's `applet` makes of `arguments`, run in `folder`.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn applet(&self, folder: &Path, applet: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+        use std::io::Write;
+        use std::process::Stdio;
+        let mut child = Command::new(self.busybox())
+            .arg(applet)
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting busybox {applet}"))?;
+        let mut stdin = child.stdin.take().context("busybox has no input")?;
+        let output = std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(input));
+            child.wait_with_output()
+        })?;
+        anyhow::ensure!(output.status.success(), "busybox {applet} {} failed", arguments.join(" "));
+        Ok(output.stdout)
+    }
+
+    fn program(&self, path: &str) -> Command {
+        let library = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|part| self.folder.join(part));
+        let [first, second] = library.map(|path| path.display().to_string());
+        let mut command = Command::new(self.folder.join("lib64/ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(format!("{first}:{second}")).arg(self.folder.join(path));
+        command
+    }
+}
