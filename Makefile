@@ -2,7 +2,7 @@
 LAB := target/debug/pathsteer-lab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-all lab lab-down selftest test lint schemas
+.PHONY: help setup build demo demo-all lab lab-down selftest test vm lint schemas
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ selftest: build ## Prove the lab itself, without PathSteer in it (root)
 
 test: build ## Run every test (root)
 	@cargo test --workspace
+
+vm: build ## Only what `test` runs on Debian's stock kernels, emulated (root)
+	@cargo test -p pathsteer-tests --test vm
 
 lint: setup ## Check format and run clippy; warnings are errors
 	@cargo fmt --all --check

@@ -13,7 +13,8 @@ set -eu
 # tcpdump                looking at the lab's wires
 # bpftool                tests ask somebody else which programs are attached
 # wireguard-go, -tools   another WireGuard for our workers to talk to in tests
-packages="clang libbpf-dev gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools"
+# kmod                   the stock kernels that tests boot load their modules with it
+packages="clang libbpf-dev gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools kmod"
 
 missing=""
 for package in $packages; do

@@ -1,5 +1,6 @@
 //! The monotonic clock as a `Duration` since boot: what every thread of the lab compares and sleeps by.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
@@ -20,8 +21,15 @@ pub fn sleep_until(at: Duration) {
     {}
 }
 
-/// Waits for `condition` to hold, looking every `every`. False when it did not until `deadline`.
+/// How many times longer than elsewhere a condition is waited for. An emulated machine is ten times slower.
+static PATIENCE: LazyLock<u32> =
+    LazyLock::new(|| std::env::var("PATHSTEER_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1));
+
+/// Waits for `condition` to hold, looking every `every`. False when it did not until `deadline`, which is as many times
+/// farther away as the environment's `PATHSTEER_PATIENCE` says.
 pub fn wait_until(deadline: Duration, every: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let begin = now();
+    let deadline = begin + deadline.saturating_sub(begin) * *PATIENCE;
     loop {
         if condition() {
             return true;
