@@ -70,13 +70,22 @@ impl Client {
         }
     }
 
-    /// Ends the worker, also one that hangs, and returns when it has ended.
-    pub(crate) fn end(mut self) -> Result<(), ClientError> {
+    /// Ends the worker and returns when it has ended; one that does not of its own is killed.
+    pub(crate) fn end(self) -> Result<(), ClientError> {
+        self.signal(&[Signal::SIGTERM, Signal::SIGKILL])
+    }
+
+    /// Kills the worker and returns when it is gone.
+    pub(crate) fn kill(self) -> Result<(), ClientError> {
+        self.signal(&[Signal::SIGKILL])
+    }
+
+    fn signal(mut self, signals: &[Signal]) -> Result<(), ClientError> {
         let peer = getsockopt(self.0.get_ref(), PeerCredentials).map_err(|errno| ClientError::Io(errno.into()))?;
         let pid = Pid::from_raw(peer.pid());
         // While our connection is open the process exists, so its id cannot have passed to another one.
-        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            match kill(pid, signal) {
+        for signal in signals {
+            match kill(pid, *signal) {
                 Err(Errno::ESRCH) => return Ok(()),
                 done => done.map_err(|errno| ClientError::Io(errno.into()))?,
             }

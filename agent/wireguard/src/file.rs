@@ -1,11 +1,13 @@
 //! Files that a reader never sees half-written, readable by root alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::BackendError;
 
 /// Puts `bytes` at `path`, replacing what is there in one step.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -35,6 +37,15 @@ pub(crate) fn lock(path: &Path, argument: FlockArg) -> io::Result<Option<Flock<F
         Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => Err(errno.into()),
     }
+}
+
+/// Keeps every other agent from changing the slot's devices meanwhile; makes `run_dir` when it is missing.
+pub(crate) fn turn(run_dir: &Path, slot: u8) -> Result<Flock<File>, BackendError> {
+    let folder = DirBuilder::new().recursive(true).mode(0o700).create(run_dir);
+    folder.map_err(|source| BackendError::File { path: run_dir.to_owned(), source })?;
+    let path = run_dir.join(format!("slot{slot}.agent.lock"));
+    let turn = lock(&path, FlockArg::LockExclusive).and_then(|lock| lock.ok_or(io::ErrorKind::WouldBlock.into()));
+    turn.map_err(|source| BackendError::File { path, source })
 }
 
 fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {

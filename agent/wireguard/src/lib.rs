@@ -1,6 +1,6 @@
 //! WireGuard behind one trait.
 //!
-//! [`WireguardBackend`] is what an agent uses. [`UserspaceBackend`] keeps one worker process per slot, for kernels
+//! [`WireguardBackend`] is what an agent uses. [`KernelBackend`] is the kernel's own. [`UserspaceBackend`] keeps one worker process per slot, for kernels
 //! without WireGuard; [`run_worker`] is that process. The agent starts workers and talks to them over a socket, but a
 //! worker outlives its agent and is adopted by the next one: nothing that carries packets depends on the agent.
 
@@ -13,6 +13,7 @@ mod device;
 mod ecn;
 mod endpoints;
 mod file;
+mod kernel;
 mod key;
 mod netns;
 mod peer;
@@ -20,10 +21,13 @@ mod peers;
 mod protocol;
 mod tun;
 mod underlay;
+mod userspace;
 mod worker;
 
-pub use backend::{BackendError, UserspaceBackend, WireguardBackend};
+pub use backend::{BackendError, BackendKind, WireguardBackend};
 pub use config::{ConfigError, DeviceConfig, PeerConfig, WorkerConfig};
+pub use kernel::{KernelBackend, KernelError, probe_kernel};
 pub use key::{KeyError, ensure_private_key};
 pub use protocol::{DeviceStatus, PeerStatus, WorkerStatus};
+pub use userspace::UserspaceBackend;
 pub use worker::{WorkerError, run_worker};

@@ -38,16 +38,19 @@ impl Netns {
     ///
     /// # Errors
     /// The namespace cannot be entered (root is needed), or `visit` fails.
-    pub(crate) fn visit<T: Send>(&self, visit: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    pub(crate) fn visit<T: Send, E: Send + From<io::Error>>(
+        &self,
+        visit: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
         std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .name("netns-visit".into())
                 .spawn_scoped(scope, || {
-                    setns(&self.0, CloneFlags::CLONE_NEWNET)?;
+                    setns(&self.0, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
                     visit()
                 })?
                 .join()
-                .map_err(|_| io::Error::other("the thread inside the namespace panicked"))?
+                .unwrap_or_else(|_| Err(io::Error::other("the thread inside the namespace panicked").into()))
         })
     }
 }

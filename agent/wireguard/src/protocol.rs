@@ -28,6 +28,7 @@ pub(crate) enum Response {
 #[serde(rename_all = "camelCase")]
 pub struct WorkerStatus {
     pub slot: u8,
+    /// 0 where the kernel does it.
     pub pid: u32,
     /// [`WorkerConfig::digest`] of the configuration in force.
     pub config_digest: String,

@@ -72,7 +72,7 @@ impl Tun {
         let (index, mtu) = netns.visit(|| {
             let index = if_nametoindex(link)?;
             // An attachment whose TUN is gone has no MTU, whatever has the index now.
-            Ok((index, if index == self.index { device.mtu().ok() } else { None }))
+            io::Result::Ok((index, if index == self.index { device.mtu().ok() } else { None }))
         })?;
         if let Some(mtu) = mtu {
             self.mtu.send_if_modified(|known| std::mem::replace(known, mtu) != mtu);
@@ -105,7 +105,7 @@ fn attach(netns: &Netns, link: &str, offload: bool) -> io::Result<Attachment> {
         let index = if_nametoindex(link)?;
         let _inside = runtime.enter();
         let device = DeviceBuilder::new().name(link).offload(offload).inherit_enable_state().build_async()?;
-        Ok(Attachment { netns: id, index, mtu: device.mtu()?, device })
+        io::Result::Ok(Attachment { netns: id, index, mtu: device.mtu()?, device })
     })
 }
 

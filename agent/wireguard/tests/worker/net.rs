@@ -199,8 +199,14 @@ pub fn kill_9(pid: Pid) {
 
 /// Runs `ip` with these words, which must succeed.
 pub fn ip(words: &str) {
+    output(words);
+}
+
+/// What `ip` prints.
+pub fn output(words: &str) -> String {
     let output = Command::new("ip").args(words.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Waits until `condition` holds.
