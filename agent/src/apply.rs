@@ -103,7 +103,7 @@ impl Applier<'_> {
             PlanObject::Prefix(prefix) if put => shim.put_prefix(prefix),
             PlanObject::Prefix(prefix) => shim.remove_prefix(prefix),
             PlanObject::Program(program) if put => shim.put_program(self.kernel, program),
-            PlanObject::Program(program) => shim.remove_program(program),
+            PlanObject::Program(program) => shim.remove_program(self.kernel, program),
             _ => Ok(()),
         }
     }

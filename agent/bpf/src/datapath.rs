@@ -4,7 +4,13 @@ use std::path::{Path, PathBuf};
 
 use aya::{EbpfLoader, maps::MapError, programs::ProgramError};
 
-use crate::{OBJECT, layout, maps, maps::Maps, program::Programs};
+use crate::{
+    OBJECT,
+    attach::{self, HOOK_VARIABLE, Hook},
+    layout, maps,
+    maps::Maps,
+    program::Programs,
+};
 
 /// Why the datapath could not be opened or changed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +25,10 @@ pub enum Error {
     Program(#[from] ProgramError),
     #[error("BPF link: {0}")]
     Link(#[from] aya::programs::links::LinkError),
+    #[error("BPF filter: {0}")]
+    Filter(#[source] std::io::Error),
+    #[error("{HOOK_VARIABLE} is `{0}`: leave it out, or name tcx or clsact")]
+    Hook(String),
     #[error("cannot pin: {0}")]
     Pin(#[from] aya::pin::PinError),
     #[error("the BPF object has no {0}: it was built from other sources")]
@@ -41,13 +51,21 @@ impl Datapath {
     /// # Errors
     /// No bpffs, no permission, or a kernel that refuses the programs.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
+        Datapath::open_with(bpffs, Hook::of_this_kernel()?)
+    }
+
+    /// The same, for programs that are attached by `hook`.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_with(bpffs: &Path, hook: Hook) -> Result<Self, Error> {
         let folder = folder(bpffs);
         for path in [folder.clone(), folder.join(LINKS)] {
             std::fs::create_dir_all(&path).map_err(|source| Error::Folder { path, source })?;
         }
         let mut object = EbpfLoader::new().default_map_pin_directory(&folder).load(OBJECT)?;
         let maps = Maps::take(&mut object)?;
-        let programs = Programs::load(object, folder.join(LINKS))?;
+        let programs = Programs::load(object, folder.join(LINKS), hook)?;
         Ok(Datapath { maps, programs })
     }
 
@@ -67,12 +85,14 @@ pub fn is_pinned(bpffs: &Path) -> bool {
     maps::NAMES.iter().all(|name| folder.join(name).exists())
 }
 
-/// Whether the attachment pinned as `pin` under `bpffs` is there. Without its pin nothing holds a program on its link.
+/// Whether the attachment pinned as `pin` under `bpffs` is there. Without its pin
+/// nothing holds a program on its link (tcx), or nobody knows of it (clsact).
 pub fn is_attachment_pinned(bpffs: &Path, pin: &str) -> bool {
-    folder(bpffs).join(LINKS).join(pin).exists()
+    attach::is_pinned(&folder(bpffs).join(LINKS).join(pin))
 }
 
-/// Removes every pin of ours: programs detach, sequences and windows are gone.
+/// Removes every pin of ours: sequences and windows are gone, programs detach, but for those that are filters of an
+/// interface: they go with it.
 ///
 /// # Errors
 /// What the file system says; nothing pinned is fine.

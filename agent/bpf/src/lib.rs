@@ -4,12 +4,16 @@
 //! adopts what is pinned and never clears sequences or windows.
 //! Assumptions: a bpffs that outlives the agent, clang-built programs inside this binary.
 
+mod attach;
+mod clsact;
 pub mod control;
 mod datapath;
 pub mod layout;
 mod maps;
+mod netlink;
 mod program;
 
+pub use attach::{HOOK_VARIABLE, Hook};
 pub use datapath::{Datapath, Error, is_attachment_pinned, is_pinned, unpin_all};
 pub use maps::Maps;
 pub use program::{Kind, Programs, Trial, attached};

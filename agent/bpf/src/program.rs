@@ -1,17 +1,16 @@
-//! The programs and where they are attached.
+//! The programs: loaded, attached, and tried on single packets.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use aya::{
     Ebpf,
-    programs::{
-        LinkOrder, ProgramInfo, SchedClassifier, TcAttachType, TestRun, TestRunOptions,
-        links::{FdLink, PinnedLink},
-        tc::{SchedClassifierLink, TcAttachOptions},
-    },
+    programs::{ProgramInfo, SchedClassifier, TestRun, TestRunOptions},
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    attach::{self, Hook, map_ids},
+};
 
 /// Which program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,27 +49,26 @@ pub struct Trial {
 pub struct Programs {
     object: Ebpf,
     pins: PathBuf,
+    hook: Hook,
 }
 
 impl Programs {
-    pub(crate) fn load(mut object: Ebpf, pins: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn load(mut object: Ebpf, pins: PathBuf, hook: Hook) -> Result<Self, Error> {
         for kind in Kind::ALL {
             program(&mut object, kind)?.load()?;
         }
-        Ok(Programs { object, pins })
+        Ok(Programs { object, pins, hook })
     }
 
-    /// Whether exactly this build's `kind` runs, with the maps opened here, on the ingress of `ifname`, an interface of
-    /// the calling thread's namespace.
+    /// Whether exactly this build's `kind` runs, with the maps opened here and by the hook in use, on the ingress of
+    /// `ifname`, an interface of the calling thread's namespace.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn is_current(&mut self, ifname: &str, kind: Kind) -> Result<bool, Error> {
         let ours = program(&mut self.object, kind)?.info()?;
         let maps = map_ids(&ours)?;
-        let (_, running) = SchedClassifier::query_tcx(ifname, TcAttachType::Ingress)?;
-        for info in running {
-            // The tag says nothing about maps: programs that outlived their maps' pins still work with the old ones.
+        for info in self.hook.running(ifname)? {
             if info.name_as_str() == Some(kind.name()) && info.tag() == ours.tag() && map_ids(&info)? == maps {
                 return Ok(true);
             }
@@ -79,23 +77,11 @@ impl Programs {
     }
 
     /// Attaches `kind` to the ingress of `ifname`, an interface of the calling thread's namespace, and pins the
-    /// attachment as `pin`. A pinned attachment to that interface gets the new program without a gap.
+    /// attachment as `pin`. What `pin` stands for gets the new program without a gap.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn attach(&mut self, ifname: &str, pin: &str, kind: Kind) -> Result<(), Error> {
-        let path = self.pins.join(pin);
-        let on_interface = attached(ifname)?.is_some();
-        let program = program(&mut self.object, kind)?;
-        if path.exists() {
-            if on_interface {
-                let link: FdLink = PinnedLink::from_pin(&path)?.into();
-                program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
-                return Ok(());
-            }
-            // the pin outlived its interface
-            PinnedLink::from_pin(&path)?.unpin().map_err(|source| Error::Folder { path: path.clone(), source })?;
-        }
         // not the folders above: without the maps' pins in them nothing may be pinned
         match std::fs::create_dir(&self.pins) {
             Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -103,11 +89,16 @@ impl Programs {
             }
             _ => {}
         }
-        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let id = program.attach_with_options(ifname, TcAttachType::Ingress, options)?;
-        let link: FdLink = program.take_link(id)?.try_into()?;
-        link.pin(&path)?;
-        Ok(())
+        self.hook.attach(program(&mut self.object, kind)?, ifname, &self.pins.join(pin))
+    }
+
+    /// Detaches what is pinned as `pin` from `ifname`, an interface of the calling thread's namespace; nothing there is
+    /// fine, so is no interface.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn detach(&mut self, ifname: &str, pin: &str) -> Result<(), Error> {
+        attach::detach(ifname, &self.pins.join(pin))
     }
 
     /// Runs `kind` on one packet without any interface (BPF_PROG_TEST_RUN; its interface is the loopback's, index 1).
@@ -135,18 +126,6 @@ impl Programs {
         mark.copy_from_slice(&context_out[MARK]);
         Ok(Trial { verdict: result.return_value, packet: packet_out, mark: u32::from_ne_bytes(mark) })
     }
-
-    /// Detaches what is pinned as `pin`; nothing there is fine.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn detach(&mut self, pin: &str) -> Result<(), Error> {
-        let path = self.pins.join(pin);
-        if path.exists() {
-            PinnedLink::from_pin(&path)?.unpin().map_err(|source| Error::Folder { path: path.clone(), source })?;
-        }
-        Ok(())
-    }
 }
 
 /// Which of our programs runs on the ingress of `ifname`, an interface of the calling thread's namespace.
@@ -154,12 +133,12 @@ impl Programs {
 /// # Errors
 /// What the kernel says.
 pub fn attached(ifname: &str) -> Result<Option<Kind>, Error> {
-    let (_, running) = SchedClassifier::query_tcx(ifname, TcAttachType::Ingress)?;
-    Ok(Kind::ALL.into_iter().find(|kind| running.iter().any(|info| info.name_as_str() == Some(kind.name()))))
+    Ok(ours(&attach::running(ifname)?))
 }
 
-fn map_ids(info: &ProgramInfo) -> Result<Option<BTreeSet<u32>>, Error> {
-    Ok(info.map_ids()?.map(|ids| ids.into_iter().collect()))
+/// The first of our programs among those that run.
+pub(crate) fn ours(running: &[ProgramInfo]) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| running.iter().any(|info| info.name_as_str() == Some(kind.name())))
 }
 
 fn program(object: &mut Ebpf, kind: Kind) -> Result<&mut SchedClassifier, Error> {

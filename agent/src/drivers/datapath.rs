@@ -237,10 +237,11 @@ impl Shim {
 
     /// # Errors
     /// What the kernel says.
-    pub fn remove_program(&self, spec: &ProgramSpec) -> Result<(), KernelError> {
-        let fail =
-            |error| KernelError::new(format!("bpf program on {}/{}", spec.netns, spec.link), io::Error::other(error));
-        self.lock().programs.detach(&pin_of(spec)).map_err(fail)
+    pub fn remove_program(&self, kernel: &Kernel, spec: &ProgramSpec) -> Result<(), KernelError> {
+        let (shim, link, pin) = (self.clone(), spec.link.clone(), pin_of(spec));
+        let detach = move || shim.lock().programs.detach(&link, &pin).map_err(io::Error::other);
+        let what = format!("bpf program on {}/{}", spec.netns, spec.link);
+        kernel.netlink(&spec.netns)?.netns.run(detach).map_err(|error| KernelError::new(what, error))
     }
 }
 

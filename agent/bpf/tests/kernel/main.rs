@@ -1,8 +1,10 @@
 //! The programs and maps in the running kernel. Needs root.
 
+mod attach;
 mod bpffs;
 mod control;
 mod maps;
+mod netns;
 mod pair;
 mod shim;
 mod window;

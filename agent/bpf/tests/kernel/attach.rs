@@ -1,0 +1,167 @@
+//! Programs on interfaces: by a tcx link and by a clsact filter, which must not be told apart from outside.
+
+use std::{
+    os::fd::AsRawFd,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use nix::{
+    net::if_::if_nametoindex,
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
+use pathsteer_bpf::{Datapath, Hook, Kind, attached, is_attachment_pinned};
+
+use crate::{
+    bpffs::Bpffs,
+    netns::{ip, make_pair, with_pair},
+    pair::{CLIENT, SERVER, udp},
+};
+
+const PIN: &str = "netns-far";
+
+/// How many programs run on the ingress of `far`, as links and as filters.
+fn on_ingress() -> (usize, usize) {
+    let (_, links) = SchedClassifier::query_tcx("far", TcAttachType::Ingress).unwrap();
+    let output = Command::new("tc").args(["filter", "show", "dev", "far", "ingress"]).output().unwrap();
+    let filters = String::from_utf8(output.stdout).unwrap().matches("direct-action").count();
+    (links.len(), filters)
+}
+
+/// Waits until that is what runs: a link whose pin is removed ends a moment later.
+fn wait_for_ingress(wanted: (usize, usize)) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while on_ingress() != wanted {
+        assert!(Instant::now() < deadline, "{:?} on the ingress, not {wanted:?}", on_ingress());
+    }
+}
+
+/// One program, by this hook.
+fn one_by(hook: Hook) -> (usize, usize) {
+    if hook == Hook::Tcx { (1, 0) } else { (0, 1) }
+}
+
+/// Sends packets out of `near` as they are.
+fn send(number: usize) {
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None).unwrap();
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: if_nametoindex("near").unwrap() as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let packet = udp(CLIENT, SERVER, [1, 2], 0);
+    for _ in 0..number {
+        // SAFETY: buffer and address live through the call, and their lengths are theirs.
+        let sent = unsafe {
+            libc::sendto(
+                socket.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                0,
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_ll>() as u32,
+            )
+        };
+        assert_eq!(sent, packet.len() as isize, "{}", std::io::Error::last_os_error());
+    }
+}
+
+fn lives_and_dies(hook: Hook) {
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open_with(&bpffs.path(), hook).unwrap();
+    assert_eq!(attached("far").unwrap(), None);
+    datapath.programs.detach("far", PIN).unwrap();
+    datapath.programs.attach("far", PIN, Kind::Encap).unwrap();
+    assert_eq!(attached("far").unwrap(), Some(Kind::Encap));
+    assert!(datapath.programs.is_current("far", Kind::Encap).unwrap());
+    assert!(!datapath.programs.is_current("far", Kind::DecapEthernet).unwrap());
+    drop(datapath);
+    assert_eq!(attached("far").unwrap(), Some(Kind::Encap), "it works on while the agent is down");
+
+    let mut datapath = Datapath::open_with(&bpffs.path(), hook).unwrap();
+    assert!(datapath.programs.is_current("far", Kind::Encap).unwrap(), "the same program with the same maps");
+    datapath.programs.attach("far", PIN, Kind::DecapEthernet).unwrap();
+    assert_eq!(attached("far").unwrap(), Some(Kind::DecapEthernet));
+    assert_eq!(on_ingress(), one_by(hook), "in place of the other");
+    assert!(is_attachment_pinned(&bpffs.path(), PIN));
+
+    // the interface goes and comes back: what is pinned stands for one that is gone
+    ip("link del near");
+    make_pair();
+    assert_eq!(attached("far").unwrap(), None);
+    datapath.programs.attach("far", PIN, Kind::DecapEthernet).unwrap();
+    assert!(datapath.programs.is_current("far", Kind::DecapEthernet).unwrap());
+
+    datapath.programs.detach("far", PIN).unwrap();
+    wait_for_ingress((0, 0));
+    assert_eq!(attached("far").unwrap(), None);
+    assert!(!is_attachment_pinned(&bpffs.path(), PIN));
+    ip("link del near");
+    datapath.programs.detach("far", PIN).unwrap();
+}
+
+#[test]
+fn a_tcx_link_outlives_the_agent_and_ends_with_its_detachment() {
+    with_pair(|| lives_and_dies(Hook::Tcx));
+}
+
+#[test]
+fn a_clsact_filter_outlives_the_agent_and_ends_with_its_detachment() {
+    with_pair(|| lives_and_dies(Hook::Clsact));
+}
+
+/// Packets that find no program would reach the stack uncounted.
+fn is_exchanged_without_a_gap(hook: Hook) {
+    const PACKETS: usize = 20_000;
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open_with(&bpffs.path(), hook).unwrap();
+    datapath.programs.attach("far", PIN, Kind::DecapEthernet).unwrap();
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (done, netns) = (sent.clone(), std::fs::File::open("/proc/thread-self/ns/net").unwrap());
+    let sender = std::thread::spawn(move || {
+        nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        send(PACKETS);
+        done.store(true, std::sync::atomic::Ordering::Release);
+    });
+    let mut exchanged = 0;
+    while !sent.load(std::sync::atomic::Ordering::Acquire) || exchanged < 20 {
+        let mut next = Datapath::open_with(&bpffs.path(), hook).unwrap();
+        next.programs.attach("far", PIN, Kind::DecapEthernet).unwrap();
+        exchanged += 1;
+    }
+    sender.join().unwrap();
+    let counters = datapath.maps.counters().unwrap();
+    assert_eq!(counters[&0]["noState"], PACKETS as u64, "{exchanged} exchanges");
+}
+
+#[test]
+fn a_tcx_program_is_exchanged_without_a_packet_that_finds_none() {
+    with_pair(|| is_exchanged_without_a_gap(Hook::Tcx));
+}
+
+#[test]
+fn a_clsact_program_is_exchanged_without_a_packet_that_finds_none() {
+    with_pair(|| is_exchanged_without_a_gap(Hook::Clsact));
+}
+
+#[test]
+fn another_hook_takes_over_and_leaves_one_program() {
+    with_pair(|| {
+        let bpffs = Bpffs::new();
+        for hook in [Hook::Clsact, Hook::Tcx, Hook::Clsact] {
+            let mut datapath = Datapath::open_with(&bpffs.path(), hook).unwrap();
+            assert!(!datapath.programs.is_current("far", Kind::Encap).unwrap(), "not by {hook:?}");
+            datapath.programs.attach("far", PIN, Kind::Encap).unwrap();
+            assert!(datapath.programs.is_current("far", Kind::Encap).unwrap());
+            wait_for_ingress(one_by(hook));
+            send(1);
+        }
+        let datapath = Datapath::open_with(&bpffs.path(), Hook::Tcx).unwrap();
+        assert_eq!(datapath.maps.counters().unwrap()[&0]["noState"], 3, "and each has worked");
+    });
+}
