@@ -110,11 +110,11 @@ impl Applier<'_> {
 
     /// A veth is made with both its ends, so both are set up here.
     async fn put_link(&self, spec: &LinkSpec) -> Result<(), KernelError> {
-        link::put(self.kernel, spec).await?;
+        link::put(self.kernel, spec, self.desired).await?;
         if let LinkKind::Veth { peer_netns, peer } = &spec.kind
             && let Some(other) = self.desired.links.iter().find(|link| (&link.netns, &link.name) == (peer_netns, peer))
         {
-            link::put(self.kernel, other).await?;
+            link::put(self.kernel, other, self.desired).await?;
         }
         Ok(())
     }

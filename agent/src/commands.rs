@@ -13,7 +13,7 @@ use pathsteer_crds::plan::PlanObjects;
 use crate::{
     VERSION,
     apply::Applier,
-    config::Config,
+    config::{Config, WireguardChoice},
     doctor,
     drivers::{
         Kernel,
@@ -179,15 +179,16 @@ struct Node {
 
 impl Node {
     fn open(config: &Path) -> anyhow::Result<Self> {
-        let state = StateDir::open(&Config::load(config)?.state_dir)?;
+        let config = Config::load(config)?;
+        let state = StateDir::open(&config.state_dir)?;
         let plan = state.plan().context("the saved plan is unusable")?;
         let desired = plan.map(|(_, plan)| desired(&plan, &state.leases())).unwrap_or_default();
-        Node::declared(state, desired)
+        Node::declared(state, config.wireguard, desired)
     }
 
-    fn declared(state: StateDir, desired: PlanObjects) -> anyhow::Result<Self> {
-        let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone())?;
-        Ok(Node { kernel: Kernel::open()?, shim: Shim::adopt()?, wireguard, state, desired })
+    fn declared(state: StateDir, wireguard: WireguardChoice, desired: PlanObjects) -> anyhow::Result<Self> {
+        let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
+        Ok(Node { kernel: Kernel::open(wireguard.kind())?, shim: Shim::adopt()?, wireguard, state, desired })
     }
 
     async fn observe(&self) -> anyhow::Result<PlanObjects> {
@@ -200,7 +201,8 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
     let _lock = run::lock()?;
     // what is ours is known without a plan, which may be damaged
     let nothing = PlanObjects::default();
-    let mut node = Node::declared(StateDir::open(&Config::load(config)?.state_dir)?, nothing.clone())?;
+    let config = Config::load(config)?;
+    let mut node = Node::declared(StateDir::open(&config.state_dir)?, config.wireguard, nothing.clone())?;
     let pending = changes(&nothing, &node.observe().await?, true);
     // the workers hold what the deletions need to be free
     for slot in 1..=8 {

@@ -22,9 +22,25 @@ pub struct Config {
     /// Folder for keys and the last good plan; default `/var/lib/pathsteer`.
     #[serde(default = "default_state_dir")]
     pub state_dir: PathBuf,
+    /// Who does WireGuard; default `auto`. A change interrupts the tunnels.
+    #[serde(default)]
+    pub wireguard: WireguardChoice,
     /// How the node reaches its operator before its first plan.
     #[serde(default)]
     pub bootstrap: Bootstrap,
+}
+
+/// Who does WireGuard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WireguardChoice {
+    /// The kernel if it can, else workers.
+    #[default]
+    Auto,
+    /// The kernel; without it the agent does not start.
+    Kernel,
+    /// A worker process per slot.
+    Userspace,
 }
 
 /// Empty on an anchor, whose own network is there already.

@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     apply::Applier,
+    config::WireguardChoice,
     drivers::{Kernel, datapath::Shim, dhcp::Dhcp, wireguard::Wireguard},
     observe::observe,
     report::{self, Sources},
@@ -76,14 +77,15 @@ impl Reconciler {
     /// Begins with the last good plan, or the bootstrap plan if there is none.
     ///
     /// # Errors
-    /// The binary's own path cannot be told.
+    /// The binary's own path cannot be told, or the kernel has no WireGuard and must.
     pub fn new(
         state: StateDir,
+        wireguard: WireguardChoice,
         plan: NodePlan,
         leases: mpsc::UnboundedSender<(u8, Lease)>,
         reports: watch::Sender<Option<NodeReport>>,
     ) -> io::Result<Self> {
-        let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone())?;
+        let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
         Ok(Reconciler {
             complete: plan.generation != 0,
             leases: state.leases(),
@@ -178,7 +180,7 @@ impl Reconciler {
 
     async fn converge(&mut self, desired: &PlanObjects) -> Result<Turn, KernelError> {
         let no_shim = self.open_shim(desired);
-        let mut kernel = Kernel::open()?;
+        let mut kernel = Kernel::open(self.wireguard.kind())?;
         let (mut outcomes, mut drifted) = (Vec::new(), 0);
         for pass in 0.. {
             let workers = self.wireguard.status();

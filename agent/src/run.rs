@@ -36,8 +36,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (plans, plan_changes) = watch::channel(Some(plan.clone()));
     let (reports, report_changes) = watch::channel(None);
     let (leases, lease_changes) = mpsc::unbounded_channel();
+    let wireguard = config.wireguard;
     let session = Session::new(config, state.clone(), identity, saved, plans, report_changes)?;
-    let reconciler = Reconciler::new(state, plan, leases, reports)?;
+    let reconciler = Reconciler::new(state, wireguard, plan, leases, reports)?;
     let session = tokio::spawn(session.run());
     let reconciler = tokio::spawn(reconciler.run(plan_changes, lease_changes));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

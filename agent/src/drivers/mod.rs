@@ -5,11 +5,9 @@ pub mod address;
 pub mod datapath;
 pub mod dhcp;
 pub mod link;
+mod link_message;
 pub mod neighbour;
 pub mod nft;
-mod nft_expression;
-mod nft_match;
-mod nft_render;
 pub mod route;
 pub mod rule;
 pub mod sysctl;
@@ -23,9 +21,12 @@ use crate::sys::{
     netns::{self, Netns},
 };
 use pathsteer_crds::ownership;
+use pathsteer_wireguard::BackendKind;
 
 /// A socket into the node's own namespace and one into each of ours.
 pub struct Kernel {
+    /// What a `Tunnel` is made of.
+    pub tunnels: BackendKind,
     host: Netlink,
     owned: BTreeMap<String, Netlink>,
 }
@@ -33,7 +34,7 @@ pub struct Kernel {
 impl Kernel {
     /// # Errors
     /// What the kernel says.
-    pub fn open() -> Result<Self, KernelError> {
+    pub fn open(tunnels: BackendKind) -> Result<Self, KernelError> {
         let open = |what: &str, netns: io::Result<Netns>| {
             netns.and_then(|netns| Netlink::open(&netns)).map_err(|error| KernelError::new(what, error))
         };
@@ -44,7 +45,7 @@ impl Kernel {
                 owned.insert(name, netlink);
             }
         }
-        Ok(Kernel { host: open("netns", Netns::current())?, owned })
+        Ok(Kernel { tunnels, host: open("netns", Netns::current())?, owned })
     }
 
     /// Makes a namespace and takes it in.

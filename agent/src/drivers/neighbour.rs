@@ -10,7 +10,7 @@ use rtnetlink::packet_route::{
 
 use super::{
     Kernel, gone_is_fine,
-    link::{format_mac, parse_mac},
+    link_message::{format_mac, parse_mac},
 };
 use crate::sys::{KernelError, netlink::Put};
 

@@ -1,54 +1,82 @@
-//! WireGuard devices and peers, by the slot's worker.
+//! WireGuard devices and peers: the kernel's own, or by the slot's worker.
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 
 use pathsteer_crds::plan::{PlanObjects, WireguardDeviceSpec, WireguardPeerSpec};
 use pathsteer_wireguard::{
-    BackendError, DeviceConfig, PeerConfig, UserspaceBackend, WireguardBackend, WorkerConfig, WorkerStatus,
+    BackendError, BackendKind, DeviceConfig, KernelBackend, PeerConfig, UserspaceBackend, WireguardBackend,
+    WorkerConfig, WorkerStatus, probe_kernel,
 };
 
 use tokio::task::block_in_place;
 
-use crate::{state::StateDir, sys::KernelError};
+use crate::{config::WireguardChoice, state::StateDir, sys::KernelError};
 
-/// The workers of this node.
+/// WireGuard on this node.
 pub struct Wireguard {
-    backend: UserspaceBackend,
+    kind: BackendKind,
+    kernel: KernelBackend,
+    workers: UserspaceBackend,
     state: StateDir,
 }
 
 impl Wireguard {
-    /// Workers run this very binary and are found again below `run_dir`.
+    /// Asks the kernel what it can, once. Workers run this very binary and are found again below `run_dir`.
     ///
     /// # Errors
-    /// The binary's own path cannot be told.
-    pub fn new(run_dir: PathBuf, state: StateDir) -> io::Result<Self> {
-        Ok(Wireguard { backend: UserspaceBackend { binary: std::env::current_exe()?, run_dir }, state })
+    /// The binary's own path cannot be told, or the kernel has no WireGuard and must.
+    pub fn new(run_dir: PathBuf, state: StateDir, choice: WireguardChoice) -> io::Result<Self> {
+        let kind = match (choice, probe_kernel()) {
+            (WireguardChoice::Auto | WireguardChoice::Kernel, Ok(())) => BackendKind::Kernel,
+            (WireguardChoice::Kernel, Err(error)) => {
+                return Err(io::Error::other(format!("`wireguard: kernel` is configured and {error}")));
+            }
+            (WireguardChoice::Auto | WireguardChoice::Userspace, _) => BackendKind::Userspace,
+        };
+        tracing::info!(?kind, "WireGuard");
+        let workers = UserspaceBackend { binary: std::env::current_exe()?, run_dir: run_dir.clone() };
+        Ok(Wireguard { kind, kernel: KernelBackend { run_dir }, workers, state })
     }
 
-    /// The status of every worker that answers, by slot. One that runs and does not is as good as none: what it should
+    /// Who does it.
+    pub fn kind(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// Who does it, and who does not.
+    fn backends(&self) -> (&dyn WireguardBackend, &dyn WireguardBackend) {
+        match self.kind {
+            BackendKind::Kernel => (&self.kernel, &self.workers),
+            BackendKind::Userspace => (&self.workers, &self.kernel),
+        }
+    }
+
+    /// The status of every slot that has devices, by slot. A worker that does not answer is as good as none: what it should
     /// hold is not as declared, and telling it so says why.
     pub fn status(&self) -> BTreeMap<u8, WorkerStatus> {
-        let status = |slot| match block_in_place(|| self.backend.status(slot)) {
+        let (backend, _) = self.backends();
+        let status = |slot| match block_in_place(|| backend.status(slot)) {
             Ok(status) => Some((slot, status?)),
             Err(error) => {
-                tracing::warn!(slot, error = %fail(slot, error), "worker");
+                tracing::warn!(slot, error = %fail(slot, error), "WireGuard");
                 None
             }
         };
         (1..=8).filter_map(status).collect()
     }
 
-    /// Makes the worker of `slot` what `desired` declares for it: none if it declares no device.
+    /// Makes the devices of `slot` what `desired` declares, as one. A backend that did it before lets go first.
     ///
     /// # Errors
-    /// The worker does not start, or refuses.
+    /// A worker does not start, refuses, or does not end; a key cannot be read.
     pub fn put(&self, slot: u8, desired: &PlanObjects) -> Result<(), KernelError> {
         let config = self.config(slot, desired);
         if config.devices.is_empty() {
             return self.remove(slot);
         }
-        block_in_place(|| self.backend.ensure(&config)).map(drop).map_err(|error| fail(slot, error))
+        let (backend, other) = self.backends();
+        let ensured = block_in_place(|| other.remove(slot).and_then(|()| backend.ensure(&config)));
+        ensured.map(drop).map_err(|error| fail(slot, error))
     }
 
     fn config(&self, slot: u8, desired: &PlanObjects) -> WorkerConfig {
@@ -57,17 +85,19 @@ impl Wireguard {
             slot,
             private_key_path: self.state.wireguard_key(slot),
             state_path: self.state.wireguard_endpoints(slot),
-            socket_path: self.backend.socket_path(slot),
+            socket_path: self.workers.socket_path(slot),
+            offload: true,
             devices: devices.map(|device| config_of(device, desired)).collect(),
         }
     }
 
-    /// Ends the worker of `slot`.
+    /// Ends the devices of `slot`, whoever does them.
     ///
     /// # Errors
-    /// It does not end.
+    /// A worker does not end.
     pub fn remove(&self, slot: u8) -> Result<(), KernelError> {
-        block_in_place(|| self.backend.remove(slot)).map_err(|error| fail(slot, error))
+        let removed = block_in_place(|| self.workers.remove(slot).and_then(|()| self.kernel.remove(slot)));
+        removed.map_err(|error| fail(slot, error))
     }
 }
 
@@ -136,5 +166,5 @@ fn fail(slot: u8, error: BackendError) -> KernelError {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
-    KernelError::new(format!("wireguard worker of slot {slot}"), io::Error::other(why))
+    KernelError::new(format!("wireguard of slot {slot}"), io::Error::other(why))
 }
