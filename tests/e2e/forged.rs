@@ -9,7 +9,7 @@ use crate::stage::Stage;
 use crate::talk::{ENDS, socket};
 
 /// Addresses that a host behind the site can take, and that lie in none of the site's prefixes.
-const FOREIGN: [&str; 2] = ["172.16.8.9", "2001:db8:8::9"];
+const FOREIGN: [&str; 2] = ["172.16.9.9", "2001:db8:9::9"];
 /// Of each family.
 const PACKETS: u32 = 50;
 

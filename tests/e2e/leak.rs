@@ -2,7 +2,7 @@
 //! it, the same packets are there.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +10,7 @@ use pathsteer_crds::ownership::{ANCHOR_NETNS, NFT_TABLE, anchor_tunnel, edge_tun
 use pathsteer_lab::capture::PacketSocket;
 use pathsteer_lab::network::plan::{CLIENT, INTERNET, LAN, SERVER, UPLINKS, WAN};
 use pathsteer_lab::network::provider::EDGE_SIDE;
-use pathsteer_lab::traffic::udp;
+use pathsteer_lab::traffic::{Datagrams, udp};
 use pathsteer_lab::{clock, netns};
 
 use crate::kernel::{kill_process, shell, worker};
@@ -78,11 +78,11 @@ fn send(stage: &Stage) -> Result<Leaks> {
             })
         })
         .collect::<Result<_>>()?;
-    let (near, far) = (SocketAddrV4::new(CLIENT, 46_100), SocketAddrV4::new(SERVER, 15_100));
+    let (near, far) = (SocketAddr::new(CLIENT.into(), 46_100), SocketAddr::new(SERVER.into(), 15_100));
     let start = clock::now() + Duration::from_millis(50);
     let span = (start, start + DURATION);
-    let up = udp::send(stage.network.host(LAN), near, far, 0, PERIOD, span)?;
-    let down = udp::send(stage.network.host(INTERNET), far, near, 0, PERIOD, span)?;
+    let up = udp::send(stage.network.host(LAN), near, far, Datagrams::every(PERIOD, 0), span)?;
+    let down = udp::send(stage.network.host(INTERNET), far, near, Datagrams::every(PERIOD, 0), span)?;
     for sender in [up, down] {
         netns::join(sender).context("sending")?;
     }

@@ -1,7 +1,7 @@
 //! A flow that only goes down: nothing of it goes up that could show the far end a new path, only control packets do.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -10,7 +10,7 @@ use pathsteer_lab::hiccup::Meter;
 use pathsteer_lab::network::Network;
 use pathsteer_lab::network::plan::{CLIENT, EDGE, INTERNET, LAN, SERVER, TUNNEL_PORTS, UPLINKS};
 use pathsteer_lab::network::provider::EDGE_SIDE;
-use pathsteer_lab::traffic::udp;
+use pathsteer_lab::traffic::{Datagrams, udp};
 use pathsteer_lab::{clock, netns};
 
 use crate::stage::Stage;
@@ -45,11 +45,11 @@ pub fn case(stage: &mut Stage) -> Result<()> {
 
 /// Forces the other uplink while the flow runs; how many packets were lost.
 fn attempt_move(stage: &mut Stage, run: u64) -> Result<usize> {
-    let (near, far) = (SocketAddrV4::new(CLIENT, 46_000), SocketAddrV4::new(SERVER, 15_000));
+    let (near, far) = (SocketAddr::new(CLIENT.into(), 46_000), SocketAddr::new(SERVER.into(), 15_000));
     let receiver = udp::Receiver::start(stage.network.host(LAN), near, run)?;
     let start = clock::now() + FLIGHT;
     let span = (start, start + DURATION);
-    let sender = udp::send(stage.network.host(INTERNET), far, near, run, PERIOD, span)?;
+    let sender = udp::send(stage.network.host(INTERNET), far, near, Datagrams::every(PERIOD, run), span)?;
     let watched = watch(stage, start);
     let sent_at = netns::join(sender)?;
     let sent = sent_at.len() as u64;

@@ -14,7 +14,7 @@ use pathsteer_lab::fleet::{Fleet, Paths};
 use pathsteer_lab::host::Host;
 use pathsteer_lab::measure::measure;
 use pathsteer_lab::network::Network;
-use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, UPLINKS};
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, UPLINKS, VAN};
 
 /// How often a condition is looked at.
 pub const LOOK: Duration = Duration::from_millis(20);
@@ -43,7 +43,7 @@ impl Stage {
             std::fs::remove_dir_all(&logs)?;
         }
         std::fs::create_dir_all(&logs)?;
-        let network = Network::build(&logs)?;
+        let network = Network::build(&VAN, &logs)?;
         let fleet = Fleet::start(&network, &logs)?;
         let mut stage = Stage { fleet, network, remarks: Vec::new(), declared: BTreeSet::new(), runs: 0 };
         stage.declare()?;

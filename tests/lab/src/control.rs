@@ -9,10 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::emulator::{Link, Profile, Way};
+use crate::emulator::{Profile, Way};
 use crate::measure::{Measurement, measure};
 use crate::network::Network;
-use crate::network::plan::uplink;
 
 /// Where the lab listens, in its own file system.
 pub const SOCKET: &str = "/run/lab/control.sock";
@@ -55,6 +54,25 @@ pub enum LineFault {
         #[arg(value_name = "MS")]
         milliseconds: u64,
     },
+    /// Mark packets as having met congestion, at random, both ways
+    Congestion {
+        /// Of a million
+        ppm: u32,
+    },
+    /// Deliver packets twice, at random, both ways
+    Double {
+        /// Of a million
+        ppm: u32,
+    },
+    /// Hold packets back, at random, both ways, so that others overtake them
+    Reorder {
+        /// Of a million
+        ppm: u32,
+        #[arg(value_name = "MS")]
+        milliseconds: u64,
+    },
+    /// Make the line carry packets of so many bytes at most
+    Mtu { bytes: u16 },
     /// Take every fault back
     Heal,
 }
@@ -105,7 +123,7 @@ fn receive(connection: &UnixStream) -> Result<Order> {
 fn carry_out(network: &Network, runs: &AtomicU64, order: &Order) -> Result<String> {
     match order {
         Order::Fault { uplink, fault } => {
-            break_line(network.link(uplink)?, uplink, fault)?;
+            break_line(network, uplink, fault)?;
             Ok(show(network))
         }
         Order::Show => Ok(show(network)),
@@ -117,7 +135,8 @@ fn carry_out(network: &Network, runs: &AtomicU64, order: &Order) -> Result<Strin
     }
 }
 
-fn break_line(link: &Link, name: &str, fault: &LineFault) -> Result<()> {
+fn break_line(network: &Network, name: &str, fault: &LineFault) -> Result<()> {
+    let link = network.link(name)?;
     let change = |change: &dyn Fn(Profile) -> Profile| {
         for way in Way::BOTH {
             let settings = link.settings(way);
@@ -133,15 +152,26 @@ fn break_line(link: &Link, name: &str, fault: &LineFault) -> Result<()> {
         LineFault::Delay { milliseconds } => {
             change(&|profile| Profile { delay: Duration::from_millis(*milliseconds), ..profile });
         }
-        LineFault::Heal => {
-            let plan = uplink(name).context("every link has an uplink")?;
-            for way in Way::BOTH {
-                link.settings(way).set_profile(plan.profile(way));
-            }
-            link.set_plugged(true)?;
+        LineFault::Congestion { ppm } => change(&|profile| Profile { mark_ppm: *ppm, ..profile }),
+        LineFault::Double { ppm } => change(&|profile| Profile { double_ppm: *ppm, ..profile }),
+        LineFault::Reorder { ppm, milliseconds } => {
+            let hold = Duration::from_millis(*milliseconds);
+            change(&|profile| Profile { reorder_ppm: *ppm, hold, ..profile });
         }
+        LineFault::Mtu { bytes } => network.set_line_mtu(name, *bytes)?,
+        LineFault::Heal => heal(network, name)?,
     }
     Ok(())
+}
+
+fn heal(network: &Network, name: &str) -> Result<()> {
+    let (plan, link) = (network.plan(), network.link(name)?);
+    let uplink = plan.uplinks().find(|uplink| uplink.router == name).context("every line has an uplink")?;
+    for way in Way::BOTH {
+        link.settings(way).set_profile(uplink.profile(way));
+    }
+    link.set_plugged(true)?;
+    network.set_line_mtu(name, uplink.mtu)
 }
 
 fn show(network: &Network) -> String {

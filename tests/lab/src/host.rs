@@ -177,6 +177,17 @@ impl Host {
         })
     }
 
+    /// The network namespace that the programs on this node have made and called `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn namespace(&self, name: &str) -> Result<Namespace> {
+        self.inside(|| {
+            let path = format!("{NETNS_FOLDER}/{name}");
+            Ok(File::open(&path).with_context(|| format!("opening {path} on {}", self.name))?.into())
+        })
+    }
+
     /// # Errors
     /// When the host has no such file.
     pub fn read(&self, path: &str) -> Result<String> {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{CLI_CONFIG, Fleet};
 use crate::host::{MOUNTS_FOLDER, NETNS_FOLDER};
 use crate::network::Network;
+use crate::network::plan::VAN;
 use crate::progress::Progress;
 use crate::sandbox::{self, Lifetime};
 use crate::{clock, control, demo};
@@ -75,7 +76,7 @@ pub fn up(arguments: &[OsString], out: &Path) -> Result<()> {
 pub fn live(out: &Path, examples: &Path, progress: &Progress) -> Result<()> {
     let logs = crate::command::logs(out)?;
     progress.say("a van with three uplinks, an anchor in a data centre and the internet behind it are wired up");
-    let network = Network::build(&logs)?;
+    let network = Network::build(&VAN, &logs)?;
     progress.say("the operator starts, keys are made and certified, the agents start");
     let mut fleet = Fleet::start(&network, &logs)?;
     demo::declare(&mut fleet, examples, progress)?;
@@ -213,8 +214,9 @@ fn hints() -> String {
     });
     format!(
         "
-Hosts: rv-07 (the site's node), dal-a (the anchor), hq (the operator), lan (a client at the site),
-       internet (a server), fiber, starlink, cellular (providers), wan.
+Hosts: rv-07 (the site's node), dal-a (the anchor), hq (the operator); lan, media and guest (clients at the site),
+       internet (a server behind the anchor), web (one that is not); fiber, starlink, cellular (providers), dish, wan;
+       neighbour and rack (on the wires of the fiber and of the anchor, where they do not belong), switches (the hubs).
 
 Enter one:            {lab} enter rv-07
 Look at the fleet:    {lab} enter hq pathsteer status

@@ -1,10 +1,12 @@
-//! The lab: a site with three uplinks, an anchor and the internet behind it, as network namespaces on one machine;
-//! links with delay, loss and faults; traffic with an account of every packet; and the demo that puts them together.
+//! The lab: sites with several uplinks, anchors and the internet behind them, as network namespaces on one machine;
+//! links with delay, loss and faults; traffic with an account of every packet; packets of every shape; and the demo that
+//! puts them together.
 
 pub mod capture;
 pub mod clock;
 pub mod command;
 pub mod control;
+pub mod craft;
 pub mod daemon;
 pub mod demo;
 pub mod emulator;
@@ -16,8 +18,11 @@ pub mod measure;
 mod mounts;
 pub mod netns;
 pub mod network;
+pub mod offload;
+pub mod probe;
 pub mod progress;
 pub mod realtime;
 pub mod sandbox;
 pub mod selftest;
+pub mod shape;
 pub mod traffic;

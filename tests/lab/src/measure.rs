@@ -1,6 +1,7 @@
 //! One measurement: traffic both ways, with everything beside it that is needed to judge it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,17 +9,18 @@ use anyhow::Result;
 use crate::capture::{Capture, FiveTuple, Transport};
 use crate::emulator::Way;
 use crate::hiccup::{Meter, Stall};
+use crate::host::Host;
 use crate::network::Network;
-use crate::network::plan::{CLIENT, INTERNET, LAN, SERVER, TUNNEL_PORTS, UPLINKS};
+use crate::network::plan::{CLIENT, INTERNET, LAN, SERVER, TUNNEL_PORTS};
 use crate::network::provider::EDGE_SIDE;
-use crate::traffic::{self, Ends, Load, Outcome};
+use crate::traffic::{self, Datagrams, Ends, Load, Outcome};
 
 /// Between two datagrams of a flow: 1,000 a second.
 pub const PERIOD: Duration = Duration::from_millis(1);
 /// Long enough for 8,000 datagrams each way and a fault with time before and after it.
 pub const DURATION: Duration = Duration::from_millis(8_500);
 
-/// Packets per path.
+/// Packets per path, which is named after the provider's router.
 pub type PerPath = BTreeMap<&'static str, u64>;
 
 /// What was measured.
@@ -34,19 +36,20 @@ pub struct Measurement {
     pub capture_missed: u32,
 }
 
-/// The client behind the edge and the server in the internet.
-pub fn ends(network: &Network) -> Ends {
+/// A client and a server of the lab, whose cards are called `eth0`, with their addresses of one family.
+pub fn ends(client: (&Host, IpAddr), server: (&Host, IpAddr)) -> Ends {
     Ends {
-        client: network.host(LAN).clone(),
-        client_address: CLIENT,
+        client: client.0.clone(),
+        client_address: client.1,
         client_interface: "eth0",
-        server: network.host(INTERNET).clone(),
-        server_address: SERVER,
+        server: server.0.clone(),
+        server_address: server.1,
         server_interface: "eth0",
     }
 }
 
-/// Measures traffic of number `run` for `duration`, while `meanwhile` does what it wants on the calling thread.
+/// Measures the usual traffic of number `run` over IPv4 between a client of the van and the server in the internet for
+/// `duration`, while `meanwhile` does what it wants on the calling thread.
 ///
 /// # Errors
 /// When a socket or capture is not to be had, or `meanwhile` fails.
@@ -56,13 +59,29 @@ pub fn measure(
     duration: Duration,
     meanwhile: impl FnOnce(Duration) -> Result<()>,
 ) -> Result<Measurement> {
-    let captures = UPLINKS
-        .iter()
-        .map(|uplink| Ok((uplink.name, Capture::start(network.host(uplink.name), EDGE_SIDE, is_tunnel)?)))
+    let load = Load { datagrams: Datagrams::every(PERIOD, run), duration };
+    let ends = ends((network.host(LAN), CLIENT.into()), (network.host(INTERNET), SERVER.into()));
+    measure_between(network, &ends, load, meanwhile)
+}
+
+/// The same between any two hosts with any load.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_between(
+    network: &Network,
+    ends: &Ends,
+    load: Load,
+    meanwhile: impl FnOnce(Duration) -> Result<()>,
+) -> Result<Measurement> {
+    let captures = network
+        .plan()
+        .uplinks()
+        .map(|uplink| Ok((uplink.router, Capture::start(network.host(uplink.router), EDGE_SIDE, is_tunnel)?)))
         .collect::<Result<Vec<_>>>()?;
     let before = dropped(network);
     let meter = Meter::start()?;
-    let traffic = traffic::run(&ends(network), Load { run, duration, period: PERIOD }, meanwhile);
+    let traffic = traffic::run(ends, load, meanwhile);
     let stalls = meter.finish()?;
 
     let (mut up, mut down, mut capture_missed) = (PerPath::new(), PerPath::new(), 0);

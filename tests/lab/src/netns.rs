@@ -16,6 +16,13 @@ pub struct Namespace {
     file: Arc<File>,
 }
 
+impl From<File> for Namespace {
+    /// The namespace that the open `file` stands for.
+    fn from(file: File) -> Self {
+        Namespace { file: Arc::new(file) }
+    }
+}
+
 impl Namespace {
     /// A new namespace with nothing but a loopback interface that is down.
     ///
@@ -29,7 +36,7 @@ impl Namespace {
         })
         .join()
         .map_err(|_| anyhow!("the thread that made a namespace panicked"))??;
-        Ok(Namespace { file: Arc::new(file) })
+        Ok(file.into())
     }
 
     /// Gives the namespace a name in the file system, as `ip netns` does it.

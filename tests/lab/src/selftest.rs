@@ -9,7 +9,7 @@ use crate::clock;
 use crate::control::words;
 use crate::emulator::Way;
 use crate::measure::measure;
-use crate::network::plan::{ANCHOR, ANCHOR_HOST, EDGE, OPERATOR, UPLINKS, WAN};
+use crate::network::plan::{ANCHOR, ANCHOR_HOST, EDGE, OPERATOR, UPLINKS, VAN, WAN};
 use crate::network::{Network, dhcp};
 use crate::progress::Progress;
 
@@ -22,7 +22,7 @@ const DURATION: Duration = Duration::from_secs(2);
 /// The first check that fails.
 pub fn run(logs: &Path, progress: &Progress) -> Result<()> {
     progress.say("the network is being built");
-    let network = Network::build(logs)?;
+    let network = Network::build(&VAN, logs)?;
     progress.say("the network is up");
     leases(&network, progress)?;
     configure(&network)?;
@@ -88,7 +88,7 @@ fn configure(network: &Network) -> Result<()> {
     network.host(WAN).ip(&format!(
         "route add 198.51.100.0/24 via {ANCHOR}
          route add 172.16.7.0/24 via {}",
-        UPLINKS[0].public
+        UPLINKS[0].public()[0]
     ))?;
     network.host(FIBER).ip(&format!("route add 172.16.7.0/24 via {}.10", UPLINKS[0].private))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pair::{CLIENT, LINE, Pair, SERVER, pair};
 use pathsteer_lab::clock;
 use pathsteer_lab::emulator::{Profile, Way};
-use pathsteer_lab::traffic::Stamp;
+use pathsteer_lab::traffic::{Marker, Stamp};
 
 const TARGET: SocketAddrV4 = SocketAddrV4::new(SERVER, 7_000);
 
@@ -44,7 +44,7 @@ fn delays(sender: &UdpSocket, receiver: &UdpSocket, count: u64, run: u64) -> Vec
     let start = clock::now();
     for sequence in 0..count {
         clock::sleep_until(start + Duration::from_millis(sequence));
-        sender.send_to(&Stamp { run, sequence, sent: clock::now() }.write(), TARGET).unwrap();
+        sender.send_to(&Stamp { run, sequence, sent: clock::now() }.write(Marker::SURVIVABLE, 200), TARGET).unwrap();
     }
     receiving.join().unwrap()
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use pair::{LINE, pair};
 use pathsteer_lab::clock;
 use pathsteer_lab::emulator::{Profile, Way};
-use pathsteer_lab::traffic::{self, Load, Outcome};
+use pathsteer_lab::traffic::{self, Datagrams, Load, Outcome};
 
 fn load(run: u64) -> Load {
-    Load { run, duration: Duration::from_secs(1), period: Duration::from_millis(1) }
+    Load { datagrams: Datagrams::every(Duration::from_millis(1), run), duration: Duration::from_secs(1) }
 }
 
 fn assert_clean(outcome: &Outcome) {

@@ -1,9 +1,11 @@
 //! Counting what really is on a wire, with sockets that see every frame.
 
 mod frame;
+mod recording;
 mod socket;
 
 pub use frame::{FiveTuple, Transport};
+pub use recording::{Frame, Frames, Recording, inject};
 pub use socket::PacketSocket;
 
 use std::collections::BTreeMap;

@@ -5,8 +5,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result};
 
-/// Bytes kept of each frame: Ethernet, IPv6 with an extension header, TCP.
-const SNAP: usize = 128;
+/// Bytes kept of each frame by default: Ethernet, IPv6 with an extension header, TCP.
+const HEADERS: usize = 128;
+/// The longest frame: a whole IP packet that is yet to be cut into segments.
+const WHOLE: usize = 14 + 65_535;
 /// Frames fetched by one system call.
 const BATCH: usize = 64;
 /// Room for what comes between two looks: 32 MiB, several seconds of the lab's traffic.
@@ -16,6 +18,8 @@ const BUFFER: libc::c_int = 32 << 20;
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
+    /// Bytes kept of each frame.
+    snap: usize,
 }
 
 impl AsRawFd for PacketSocket {
@@ -25,11 +29,23 @@ impl AsRawFd for PacketSocket {
 }
 
 impl PacketSocket {
-    /// Listens on `interface` of the calling thread's network namespace.
+    /// Listens for the headers of what is on `interface` of the calling thread's network namespace.
     ///
     /// # Errors
     /// When there is no such interface, or without CAP_NET_RAW.
     pub fn open(interface: &str) -> Result<PacketSocket> {
+        PacketSocket::keeping(interface, HEADERS)
+    }
+
+    /// The same for every byte of every frame.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::open`].
+    pub fn open_whole(interface: &str) -> Result<PacketSocket> {
+        PacketSocket::keeping(interface, WHOLE)
+    }
+
+    fn keeping(interface: &str, snap: usize) -> Result<PacketSocket> {
         let index = nix::net::if_::if_nametoindex(interface).with_context(|| format!("looking for {interface}"))?;
         let every_protocol = (libc::ETH_P_ALL as u16).to_be();
         // Protocol 0 until it is bound, so that nothing of other interfaces gets in.
@@ -51,7 +67,7 @@ impl PacketSocket {
             if libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size) < 0 {
                 return Err(io::Error::last_os_error()).with_context(|| format!("listening on {interface}"));
             }
-            Ok(PacketSocket { fd })
+            Ok(PacketSocket { fd, snap })
         }
     }
 
@@ -65,9 +81,9 @@ impl PacketSocket {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Hands every waiting frame to `each`, cut to [`SNAP`] bytes, with whether this host sent it.
+    /// Hands every waiting frame to `each`, as many bytes as are kept, with whether this host sent it.
     pub fn drain(&self, mut each: impl FnMut(&[u8], bool)) {
-        let mut frames = [[0_u8; SNAP]; BATCH];
+        let mut frames = vec![0_u8; self.snap * BATCH];
         // SAFETY: all-zero is valid for these C structs; every pointer set below is to memory that lives to the end
         // of this function, and nothing else touches it during the call.
         unsafe {
@@ -75,8 +91,8 @@ impl PacketSocket {
             let mut parts: [libc::iovec; BATCH] = std::mem::zeroed();
             let mut messages: [libc::mmsghdr; BATCH] = std::mem::zeroed();
             loop {
-                for i in 0..BATCH {
-                    parts[i] = libc::iovec { iov_base: frames[i].as_mut_ptr().cast(), iov_len: SNAP };
+                for (i, frame) in frames.chunks_mut(self.snap).enumerate() {
+                    parts[i] = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
                     messages[i].msg_hdr.msg_iov = &mut parts[i];
                     messages[i].msg_hdr.msg_iovlen = 1;
                     messages[i].msg_hdr.msg_name = (&raw mut from[i]).cast();
@@ -86,8 +102,8 @@ impl PacketSocket {
                 let got =
                     libc::recvmmsg(self.as_raw_fd(), messages.as_mut_ptr(), BATCH as u32, flags, std::ptr::null_mut());
                 let Ok(got) = usize::try_from(got) else { return };
-                for i in 0..got {
-                    each(&frames[i][..messages[i].msg_len as usize], from[i].sll_pkttype == libc::PACKET_OUTGOING);
+                for (i, frame) in frames.chunks(self.snap).enumerate().take(got) {
+                    each(&frame[..messages[i].msg_len as usize], from[i].sll_pkttype == libc::PACKET_OUTGOING);
                 }
                 if got < BATCH {
                     return;

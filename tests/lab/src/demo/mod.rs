@@ -17,7 +17,7 @@ use crate::emulator::Way;
 use crate::fleet::{Fleet, Paths};
 use crate::measure::{DURATION, measure};
 use crate::network::Network;
-use crate::network::plan::{ANCHOR_HOST, EDGE};
+use crate::network::plan::{ANCHOR_HOST, EDGE, UPLINKS, VAN};
 use crate::progress::Progress;
 use fault::Scene;
 use report::{Attempt, Report, Setup};
@@ -79,7 +79,7 @@ fn play(
     report: &mut Report,
 ) -> Result<()> {
     progress.say("a van with three uplinks, an anchor in a data centre and the internet behind it are wired up");
-    let network = Network::build(logs)?;
+    let network = Network::build(&VAN, logs)?;
     progress.say("the operator starts, keys are made and certified, the agents start");
     let mut fleet = Fleet::start(&network, logs)?;
     let scene = Scene { network: &network, fleet: &mut fleet, progress };
@@ -180,7 +180,7 @@ impl Stage<'_> {
             };
             self.forced = scenario.forced;
         }
-        let active = scenario.forced.unwrap_or(crate::network::plan::UPLINKS[0].name);
+        let active = scenario.forced.unwrap_or(UPLINKS[0].name);
         let words = if scenario.copies { "copying" } else { "not copying" };
         let paths = self
             .scene

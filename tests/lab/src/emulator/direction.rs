@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::congestion;
 use super::settings::{Counters, Profile};
 
 /// A frame under way.
@@ -14,11 +15,14 @@ struct Frame {
 
 /// The frames under way in one direction.
 pub(super) struct Direction {
+    /// In the order in which they come out.
     queue: VecDeque<Frame>,
     /// Buffers to use again: no allocation while packets flow.
     spare: Vec<Vec<u8>>,
     /// When the line has sent the last frame it accepted.
     line_free: Duration,
+    /// When the last frame comes out that was not held back: none overtakes it but by holding back.
+    last_due: Duration,
     random: u64,
 }
 
@@ -29,7 +33,8 @@ fn count(counter: &AtomicU64) {
 impl Direction {
     /// `seed` decides which packets random loss and jitter hit: the same seed, the same packets.
     pub fn new(seed: u64) -> Self {
-        Direction { queue: VecDeque::new(), spare: Vec::new(), line_free: Duration::ZERO, random: seed | 1 }
+        let zero = Duration::ZERO;
+        Direction { queue: VecDeque::new(), spare: Vec::new(), line_free: zero, last_due: zero, random: seed | 1 }
     }
 
     /// Accepts or drops a frame that enters at `now`.
@@ -37,7 +42,7 @@ impl Direction {
         if blackhole {
             return count(&counters.blackholed);
         }
-        if profile.loss_ppm > 0 && self.random() % 1_000_000 < u64::from(profile.loss_ppm) {
+        if self.chance(profile.loss_ppm) {
             return count(&counters.lost);
         }
         if self.queue.len() >= profile.queue_packets as usize {
@@ -54,12 +59,30 @@ impl Direction {
             let spread = Duration::from_nanos(self.random() % (2 * profile.jitter.as_nanos() as u64));
             due = (due + spread).saturating_sub(profile.jitter);
         }
-        // A frame never overtakes the one before it.
-        let due = self.queue.back().map_or(due, |last| due.max(last.due));
+        let mut due = due.max(self.last_due);
+        if self.chance(profile.reorder_ppm) {
+            due += profile.hold;
+            count(&counters.held);
+        } else {
+            self.last_due = due;
+        }
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(frame);
-        self.queue.push_back(Frame { due, bytes });
+        if self.chance(profile.mark_ppm) && congestion::mark(&mut bytes) {
+            count(&counters.marked);
+        }
+        if self.chance(profile.double_ppm) {
+            count(&counters.doubled);
+            self.queue_up(Frame { due, bytes: bytes.clone() });
+        }
+        self.queue_up(Frame { due, bytes });
+    }
+
+    /// Behind everything that is due as early; only a frame held back has later ones behind it.
+    fn queue_up(&mut self, frame: Frame) {
+        let behind = self.queue.iter().rev().take_while(|later| later.due > frame.due).count();
+        self.queue.insert(self.queue.len() - behind, frame);
     }
 
     /// Takes out what is due at `now`; `deliver` says whether the other end took it.
@@ -88,6 +111,11 @@ impl Direction {
         self.queue.front().map(|frame| frame.due)
     }
 
+    /// True for so many of a million.
+    fn chance(&mut self, ppm: u32) -> bool {
+        ppm > 0 && self.random() % 1_000_000 < u64::from(ppm)
+    }
+
     /// xorshift64: enough for choosing packets, and the same on every run.
     fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
@@ -104,7 +132,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn profile() -> Profile {
-        Profile { delay: 10 * MS, jitter: Duration::ZERO, loss_ppm: 0, rate_bps: 0, queue_packets: 1_000 }
+        Profile::delay(10 * MS)
     }
 
     #[test]
@@ -158,6 +186,31 @@ mod tests {
             line.enter(b"x", Duration::ZERO, &short, false, &counters);
         }
         assert_eq!((line.queue.len(), counters.read().overflowed), (2, 3));
+    }
+
+    #[test]
+    fn a_frame_held_back_comes_out_behind_later_ones_and_none_is_missing() {
+        let (mut line, counters) = (Direction::new(3), Counters::default());
+        let shuffling = Profile { reorder_ppm: 500_000, hold: 5 * MS, ..profile() };
+        for number in 0..100_u8 {
+            line.enter(&[number], u32::from(number) * MS, &shuffling, false, &counters);
+        }
+        let mut out = Vec::new();
+        line.leave(1_000 * MS, false, &counters, |frame| {
+            out.push(frame[0]);
+            true
+        });
+        assert!(!out.is_sorted() && (30..70).contains(&counters.read().held), "{out:?}");
+        out.sort();
+        assert!(out.into_iter().eq(0..100));
+    }
+
+    #[test]
+    fn a_doubled_frame_comes_out_twice() {
+        let (mut line, counters) = (Direction::new(1), Counters::default());
+        line.enter(b"x", MS, &Profile { double_ppm: 1_000_000, ..profile() }, false, &counters);
+        line.leave(20 * MS, false, &counters, |_| true);
+        assert_eq!((counters.read().doubled, counters.read().forwarded), (1, 2));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A WAN line in software: two TAP devices, in any two namespaces, and a thread that carries frames between them with
 //! delay, jitter, loss, a rate and a queue limit per direction. It stands in for netem, which not every kernel has.
 
+mod congestion;
 mod direction;
 mod settings;
 mod tap;
@@ -109,6 +110,15 @@ impl Link {
         self.shared.lane(way).counters.read()
     }
 
+    /// Sets the MTU of both ends, wherever they are: 1,280 to 9,000 bytes.
+    ///
+    /// # Errors
+    /// When a device is gone.
+    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
+        self.shared.edge.set_mtu(mtu)?;
+        self.shared.far.set_mtu(mtu)
+    }
+
     /// Plugs the cable in at the edge, or pulls it out: the carrier goes, and nothing gets through.
     ///
     /// # Errors
@@ -141,19 +151,20 @@ impl Shared {
 fn carry(shared: &Shared) {
     realtime::claim(realtime::LINK);
     let mut ways = [
-        (&shared.up, &shared.edge, &shared.far, Direction::new(0x5eed_0001)),
-        (&shared.down, &shared.far, &shared.edge, Direction::new(0x5eed_0002)),
+        (&shared.up, shared.up.settings.profile(), &shared.edge, &shared.far, Direction::new(0x5eed_0001)),
+        (&shared.down, shared.down.settings.profile(), &shared.far, &shared.edge, Direction::new(0x5eed_0002)),
     ];
     let mut frame = vec![0; FRAME];
     while !shared.end.load(Relaxed) {
         let mut wake = clock::now() + LONGEST_SLEEP;
         let mut idle = true;
-        for (lane, from, to, direction) in &mut ways {
-            let (profile, blackhole) = (lane.settings.profile(), lane.settings.blackhole());
+        for (lane, profile, from, to, direction) in &mut ways {
+            lane.settings.refresh(profile);
+            let blackhole = lane.settings.blackhole();
             for _ in 0..BATCH {
                 let Some(length) = from.receive(&mut frame) else { break };
                 idle = false;
-                direction.enter(&frame[..length], clock::now(), &profile, blackhole, &lane.counters);
+                direction.enter(&frame[..length], clock::now(), profile, blackhole, &lane.counters);
             }
             direction.leave(clock::now(), blackhole, &lane.counters, |frame| to.send(frame).is_ok());
             wake = wake.min(direction.next_due().unwrap_or(wake));

@@ -2,15 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::netns::Namespace;
 
-/// `_IOW('T', 226, int)` of linux/if_tun.h; libc does not have it.
+/// `_IOW('T', 226, int)` and `_IO('T', 227)` of linux/if_tun.h; libc does not have them.
 const TUNSETCARRIER: libc::Ioctl = 0x4004_54e2;
+const TUNGETDEVNETNS: libc::Ioctl = 0x54e3;
 
 /// One TAP device. It goes when this is dropped.
 #[derive(Debug)]
@@ -61,6 +63,32 @@ impl Tap {
     /// EIO while the device is down.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         (&self.file).write(frame).map(drop)
+    }
+
+    /// Sets the MTU, in bytes, wherever the device is now and whatever it is called there.
+    ///
+    /// # Errors
+    /// When the device is gone, or the kernel refuses.
+    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
+        // SAFETY: an all-zero ifreq is a valid value of that plain C struct.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // SAFETY: TUNGETDEVNETNS returns a descriptor that nobody else owns; TUNGETIFF writes one ifreq, which lives
+        // until after the call.
+        let namespace = unsafe {
+            let namespace = libc::ioctl(self.file.as_raw_fd(), TUNGETDEVNETNS);
+            if namespace < 0 || libc::ioctl(self.file.as_raw_fd(), libc::TUNGETIFF, &mut request) < 0 {
+                return Err(io::Error::last_os_error()).context("asking where a TAP device is");
+            }
+            Namespace::from(File::from_raw_fd(namespace))
+        };
+        let family = AddressFamily::Inet;
+        let socket = namespace.run(|| Ok(socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?))?;
+        request.ifr_ifru.ifru_mtu = mtu.into();
+        // SAFETY: SIOCSIFMTU reads one ifreq, which lives until after the call.
+        if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFMTU, &request) } < 0 {
+            return Err(io::Error::last_os_error()).with_context(|| format!("setting an MTU of {mtu}"));
+        }
+        Ok(())
     }
 
     /// Plugs the cable in, or pulls it out.

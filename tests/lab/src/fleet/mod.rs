@@ -15,7 +15,7 @@ use crate::clock;
 use crate::daemon::{Daemon, Recipe};
 use crate::host::Host;
 use crate::network::Network;
-use crate::network::plan::{ANCHOR_HOST, EDGE, HQ, OPERATOR, OPERATOR_PORT, UPLINKS};
+use crate::network::plan::{HQ, OPERATOR, OPERATOR_PORT, Plan};
 
 /// The operator's data folder on its host.
 const DATA_FOLDER: &str = "/var/lib/pathsteer/operator";
@@ -32,8 +32,9 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Fleet {
     programs: PathBuf,
     hq: Host,
+    plan: &'static Plan,
     operator: Daemon,
-    /// The edge's, then the anchor's.
+    /// The edges', then the anchors'.
     agents: Vec<Daemon>,
 }
 
@@ -51,17 +52,17 @@ impl Fleet {
             }
             Ok(path)
         };
-        let hq = network.host(HQ).clone();
+        let (plan, hq) = (network.plan(), network.host(HQ).clone());
         let operator = Daemon::start(&hq, operator(program("pathsteer-operator")?), logs)?;
-        let mut fleet = Fleet { programs: programs.clone(), hq, operator, agents: Vec::new() };
+        let mut fleet = Fleet { programs: programs.clone(), hq, plan, operator, agents: Vec::new() };
         fleet.wait_for_operator()?;
         fleet.certify_user()?;
-        for name in [EDGE, ANCHOR_HOST] {
+        for name in plan.nodes() {
             let node = network.host(name);
             fleet.certify_node(node)?;
-            node.write(AGENT_CONFIG, &agent_config(name))?;
+            node.write(AGENT_CONFIG, &agent_config(plan, name))?;
         }
-        for name in [EDGE, ANCHOR_HOST] {
+        for name in plan.nodes() {
             let recipe = Recipe {
                 name: agent_name(name),
                 program: program("pathsteer-agent")?.into(),
@@ -138,7 +139,7 @@ impl Fleet {
         self.wait_for_operator()
     }
 
-    /// Kills both agents at once, without a chance to clean up.
+    /// Kills all agents at once, without a chance to clean up.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -146,7 +147,7 @@ impl Fleet {
         self.agents.iter_mut().try_for_each(Daemon::kill)
     }
 
-    /// Starts both agents again.
+    /// Starts all agents again.
     ///
     /// # Errors
     /// When one does not start.
@@ -211,7 +212,7 @@ fn operator(program: PathBuf) -> Recipe {
     Recipe { name: "operator".into(), program: program.into(), arguments: arguments.map(str::to_owned).into() }
 }
 
-fn agent_config(node: &str) -> String {
+fn agent_config(plan: &Plan, node: &str) -> String {
     let mut config = format!(
         "node: {node}
 operator: https://{OPERATOR}:{OPERATOR_PORT}
@@ -222,10 +223,10 @@ stateDir: {STATE_FOLDER}
         courier::AUTHORITY,
         courier::NODE_CERTIFICATE
     );
-    if node == EDGE {
+    if let Some(site) = plan.sites.iter().find(|site| site.name == node) {
         // How it reaches its operator before its first plan.
-        let uplinks: Vec<String> = UPLINKS.iter().map(|uplink| format!("{}: {}", uplink.slot, uplink.card)).collect();
-        config.push_str(&format!("bootstrap: {{uplinks: {{{}}}}}\n", uplinks.join(", ")));
+        let uplinks = site.uplinks.iter().map(|uplink| format!("{}: {}", uplink.slot, uplink.card));
+        config.push_str(&format!("bootstrap: {{uplinks: {{{}}}}}\n", uplinks.collect::<Vec<_>>().join(", ")));
     }
     config
 }

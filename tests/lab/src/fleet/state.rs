@@ -11,12 +11,12 @@ use serde::Deserialize;
 use super::{Fleet, LOOK};
 use crate::clock;
 use crate::host::Host;
-use crate::network::plan::{EDGE, uplink_in};
+use crate::network::plan::Site;
 
 /// How long a change of mode or path may take to be carried out and acknowledged by the far end.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The paths an edge sends by, the same for each of its classes.
+/// The paths an edge sends by, the same for each of its classes that may be copied.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Paths {
     /// Name of the active uplink.
@@ -24,6 +24,9 @@ pub struct Paths {
     /// Names of the uplinks that carry copies.
     pub copies: Vec<&'static str>,
 }
+
+/// How the name of a class that is never copied ends.
+const SERVICE: &str = "/service";
 
 /// Counters of a node's datapath, since its maps were made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -35,22 +38,30 @@ pub struct Counters {
 }
 
 impl Fleet {
-    /// The paths the edge uses now, if every class uses the same ones and the far end follows.
+    /// The paths that `site` uses now, if its classes agree and the far ends follow. A class that is never copied has
+    /// the active one only.
     ///
     /// # Errors
     /// When the operator does not answer, or names a slot the lab does not have.
-    pub fn paths(&self) -> Result<Option<Paths>> {
-        let Some(report) = self.report(EDGE)? else { return Ok(None) };
-        let mut all = BTreeSet::new();
+    pub fn paths(&self, site: &Site) -> Result<Option<Paths>> {
+        let Some(report) = self.report(site.name)? else { return Ok(None) };
+        let name = |slot: &u8| -> Result<&'static str> {
+            let uplink = site.uplink_in(*slot);
+            Ok(uplink.with_context(|| format!("the lab has no uplink in slot {slot} of {}", site.name))?.name)
+        };
+        let (mut all, mut active) = (BTreeSet::new(), BTreeSet::new());
         for steering in &report.steering {
             if !steering.acknowledged {
                 return Ok(None);
             }
-            let copies = steering.copies.iter().map(|slot| name(*slot)).collect::<Result<_>>()?;
-            all.insert(Paths { active: name(steering.active)?, copies });
+            active.insert(name(&steering.active)?);
+            if !steering.class_name.ends_with(SERVICE) {
+                let copies = steering.copies.iter().map(name).collect::<Result<_>>()?;
+                all.insert(Paths { active: name(&steering.active)?, copies });
+            }
         }
         let one = all.pop_first();
-        Ok(one.filter(|_| all.is_empty()))
+        Ok(one.filter(|_| all.is_empty() && active.len() == 1))
     }
 
     /// The report of `node`, as it is in the store: its keys are a public contract, so plain etcdctl reads them.
@@ -65,14 +76,22 @@ impl Fleet {
         serde_json::from_str(&answer).with_context(|| format!("reading the report of {node}")).map(Some)
     }
 
-    /// Waits until the edge uses paths that `wanted` accepts and the far end has acknowledged them.
+    /// Waits until the first site uses paths that `wanted` accepts and the far end has acknowledged them.
     ///
     /// # Errors
     /// When that does not happen in time: what is used instead.
     pub fn wait_for_paths(&mut self, words: &str, wanted: impl Fn(&Paths) -> bool) -> Result<Paths> {
+        self.wait_for_paths_of(&self.plan.sites[0], words, wanted)
+    }
+
+    /// The same for any site.
+    ///
+    /// # Errors
+    /// As [`Fleet::wait_for_paths`].
+    pub fn wait_for_paths_of(&mut self, site: &Site, words: &str, wanted: impl Fn(&Paths) -> bool) -> Result<Paths> {
         let mut last = Ok(None);
         let found = clock::wait_until(clock::now() + SETTLE_DEADLINE, LOOK, || {
-            last = self.paths();
+            last = self.paths(site);
             matches!(&last, Ok(Some(paths)) if wanted(paths))
         });
         self.check()?;
@@ -93,8 +112,4 @@ impl Fleet {
         let answer = self.agent_command(node, &["observe", "--counters", "-o", "json"])?;
         serde_json::from_str(&answer).with_context(|| format!("reading the counters of {}: {answer}", node.name))
     }
-}
-
-fn name(slot: u8) -> Result<&'static str> {
-    Ok(uplink_in(slot).with_context(|| format!("the lab has no uplink in slot {slot}"))?.name)
 }

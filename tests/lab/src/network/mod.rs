@@ -1,58 +1,78 @@
 //! The lab's network: hosts, the lines between them, and the providers' services.
 //!
 //! ```text
-//!  lan ── rv-07 ══ fiber ════ wan ── dal-a ── internet          ══ an emulated line
-//!               ══ starlink ══ │
-//!               ══ cellular ══ hq
+//!  lan ────┐       ══ fiber ══o═ ┐            ┌── hq       ══ an emulated line
+//!  media ── rv-07  ══ starlink ══ wan ──o── dal-a ──o── internet    o a hub, with somebody else on it
+//!  guest ──┘       ══ cellular ══ ┘  └── web
 //! ```
 
+mod addresses;
 pub mod dhcp;
+mod dish;
 pub mod plan;
 pub mod provider;
+mod wires;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::daemon::Daemon;
-use crate::emulator::{Link, Way};
+use crate::emulator::Link;
 use crate::host::Host;
-use plan::{ANCHOR, ANCHOR_HOST, CLIENT, EDGE, HQ, INTERNET, LAN, OPERATOR, SERVER, UPLINKS, WAN};
-use provider::{EDGE_SIDE, WAN_SIDE};
+use dish::Dish;
+use plan::{DISH, HQ, Plan, SWITCHES, WAN, WEB};
+use provider::EDGE_SIDE;
 
 /// The running network.
 pub struct Network {
     /// Held so that their logs can be shown, and because dropping one ends it: before its interfaces go.
     pub services: Vec<Daemon>,
+    _dishes: Vec<Dish>,
+    plan: &'static Plan,
     hosts: BTreeMap<&'static str, Host>,
     links: BTreeMap<&'static str, Link>,
 }
 
 impl Network {
-    /// Builds everything. To be called inside the sandbox, whose `/run` it uses; logs go to `logs`.
+    /// Builds what `plan` says. To be called inside the sandbox, whose `/run` it uses; logs go to `logs`.
     ///
     /// # Errors
     /// When the kernel or a tool refuses a step.
-    pub fn build(logs: &Path) -> Result<Network> {
+    pub fn build(plan: &'static Plan, logs: &Path) -> Result<Network> {
         let mut hosts = BTreeMap::new();
-        for name in [EDGE, ANCHOR_HOST, HQ] {
+        for name in plan.nodes().chain([HQ]) {
             hosts.insert(name, Host::node(name)?);
         }
-        for name in [LAN, WAN, INTERNET].into_iter().chain(UPLINKS.iter().map(|uplink| uplink.name)) {
+        let mut others = BTreeSet::from([WAN, WEB, SWITCHES]);
+        others.extend(plan.segments().map(|segment| segment.client));
+        others.extend(plan.anchors.iter().map(|anchor| anchor.server));
+        others.extend(plan.uplinks().map(|uplink| uplink.router));
+        others.extend(plan.neighbours().map(|neighbour| neighbour.host));
+        others.extend(plan.uplinks().filter_map(|uplink| uplink.dish.map(|_| DISH)));
+        for name in others {
             hosts.insert(name, Host::new(name)?);
         }
         for host in hosts.values() {
             host.publish()?;
         }
-        let mut network = Network { hosts, links: BTreeMap::new(), services: Vec::new() };
+        let mut network = Network { services: Vec::new(), _dishes: Vec::new(), plan, hosts, links: BTreeMap::new() };
         network.wire()?;
-        for uplink in &UPLINKS {
-            let daemon = provider::start(network.host(uplink.name), uplink, logs)?;
+        for uplink in plan.uplinks() {
+            let daemon = provider::start(network.host(uplink.router), uplink, logs)?;
             network.services.push(daemon);
+            if let Some(address) = uplink.dish {
+                network._dishes.push(Dish::start(network.host(DISH), network.host(uplink.router), address)?);
+            }
         }
         network.address()?;
         Ok(network)
+    }
+
+    /// What it was built from.
+    pub fn plan(&self) -> &'static Plan {
+        self.plan
     }
 
     /// The host `name` of [`plan`].
@@ -67,10 +87,10 @@ impl Network {
         self.hosts.values()
     }
 
-    /// The emulated line of the uplink `name`.
+    /// The emulated line to the provider's router `name`.
     ///
     /// # Errors
-    /// When there is no such uplink.
+    /// When there is no such router.
     pub fn link(&self, name: &str) -> Result<&Link> {
         self.links.get(name).with_context(|| {
             format!(
@@ -84,68 +104,23 @@ impl Network {
         self.links.iter().map(|(name, link)| (*name, link))
     }
 
-    /// Cables: pairs of veths, and emulated lines to the providers.
-    fn wire(&mut self) -> Result<()> {
-        // Made from the end that sees the names of all namespaces: a node does not.
-        let mut pairs = vec![
-            ((LAN, "eth0"), (EDGE, "lan0")),
-            ((WAN, "dal0"), (ANCHOR_HOST, "wan0")),
-            ((INTERNET, "eth0"), (ANCHOR_HOST, "inet0")),
-            ((WAN, "hq0"), (HQ, "wan0")),
-        ];
-        pairs.extend(UPLINKS.iter().map(|uplink| ((WAN, uplink.name), (uplink.name, WAN_SIDE))));
-        for ((host, name), (peer_host, peer)) in pairs {
-            self.host(host).ip(&format!("link add {name} type veth peer name {peer} netns {peer_host}"))?;
-        }
-        for uplink in &UPLINKS {
-            let link = Link::start(
-                (&self.host(EDGE).net, uplink.card),
-                (&self.host(uplink.name).net, EDGE_SIDE),
-                uplink.profile(Way::Up),
-                uplink.profile(Way::Down),
-            )?;
-            self.links.insert(uplink.name, link);
-        }
-        Ok(())
+    /// Sets the MTU of the line to the router `name`, 1,280 to 9,000 bytes, at both of its ends.
+    ///
+    /// # Errors
+    /// When there is no such line or the kernel refuses.
+    pub fn set_line_mtu(&self, name: &str, mtu: u16) -> Result<()> {
+        self.link(name)?.set_mtu(mtu)?;
+        self.host(name).ip(&format!("link set {EDGE_SIDE} mtu {mtu}"))
     }
 
-    /// Addresses and routes of every host that is not ours to configure by a plan. The edge's cards and the anchor's
-    /// `inet0` stay bare: the agents take them.
-    fn address(&self) -> Result<()> {
-        self.host(LAN).ip(&format!(
-            "address add {CLIENT}/24 dev eth0
-             address add 2001:db8:7::2/64 dev eth0 nodad
-             link set eth0 up
-             route add default via 172.16.7.1
-             route add default via 2001:db8:7::1"
-        ))?;
-        self.host(INTERNET).ip(&format!(
-            "address add {SERVER}/24 dev eth0
-             address add 2001:db8:51::2/64 dev eth0 nodad
-             link set eth0 up
-             route add default via 198.51.100.1
-             route add default via 2001:db8:51::1"
-        ))?;
-        self.host(ANCHOR_HOST).ip(&format!(
-            "address add {ANCHOR}/25 dev wan0
-             link set wan0 up
-             route add default via 203.0.113.1"
-        ))?;
-        self.host(HQ).ip(&format!(
-            "address add {OPERATOR}/24 dev wan0
-             link set wan0 up
-             route add default via 192.0.2.1"
-        ))?;
-        let wan = self.host(WAN);
-        wan.forward()?;
-        wan.ip("address add 203.0.113.1/25 dev dal0
-             link set dal0 up
-             address add 192.0.2.1/24 dev hq0
-             link set hq0 up")?;
-        for uplink in &UPLINKS {
-            let (gateway, card) = (uplink.public_gateway, uplink.name);
-            wan.ip(&format!("address add {gateway}/30 dev {card}\nlink set {card} up"))?;
-        }
-        Ok(())
+    /// Sets the MTU of the network that carries the endpoints of the anchor `name`, 1,280 to 9,000 bytes.
+    ///
+    /// # Errors
+    /// When there is no such anchor or the kernel refuses.
+    pub fn set_anchor_mtu(&self, name: &str, mtu: u16) -> Result<()> {
+        let anchor = self.plan.anchors.iter().find(|anchor| anchor.name == name);
+        let port = anchor.with_context(|| format!("the lab has no anchor `{name}`"))?.port;
+        self.host(WAN).ip(&format!("link set {port} mtu {mtu}"))?;
+        self.host(name).ip(&format!("link set wan0 mtu {mtu}"))
     }
 }

@@ -1,4 +1,5 @@
-//! What an internet provider's router does: leases by DHCP (a real dnsmasq) and address translation (real nft).
+//! What an internet provider's router does: leases by DHCP and router advertisements (a real dnsmasq), and address
+//! translation of IPv4 (real nft).
 
 use std::path::Path;
 
@@ -19,14 +20,19 @@ pub const WAN_SIDE: &str = "up0";
 /// When a tool is missing (see `deploy/setup.sh`) or refuses.
 pub fn start(router: &Host, uplink: &Uplink, logs: &Path) -> Result<Daemon> {
     router.forward()?;
-    let (gateway, private) = (uplink.gateway(), uplink.private);
+    let (gateway, private, prefix6) = (uplink.gateway(), uplink.private, uplink.prefix6());
+    let [public, public_gateway] = uplink.public();
     router.ip(&format!(
         "address add {gateway}/24 dev {EDGE_SIDE}
+         address add {prefix6}1/64 dev {EDGE_SIDE} nodad
          link set {EDGE_SIDE} up
-         address add {}/30 dev {WAN_SIDE}
+         address add {public}/30 dev {WAN_SIDE}
+         address add {}/64 dev {WAN_SIDE} nodad
          link set {WAN_SIDE} up
+         route add default via {public_gateway}
          route add default via {}",
-        uplink.public, uplink.public_gateway
+        uplink.transit6(2),
+        uplink.transit6(1),
     ))?;
     // Only what the provider has leased is translated: packets of other networks would show a leak of ours as it is.
     router.nft(&format!(
@@ -53,9 +59,12 @@ pub fn start(router: &Host, uplink: &Uplink, logs: &Path) -> Result<Daemon> {
         "--no-ping".to_owned(),
         format!("--dhcp-range={private}.50,{private}.99,255.255.255.0,1h"),
         format!("--dhcp-option=option:router,{gateway}"),
-        format!("--dhcp-leasefile=/run/lab/dhcp-{}", uplink.name),
+        // The prefix and the MTU of the line are advertised; addresses are not managed.
+        "--enable-ra".to_owned(),
+        format!("--dhcp-range={prefix6},ra-only,64"),
+        format!("--dhcp-leasefile=/run/lab/dhcp-{}", uplink.router),
     ];
     let recipe =
-        Recipe { name: format!("dhcp-{}", uplink.name), program: "dnsmasq".into(), arguments: arguments.into() };
+        Recipe { name: format!("dhcp-{}", uplink.router), program: "dnsmasq".into(), arguments: arguments.into() };
     Daemon::start(router, recipe, logs).context("DHCP needs dnsmasq: run `make setup`")
 }

@@ -1,7 +1,7 @@
 //! The flows of one measurement, with the ports that make each of them unmistakable.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::capture::{FiveTuple, Transport};
 use crate::host::Host;
@@ -10,10 +10,10 @@ use crate::host::Host;
 #[derive(Debug, Clone)]
 pub struct Ends {
     pub client: Host,
-    pub client_address: Ipv4Addr,
+    pub client_address: IpAddr,
     pub client_interface: &'static str,
     pub server: Host,
-    pub server_address: Ipv4Addr,
+    pub server_address: IpAddr,
     pub server_interface: &'static str,
 }
 
@@ -21,8 +21,8 @@ pub struct Ends {
 #[derive(Debug, Clone, Copy)]
 pub struct Flow {
     transport: Transport,
-    pub client: SocketAddrV4,
-    pub server: SocketAddrV4,
+    pub client: SocketAddr,
+    pub server: SocketAddr,
 }
 
 /// The four flows of a measurement: datagrams and a stream each way. The client opens both streams.
@@ -51,8 +51,8 @@ impl Flows {
             };
             Flow {
                 transport,
-                client: SocketAddrV4::new(ends.client_address, CLIENT_PORTS + first + number),
-                server: SocketAddrV4::new(ends.server_address, server_ports + first + number),
+                client: SocketAddr::new(ends.client_address, CLIENT_PORTS + first + number),
+                server: SocketAddr::new(ends.server_address, server_ports + first + number),
             }
         };
         Flows {
@@ -83,7 +83,7 @@ impl Flows {
 
 impl Flow {
     fn upward(self) -> FiveTuple {
-        let end = |address: SocketAddrV4| (*address.ip(), address.port());
+        let end = |address: SocketAddr| (address.ip(), address.port());
         FiveTuple { transport: self.transport, source: end(self.client), destination: end(self.server) }
     }
 }

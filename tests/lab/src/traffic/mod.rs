@@ -1,19 +1,26 @@
 //! Traffic both ways at once between a client and a server, with an account of every packet.
 
 mod accounting;
+mod exchange;
 mod flows;
+mod marker;
 mod packet;
 mod ping;
-mod socket;
+pub(crate) mod socket;
 mod stream;
+mod transfer;
 pub mod udp;
 
 pub use accounting::{Account, Accounting};
+pub use exchange::{Exchange, exchange};
 pub use flows::{Ends, Flows};
+pub use marker::Marker;
 pub use packet::Stamp;
+pub use transfer::transfer;
+pub use udp::Datagrams;
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,20 +30,19 @@ use crate::capture::{Capture, FiveTuple};
 use crate::clock;
 use crate::host::Host;
 use crate::netns;
+use stream::Bytes;
 
 /// From the order to send until the first packet: long enough for every thread to be in place.
 const LEAD: Duration = Duration::from_millis(100);
 /// How long after the end a stream may still deliver: TCP's timer has backed off to about 3 s after an outage of 3 s.
 const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much, how fast.
+/// How much of what.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// Number of this measurement, not used before.
-    pub run: u64,
+    /// What the datagrams of each flow are like; streams and pings carry the same marker.
+    pub datagrams: Datagrams,
     pub duration: Duration,
-    /// Between two datagrams of a flow.
-    pub period: Duration,
 }
 
 /// What became of one direction.
@@ -68,22 +74,24 @@ pub struct Outcome {
 /// # Errors
 /// When a socket is not to be had, or `meanwhile` fails. Lost traffic is an outcome, not an error.
 pub fn run(ends: &Ends, load: Load, meanwhile: impl FnOnce(Duration) -> Result<()>) -> Result<Outcome> {
-    let flows = Flows::new(ends, load.run);
+    let Load { datagrams: kind, duration } = load;
+    let flows = Flows::new(ends, kind.run);
     let at_server = Capture::start(&ends.server, ends.server_interface, move |tuple| flows.concerns(tuple))?;
     let at_client = Capture::start(&ends.client, ends.client_interface, move |tuple| flows.concerns(tuple))?;
-    let up_receiver = udp::Receiver::start(&ends.server, flows.udp_up.server, load.run)?;
-    let down_receiver = udp::Receiver::start(&ends.client, flows.udp_down.client, load.run)?;
+    let up_receiver = udp::Receiver::start(&ends.server, flows.udp_up.server, kind.run)?;
+    let down_receiver = udp::Receiver::start(&ends.client, flows.udp_down.client, kind.run)?;
 
     let start = clock::now() + LEAD;
-    let span = (start, start + load.duration);
+    let span = (start, start + duration);
     let (client, server) = (&ends.client, &ends.server);
-    let up_stream = streams(client, server, flows.tcp_up.client, flows.tcp_up.server, true, load.run, span)?;
-    let down_stream = streams(client, server, flows.tcp_down.client, flows.tcp_down.server, false, load.run, span)?;
-    let identifier = load.run as u16;
-    let up_ping = ping::start(client, ends.server_address, identifier, span)?;
-    let down_ping = ping::start(server, ends.client_address, identifier, span)?;
-    let up_sender = udp::send(client, flows.udp_up.client, flows.udp_up.server, load.run, load.period, span)?;
-    let down_sender = udp::send(server, flows.udp_down.server, flows.udp_down.client, load.run, load.period, span)?;
+    let bytes = Bytes::new(kind.run, kind.marker);
+    let up_stream = streams(client, server, flows.tcp_up.client, flows.tcp_up.server, true, bytes, span)?;
+    let down_stream = streams(client, server, flows.tcp_down.client, flows.tcp_down.server, false, bytes, span)?;
+    let identifier = kind.run as u16;
+    let up_ping = ping::start(client, ends.server_address, identifier, kind.marker, span)?;
+    let down_ping = ping::start(server, ends.client_address, identifier, kind.marker, span)?;
+    let up_sender = udp::send(client, flows.udp_up.client, flows.udp_up.server, kind, span)?;
+    let down_sender = udp::send(server, flows.udp_down.server, flows.udp_down.client, kind, span)?;
 
     let meanwhile = meanwhile(start);
 
@@ -96,7 +104,7 @@ pub fn run(ends: &Ends, load: Load, meanwhile: impl FnOnce(Duration) -> Result<(
     meanwhile?;
 
     let direction =
-        |datagrams: Result<Datagrams>, ping: Result<u64>, stream, capture: Result<crate::capture::Seen>, wanted| {
+        |datagrams: Result<Accounted>, ping: Result<u64>, stream, capture: Result<crate::capture::Seen>, wanted| {
             let (datagrams, capture) = (datagrams?, capture?);
             let seen: BTreeSet<FiveTuple> = capture.received.into_keys().collect();
             anyhow::Ok(Direction {
@@ -115,17 +123,17 @@ pub fn run(ends: &Ends, load: Load, meanwhile: impl FnOnce(Duration) -> Result<(
     })
 }
 
-struct Datagrams {
+struct Accounted {
     account: Account,
     sent_at: Vec<Duration>,
     socket_drops: u32,
 }
 
-fn datagrams(sender: JoinHandle<Result<Vec<Duration>>>, receiver: udp::Receiver) -> Result<Datagrams> {
+fn datagrams(sender: JoinHandle<Result<Vec<Duration>>>, receiver: udp::Receiver) -> Result<Accounted> {
     let sent_at = netns::join(sender)?;
     let sent = sent_at.len() as u64;
     let received = receiver.finish(sent, sent_at.last().copied().unwrap_or_default())?;
-    Ok(Datagrams { account: received.accounting.close(sent), sent_at, socket_drops: received.socket_drops })
+    Ok(Accounted { account: received.accounting.close(sent), sent_at, socket_drops: received.socket_drops })
 }
 
 /// The two ends of a stream under way.
@@ -148,16 +156,16 @@ impl Stream {
 fn streams(
     client: &Host,
     server: &Host,
-    from: SocketAddrV4,
-    to: SocketAddrV4,
+    from: SocketAddr,
+    to: SocketAddr,
     up: bool,
-    seed: u64,
+    bytes: Bytes,
     (start, end): (Duration, Duration),
 ) -> Result<Stream> {
     let deadline = end + STREAM_PATIENCE;
     let listener = server.net.run(|| socket::listener(to))?;
-    let send = move |connection: TcpStream| stream::send(connection, seed, (end, deadline));
-    let receive = move |connection: TcpStream| stream::receive(connection, seed, deadline);
+    let send = move |connection: TcpStream| stream::send(connection, bytes, (end, deadline));
+    let receive = move |connection: TcpStream| stream::receive(connection, bytes, deadline);
     let accepting = std::thread::Builder::new().name("tcp-server".into()).spawn(move || {
         let (connection, _) = accept(&listener, deadline)?;
         if up { receive(connection) } else { send(connection) }
@@ -171,7 +179,7 @@ fn streams(
     Ok(Stream { sender, receiver })
 }
 
-fn accept(listener: &std::net::TcpListener, deadline: Duration) -> Result<(TcpStream, std::net::SocketAddr)> {
+pub(crate) fn accept(listener: &TcpListener, deadline: Duration) -> Result<(TcpStream, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let mut accepted = None;
     let look = Duration::from_millis(2);

@@ -1,13 +1,13 @@
 //! Sockets with a fixed local port and room enough never to be the one that loses.
 
 use std::io;
-use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt, socket, sockopt,
 };
 
 /// 16 MiB: more than ten seconds of a measured flow.
@@ -20,7 +20,7 @@ const MEMINFO: usize = 9;
 ///
 /// # Errors
 /// When the address or port is not to be had.
-pub fn udp(local: SocketAddrV4) -> Result<UdpSocket> {
+pub fn udp(local: SocketAddr) -> Result<UdpSocket> {
     let socket = UdpSocket::bind(local).with_context(|| format!("binding UDP {local}"))?;
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
     setsockopt(&socket, sockopt::SndBufForce, &BUFFER)?;
@@ -42,7 +42,7 @@ pub fn drops(socket: &impl AsRawFd) -> u32 {
 ///
 /// # Errors
 /// When the address or port is not to be had.
-pub fn listener(local: SocketAddrV4) -> Result<TcpListener> {
+pub fn listener(local: SocketAddr) -> Result<TcpListener> {
     let fd = bound(local)?;
     listen(&fd, Backlog::new(4)?)?;
     Ok(fd.into())
@@ -52,19 +52,26 @@ pub fn listener(local: SocketAddrV4) -> Result<TcpListener> {
 ///
 /// # Errors
 /// When nobody answers within `patience`.
-pub fn connected(local: SocketAddrV4, remote: SocketAddrV4, patience: Duration) -> Result<TcpStream> {
+pub fn connected(local: SocketAddr, remote: SocketAddr, patience: Duration) -> Result<TcpStream> {
     let fd = bound(local)?;
     // connect() waits as long as a send would.
     setsockopt(&fd, sockopt::SendTimeout, &nix::sys::time::TimeVal::new(patience.as_secs() as i64, 0))?;
-    connect(fd.as_raw_fd(), &SockaddrIn::from(remote)).with_context(|| format!("connecting to TCP {remote}"))?;
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(remote)).with_context(|| format!("connecting to TCP {remote}"))?;
     Ok(fd.into())
 }
 
-fn bound(local: SocketAddrV4) -> Result<OwnedFd> {
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+fn bound(local: SocketAddr) -> Result<OwnedFd> {
+    let family = if local.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(fd.as_raw_fd(), &SockaddrIn::from(local)).with_context(|| format!("binding TCP {local}"))?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(local)).with_context(|| format!("binding TCP {local}"))?;
     Ok(fd)
+}
+
+/// The address of a socket as the standard library has it.
+pub fn address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4(SocketAddrV4::from(*v4)));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6(SocketAddrV6::from(*v6))))
 }
 
 /// Whether an error only says that nothing came in time.

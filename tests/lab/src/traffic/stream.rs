@@ -1,4 +1,5 @@
-//! A paced TCP stream whose every byte is known in advance, so that the receiver can compare.
+//! A paced TCP stream whose every byte is known in advance, so that the receiver can compare. Marked again and again, so
+//! that every segment of a usual size shows whose it is.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::marker::Marker;
 use super::socket::is_timeout;
 use crate::clock;
 
@@ -13,44 +15,47 @@ use crate::clock;
 const CHUNK: usize = 6_250;
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// The bytes of a stream: splitmix64 from a seed, so that a byte out of place shows wherever it is.
-#[derive(Debug, Clone)]
+/// A marker begins at each multiple of this: half of the smallest usual segment.
+const MARKED_EVERY: usize = 256;
+
+/// The bytes of a stream: splitmix64 from a seed with markers between, so that a byte out of place shows wherever it is.
+#[derive(Debug, Clone, Copy)]
 pub struct Bytes {
+    marker: Marker,
     state: u64,
     word: [u8; 8],
-    used: usize,
+    position: usize,
 }
 
 impl Bytes {
-    pub fn new(seed: u64) -> Self {
-        Bytes { state: seed, word: [0; 8], used: 8 }
+    pub fn new(seed: u64, marker: Marker) -> Self {
+        Bytes { marker, state: seed, word: [0; 8], position: 0 }
     }
 
     /// The next bytes of the stream.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         for byte in buffer {
-            if self.used == 8 {
+            if self.position % 8 == 0 {
                 self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
                 let mut word = self.state;
                 word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 self.word = (word ^ (word >> 31)).to_le_bytes();
-                self.used = 0;
             }
-            *byte = self.word[self.used];
-            self.used += 1;
+            let marked = self.marker.bytes().get(self.position % MARKED_EVERY);
+            *byte = marked.copied().unwrap_or(self.word[self.position % 8]);
+            self.position += 1;
         }
     }
 }
 
-/// Sends the stream of `seed` at 5 Mb/s until `end`, then says that it is complete. Returns how many bytes it was.
+/// Sends `bytes` at 5 Mb/s until `end`, then says that it is complete. Returns how many bytes it was.
 /// Behind its pace after an outage, it catches up as fast as TCP allows.
 ///
 /// # Errors
 /// When the connection broke or took nothing until `deadline`.
-pub fn send(mut connection: TcpStream, seed: u64, (end, deadline): (Duration, Duration)) -> Result<u64> {
+pub fn send(mut connection: TcpStream, mut bytes: Bytes, (end, deadline): (Duration, Duration)) -> Result<u64> {
     connection.set_nodelay(true)?;
-    let mut bytes = Bytes::new(seed);
     let mut chunk = [0; CHUNK];
     let mut total = 0;
     let mut due = clock::now();
@@ -71,12 +76,11 @@ pub fn send(mut connection: TcpStream, seed: u64, (end, deadline): (Duration, Du
     Ok(total)
 }
 
-/// Receives a stream to its end and compares it with the stream of `seed`. Returns how many bytes it was.
+/// Receives a stream to its end and compares it with `bytes`. Returns how many bytes it was.
 ///
 /// # Errors
 /// The first byte that differs; or that the connection broke or the stream did not end until `deadline`.
-pub fn receive(mut connection: TcpStream, seed: u64, deadline: Duration) -> Result<u64> {
-    let mut bytes = Bytes::new(seed);
+pub fn receive(mut connection: TcpStream, mut bytes: Bytes, deadline: Duration) -> Result<u64> {
     let (mut got, mut wanted) = ([0; 16_384], [0; 16_384]);
     let mut total = 0;
     loop {
@@ -105,25 +109,36 @@ fn remaining(deadline: Duration) -> Result<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::Bytes;
+    use super::*;
+
+    fn bytes(seed: u64) -> Bytes {
+        Bytes::new(seed, Marker::MIXED)
+    }
 
     #[test]
     fn the_stream_is_the_same_however_it_is_cut() {
-        let mut whole = [0; 100];
-        Bytes::new(3).fill(&mut whole);
-        let mut bytes = Bytes::new(3);
-        let mut cut = [0; 100];
+        let mut whole = [0; 1_000];
+        bytes(3).fill(&mut whole);
+        let mut again = bytes(3);
+        let mut cut = [0; 1_000];
         for part in cut.chunks_mut(7) {
-            bytes.fill(part);
+            again.fill(part);
         }
         assert_eq!(whole, cut);
     }
 
     #[test]
+    fn every_segment_of_a_usual_size_is_marked() {
+        let mut whole = [0; 5_000];
+        bytes(3).fill(&mut whole);
+        assert!(whole.windows(512).all(|segment| Marker::MIXED.is_in(segment)));
+    }
+
+    #[test]
     fn other_seeds_give_other_streams() {
         let (mut one, mut two) = ([0; 32], [0; 32]);
-        Bytes::new(1).fill(&mut one);
-        Bytes::new(2).fill(&mut two);
+        bytes(1).fill(&mut one);
+        bytes(2).fill(&mut two);
         assert_ne!(one, two);
     }
 }
