@@ -1,8 +1,10 @@
 # `make` lists what there is. The text after ## is what it shows.
 LAB := target/debug/pathsteer-lab
+# Programs to compare with, which Debian does not have
+TOOLS := target/bench/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-all lab lab-down selftest test vm lint schemas
+.PHONY: help setup build demo demo-all lab lab-down selftest bench test vm lint schemas
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +30,11 @@ lab-down: ## End it; nothing is left behind
 
 selftest: build ## Prove the lab itself, without PathSteer in it (root)
 	@$(LAB) selftest
+
+bench: build ## Measure what packets cost, beside others; SECTION=datapath for that part alone (root, 10 min)
+	@test -x $(TOOLS)/bin/gotatun || cargo install --quiet --locked --root $(TOOLS) --no-default-features \
+		--features ring gotatun-cli --version =0.10.2 || echo "bench: no gotatun-cli to compare with"
+	@target/debug/pathsteer-bench --section $(or $(SECTION),all)
 
 test: build ## Run every test (root)
 	@cargo test --workspace

@@ -1,0 +1,102 @@
+//! The command line, and the sandbox in which everything is measured.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use pathsteer_lab::sandbox::{self, Lifetime};
+
+use crate::datapath;
+use crate::node::Folders;
+use crate::report::{self, Row};
+
+/// Measures what PathSteer costs, beside plain routing, plain WireGuard and others.
+#[derive(Debug, Parser)]
+#[command(name = "pathsteer-bench", version)]
+struct Arguments {
+    /// Which section of the report
+    #[arg(long, value_enum, default_value_t)]
+    section: Section,
+    /// Only this measurement; may be given again
+    #[arg(long, value_name = "NAME", value_parser = datapath::NAMES)]
+    only: Vec<String>,
+    /// Where the report is written
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+}
+
+/// A part of the report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Every section there is
+    #[default]
+    All,
+    /// What packets cost
+    Datapath,
+}
+
+/// Runs the program and returns its exit code: 0 when everything could be measured, whether promises are kept or not.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
+        Some(sandbox::INIT) => sandbox::init(&arguments[2..]),
+        Some(sandbox::INSIDE) => {
+            let words = std::iter::once(&arguments[0]).chain(&arguments[2..]);
+            inside(&Arguments::parse_from(words))
+        }
+        _ => {
+            // wrong words are said before anything begins
+            Arguments::parse_from(&arguments);
+            sandbox::start(&arguments[1..], Lifetime::WithStarter, |_| {})
+                .and_then(sandbox::wait)
+                .map(|status| status.code().unwrap_or(130))
+        }
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("pathsteer-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn inside(arguments: &Arguments) -> Result<i32> {
+    let folders = folders(&arguments.out)?;
+    let wanted: Vec<&str> = match (arguments.section, &arguments.only[..]) {
+        (Section::All | Section::Datapath, []) => datapath::NAMES.to_vec(),
+        (Section::All | Section::Datapath, only) => only.iter().map(String::as_str).collect(),
+    };
+    let begin = Instant::now();
+    let mut all: Vec<Row> = Vec::new();
+    let mut complete = true;
+    datapath::measure(&folders, &wanted, |name, measured| {
+        let rows = measured.unwrap_or_else(|error| {
+            complete = false;
+            vec![Row { ok: Some(false), ..Row::missing(name, "", format!("{error:#}")) }]
+        });
+        println!("\n{name}, {:.0} s\n{}", begin.elapsed().as_secs_f64(), report::table(&rows));
+        all.extend(rows);
+    });
+    let path = arguments.out.join("report.json");
+    report::write(&all, &path)?;
+    let missed = all.iter().filter(|row| row.ok == Some(false)).count();
+    let promised = all.iter().filter(|row| row.ok.is_some()).count();
+    println!("{missed} of {promised} promises missed; {} rows in {}", all.len(), path.display());
+    Ok(i32::from(!complete))
+}
+
+fn folders(out: &Path) -> Result<Folders> {
+    let programs = std::env::current_exe()?.parent().context("this is in no folder")?.to_owned();
+    let folders = Folders { programs, logs: out.join("logs"), out: out.to_owned() };
+    if !folders.agent().exists() {
+        bail!("{} is missing: `make build` first", folders.agent().display());
+    }
+    std::fs::create_dir_all(&folders.logs)?;
+    for old in std::fs::read_dir(&folders.logs)? {
+        std::fs::remove_file(old?.path())?;
+    }
+    Ok(folders)
+}

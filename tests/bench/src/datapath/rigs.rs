@@ -1,0 +1,171 @@
+//! The rigs of the section, each built when it is first asked for, and what can carry packets in them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Result;
+use pathsteer_lab::host::Host;
+
+use crate::node::Folders;
+use crate::processor;
+use crate::rig::{Chain, Ends, Medium, ShimRig, Tunnel};
+
+/// What carries packets.
+#[derive(Clone)]
+pub enum Carrier {
+    Chain(Rc<Chain>),
+    /// The product, with so many copies.
+    Shim(Rc<RefCell<ShimRig>>, usize),
+}
+
+impl Carrier {
+    /// Does `work` with the two that talk.
+    pub fn with<T>(&self, work: impl FnOnce(&Ends) -> T) -> T {
+        match self {
+            Carrier::Chain(chain) => work(&chain.ends),
+            Carrier::Shim(rig, _) => work(&rig.borrow().ends),
+        }
+    }
+
+    /// Makes it carry as it should from the next packet on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn prepare(&self) -> Result<()> {
+        match self {
+            Carrier::Chain(_) => Ok(()),
+            Carrier::Shim(rig, copies) => rig.borrow_mut().choose(1, *copies),
+        }
+    }
+
+    /// Processor time of whatever encrypts, so far.
+    ///
+    /// # Errors
+    /// When a worker has ended.
+    pub fn workers_time(&self) -> Result<Duration> {
+        match self {
+            Carrier::Chain(chain) => processor::of(&chain.workers),
+            Carrier::Shim(rig, _) => processor::of(&rig.borrow().workers()),
+        }
+    }
+}
+
+/// A carrier and what it is called in rows.
+pub struct Case {
+    pub name: &'static str,
+    pub carrier: Carrier,
+}
+
+/// Every rig there is so far.
+pub struct Rigs {
+    pub folders: Folders,
+    shims: BTreeMap<&'static str, Rc<RefCell<ShimRig>>>,
+    chains: BTreeMap<&'static str, Rc<Chain>>,
+}
+
+impl Rigs {
+    pub fn new(folders: &Folders) -> Rigs {
+        Rigs { folders: folders.clone(), shims: BTreeMap::new(), chains: BTreeMap::new() }
+    }
+
+    /// The product over `medium`, with one policy.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn shim(&mut self, medium: Medium) -> Result<Rc<RefCell<ShimRig>>> {
+        let name = match medium {
+            Medium::Wires => "wires",
+            Medium::Wireguard => "wg",
+        };
+        if let Some(rig) = self.shims.get(name) {
+            return Ok(Rc::clone(rig));
+        }
+        let rig = Rc::new(RefCell::new(ShimRig::build(name, medium, 1, &self.folders)?));
+        self.shims.insert(name, Rc::clone(&rig));
+        Ok(rig)
+    }
+
+    /// The chain with `tunnel`.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn chain(&mut self, tunnel: &Tunnel) -> Result<Rc<Chain>> {
+        let name = match tunnel {
+            Tunnel::Veth => "plain",
+            Tunnel::VethCopied => "dup",
+            Tunnel::Worker { segmentation: true } => "worker",
+            Tunnel::Worker { segmentation: false } => "workerseg",
+            Tunnel::Other { program, .. } if *program == gotatun().0 => "gota",
+            Tunnel::Other { .. } => "go",
+        };
+        if let Some(chain) = self.chains.get(name) {
+            return Ok(Rc::clone(chain));
+        }
+        let chain = Rc::new(Chain::build(name, tunnel, &self.folders)?);
+        self.chains.insert(name, Rc::clone(&chain));
+        Ok(chain)
+    }
+
+    /// Plain routing and the product with no, one and two copies, on veth.
+    ///
+    /// # Errors
+    /// When a rig cannot be built.
+    pub fn on_veth(&mut self) -> Result<Vec<Case>> {
+        let plain = self.chain(&Tunnel::Veth)?;
+        let shim = self.shim(Medium::Wires)?;
+        Ok(in_turn(["plain routing", "shim", "shim + 1 copy", "shim + 2 copies"], plain, &shim))
+    }
+
+    /// Plain WireGuard and the product with no, one and two copies, with userspace workers at both ends.
+    ///
+    /// # Errors
+    /// When a rig cannot be built.
+    pub fn on_wireguard(&mut self) -> Result<Vec<Case>> {
+        let plain = self.chain(&Tunnel::Worker { segmentation: true })?;
+        let shim = self.shim(Medium::Wireguard)?;
+        Ok(in_turn(["plain WireGuard", "shim", "shim + 1 copy", "shim + 2 copies"], plain, &shim))
+    }
+}
+
+/// gotatun's own program, where `make bench` installs it, and how it is started.
+pub fn gotatun() -> (PathBuf, Vec<String>) {
+    let words = ["-f", "--disable-drop-privileges"].map(str::to_owned);
+    (PathBuf::from("target/bench/tools/bin/gotatun"), words.into())
+}
+
+/// Debian's wireguard-go, and how it is started.
+pub fn wireguard_go() -> (PathBuf, Vec<String>) {
+    (PathBuf::from("/usr/bin/wireguard-go"), vec!["-f".to_owned()])
+}
+
+fn in_turn(names: [&'static str; 4], plain: Rc<Chain>, shim: &Rc<RefCell<ShimRig>>) -> Vec<Case> {
+    let [first, rest @ ..] = names;
+    let mut cases = vec![Case { name: first, carrier: Carrier::Chain(plain) }];
+    for (copies, name) in rest.into_iter().enumerate() {
+        cases.push(Case { name, carrier: Carrier::Shim(Rc::clone(shim), copies) });
+    }
+    cases
+}
+
+/// Bytes that left by `link` of the calling thread's namespace so far.
+///
+/// # Errors
+/// When there is no such link.
+pub fn sent_bytes(link: &str) -> Result<u64> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    // proc_pid_net(5): eight numbers of what came in stand before the bytes that went out
+    let line = table.lines().find_map(|line| line.trim_start().strip_prefix(link)?.strip_prefix(':'));
+    let bytes = line.and_then(|line| line.split_whitespace().nth(8));
+    bytes.and_then(|bytes| bytes.parse().ok()).ok_or_else(|| anyhow::anyhow!("no link {link}"))
+}
+
+/// Bytes that left by `links` of `host` so far.
+///
+/// # Errors
+/// When there is no such link.
+pub fn sent_by(host: &Host, links: &[&str]) -> Result<u64> {
+    host.net.run(|| links.iter().map(|link| sent_bytes(link)).sum())
+}
