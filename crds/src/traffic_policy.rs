@@ -131,11 +131,17 @@ impl Resource for TrafficPolicySpec {
         if self.steering_class.is_empty() {
             problems.push(("steeringClass".into(), "is empty: leave it out for `default`".into()));
         }
+        if self.steering_class.contains('/') {
+            // `<name>/service` is the service class of that name.
+            problems.push(("steeringClass".into(), "must not contain `/`".into()));
+        }
         for (index, one) in self.matches.iter().enumerate() {
             let path = |field: &str| format!("match[{index}].{field}");
             if *one == Match::default() {
-                problems
-                    .push((format!("match[{index}]"), "names nothing: give profile, protocol, prefix, ports or dscp".into()));
+                problems.push((
+                    format!("match[{index}]"),
+                    "names nothing: give profile, protocol, prefix, ports or dscp".into(),
+                ));
             }
             if one.profile.is_some() && (one.protocol.is_some() || !one.ports.is_empty()) {
                 problems.push((path("profile"), "a profile brings its own protocols and ports: leave them out".into()));

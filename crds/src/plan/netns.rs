@@ -42,4 +42,10 @@ impl SysctlSpec {
             .map(|(key, value)| SysctlSpec { netns: netns.into(), key: (*key).into(), value: (*value).into() })
             .collect()
     }
+
+    /// What an uplink's namespace is set to beside that, whoever plans it: 2 takes router advertisements also where the
+    /// namespace forwards. A card is born with it when it is moved in.
+    pub fn of_uplink(netns: &str) -> SysctlSpec {
+        SysctlSpec { netns: netns.into(), key: "net/ipv6/conf/default/accept_ra".into(), value: "2".into() }
+    }
 }

@@ -1,7 +1,9 @@
 //! Which columns a table of objects has, kind by kind.
 
 use pathsteer_crds::meta::ConditionStatus;
-use pathsteer_crds::{AddressMethod, AnyObject, Kind, ModeKind, OverrideAction, Treatment, UplinkKind};
+use pathsteer_crds::{
+    AddressMethod, AnyObject, Egress, Kind, ModeKind, OverrideAction, SegmentTreatment, Treatment, UplinkKind,
+};
 
 use crate::duration;
 use crate::entry::Entry;
@@ -39,11 +41,11 @@ pub fn readiness(entry: &Entry) -> [Cell; 2] {
 
 fn titles(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Fabric => &["OVERLAY", "WINDOW", "MTU"],
-        Kind::Anchor => &["ENDPOINTS", "INTERNET"],
+        Kind::Fabric => &["OVERLAY", "WINDOW"],
+        Kind::Anchor => &["ENDPOINTS", "INTERNET", "EGRESS"],
         Kind::Site => &["ANCHORS", "PREFIXES"],
-        Kind::Uplink => &["SLOT", "KIND", "INTERFACE", "ADDRESS", "COST"],
-        Kind::Vlan => &["INTERFACE", "ADDRESSES", "TREATMENT"],
+        Kind::Uplink => &["SLOT", "KIND", "INTERFACE", "ADDRESS", "MTU", "COST"],
+        Kind::Vlan => &["INTERFACE", "ID", "ADDRESSES", "TREATMENT"],
         Kind::TrafficPolicy => &["PRIORITY", "CLASS", "TREATMENT", "SITES"],
         Kind::Mode => &["MODE", "COPIES", "SITES"],
         Kind::Override => &["SITE", "ACTION", "FOR"],
@@ -53,14 +55,16 @@ fn titles(kind: Kind) -> &'static [&'static str] {
 /// As many cells as the object's kind has titles.
 fn cells(object: &AnyObject) -> Vec<Cell> {
     match object {
-        AnyObject::Fabric(fabric) => vec![
-            fabric.spec.overlay.to_string().into(),
-            fabric.spec.window_packets.to_string().into(),
-            fabric.spec.tunnel_mtu.to_string().into(),
-        ],
+        AnyObject::Fabric(fabric) => {
+            vec![fabric.spec.overlay.to_string().into(), fabric.spec.window_packets.to_string().into()]
+        }
         AnyObject::Anchor(anchor) => vec![
             Cell::list(anchor.spec.endpoints.iter().map(|endpoint| endpoint.address)),
             anchor.spec.internet.interface.as_str().into(),
+            match &anchor.spec.egress {
+                Egress::Routed => "routed".into(),
+                Egress::Snat { pool: _ } => "snat".into(),
+            },
         ],
         AnyObject::Site(site) => vec![Cell::list(&site.spec.anchors), Cell::list(site.spec.all_prefixes())],
         AnyObject::Uplink(uplink) => vec![
@@ -69,14 +73,17 @@ fn cells(object: &AnyObject) -> Vec<Cell> {
             uplink.spec.interface.as_str().into(),
             match &uplink.spec.address {
                 AddressMethod::Dhcp => "dhcp".into(),
+                AddressMethod::Slaac => "slaac".into(),
                 AddressMethod::Static { addresses, gateways: _ } => Cell::list(addresses),
             },
+            uplink.spec.mtu.to_string().into(),
             uplink.spec.cost.to_string().into(),
         ],
         AnyObject::Vlan(vlan) => vec![
             vlan.spec.interface.as_str().into(),
+            vlan.spec.id.map_or("untagged".to_owned(), |id| id.to_string()).into(),
             Cell::list(&vlan.spec.addresses),
-            treatment(vlan.spec.treatment).into(),
+            segment_treatment(vlan.spec.treatment).into(),
         ],
         AnyObject::TrafficPolicy(policy) => vec![
             policy.spec.priority.to_string().into(),
@@ -118,6 +125,18 @@ fn mode_word(mode: ModeKind) -> &'static str {
 fn treatment(treatment: Treatment) -> &'static str {
     match treatment {
         Treatment::Survivable => "survivable",
+        Treatment::Service => "service",
+        Treatment::BestEffort => "bestEffort",
+    }
+}
+
+fn segment_treatment(treatment: SegmentTreatment) -> &'static str {
+    match treatment {
+        SegmentTreatment::Survivable => "survivable",
+        SegmentTreatment::Service => "service",
+        SegmentTreatment::Mixed => "mixed",
+        SegmentTreatment::BestEffort => "bestEffort",
+        SegmentTreatment::Guest => "guest",
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use pathsteer_crds::api::NodeState;
 use pathsteer_crds::plan::NodePlan;
-use pathsteer_crds::report::{FollowingReport, NodeReport, ObjectReport, SteeringReport, TunnelReport, UplinkReport};
+use pathsteer_crds::report::{
+    CounterReport, FollowingReport, NodeReport, ObjectReport, SteeringReport, TunnelReport, UplinkReport,
+};
 
 use crate::describe::section;
 use crate::node::{self, SlotNames};
@@ -54,11 +56,16 @@ pub fn text(state: &NodeState, names: &Names, colour: bool) -> String {
         tunnels,
         steering,
         following,
+        counters,
+        segmentation,
     } = report;
     line("Plan in force", format!("generation {generation} of epoch {store_epoch}"));
     line("Verified", if *verified { "yes, every object was seen as declared" } else { "no" }.to_owned());
     line("Drift repaired", format!("{drift_repaired} since the agent started"));
     line("Agent", agent_version.clone());
+    if !segmentation.is_empty() {
+        line("Segmentation", segmentation.clone());
+    }
     if let Some(time) = reported_at {
         line("Last report", time.clone());
     }
@@ -67,6 +74,7 @@ pub fn text(state: &NodeState, names: &Names, colour: bool) -> String {
     section(&mut text, "Tunnels", &tunnels_table(name, tunnels, names), colour);
     section(&mut text, "Steering", &steering_table(name, steering, names), colour);
     section(&mut text, "Following", &following_table(following, names), colour);
+    section(&mut text, "Counters", &counters_table(counters, names), colour);
     text
 }
 
@@ -138,6 +146,15 @@ fn following_table(following: &[FollowingReport], names: &Names) -> Table {
     table
 }
 
+fn counters_table(counters: &[CounterReport], names: &Names) -> Table {
+    let mut table = Table::new(&["PLACE", "REMOTE", "COUNTER", "PACKETS"]);
+    for CounterReport { name, place, remote, packets } in counters {
+        let remote = if *remote == 0 { "-".into() } else { names.remote(*remote) };
+        table.rows.push(vec![place.as_str().into(), remote, name.as_str().into(), packets.to_string().into()]);
+    }
+    table
+}
+
 /// `1.5 MiB`: three figures are enough to see whether a tunnel carries traffic.
 fn bytes(count: u64) -> String {
     let mut value = count as f64;
@@ -174,6 +191,11 @@ mod tests {
                 tunnels: vec![tunnel(1, Some(5)), tunnel(2, None)],
                 steering: vec![steering(1, 1, "default", 1, &[2])],
                 following: vec![FollowingReport { remote: 9, class: 1, active: 1, copies: vec![] }],
+                counters: vec![
+                    CounterReport { name: "duplicate".into(), place: "shim".into(), remote: 1, packets: 4_000 },
+                    CounterReport { name: "barred".into(), place: "psvip".into(), remote: 0, packets: 7 },
+                ],
+                segmentation: "off: TCP with a fixed IP ID is frozen".into(),
                 ..NodeReport::default()
             }),
             reported_at: None,
@@ -191,6 +213,7 @@ mod tests {
           Verified:         no
           Drift repaired:   0 since the agent started
           Agent:            0.1.0
+          Segmentation:     off: TCP with a fixed IP ID is frozen
 
         Not as declared:
           OBJECT            REASON
@@ -212,6 +235,11 @@ mod tests {
         Following:
           SITE     CLASS   ACTIVE   COPIES
           node 9   1       slot 1   -
+
+        Counters:
+          PLACE   REMOTE   COUNTER     PACKETS
+          shim    dal-a    duplicate   4000
+          psvip   -        barred      7
         ");
     }
 

@@ -11,6 +11,7 @@ use pathsteer_crds::plan::{AddressSpec, DhcpSpec, Family, NeighbourSpec, PlanObj
 
 use crate::anchor::Anchor;
 use crate::link::{SHIM_PEER_MAC, veth_mac, veth_peer_mac};
+use crate::pool;
 use crate::resolve::Resolved;
 use crate::site::Site;
 
@@ -36,11 +37,31 @@ pub(crate) fn veth_peer_address(slot: u8) -> Ipv4Addr {
     Ipv4Addr::new(169, 254, 78, 4 * slot + 2)
 }
 
+/// The vip namespace's end as a next hop. Over IPv6 nobody has this address, its neighbour entry is enough.
+pub(crate) fn veth_gateway(slot: u8, family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => veth_address(slot).into(),
+        Family::Ipv6 => of_veth_link(4 * u16::from(slot) + 1),
+    }
+}
+
+/// The uplink namespace's end as a next hop.
+pub(crate) fn veth_peer_gateway(slot: u8, family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => veth_peer_address(slot).into(),
+        Family::Ipv6 => of_veth_link(4 * u16::from(slot) + 2),
+    }
+}
+
+fn of_veth_link(host: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x78, host))
+}
+
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     plan.addresses.extend(site.spec.vips.iter().map(|vip| address(VIP_NETNS, "lo", IpNet::from(*vip))));
     for vlan in &site.vlans {
         let addresses = vlan.spec.addresses.iter();
-        plan.addresses.extend(addresses.map(|own| address(VIP_NETNS, &vlan.spec.interface, *own)));
+        plan.addresses.extend(addresses.map(|own| address(VIP_NETNS, &vlan.link(), *own)));
     }
     shim_pair(VIP_NETNS, plan);
     for uplink in &site.uplinks {
@@ -50,6 +71,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
             AddressMethod::Dhcp => {
                 plan.dhcp.push(DhcpSpec { netns: netns.clone(), link: uplink.spec.interface.clone(), slot });
             }
+            // The kernel answers router advertisements by itself.
+            AddressMethod::Slaac => {}
             AddressMethod::Static { addresses, .. } => {
                 plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.interface, *own)));
             }
@@ -57,8 +80,11 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         let (veth, peer) = uplink_veth(slot);
         plan.addresses.push(address(VIP_NETNS, &veth, of_link(veth_address(slot))));
         plan.addresses.push(address(&netns, peer, of_link(veth_peer_address(slot))));
-        plan.neighbours.push(neighbour(VIP_NETNS, &veth, veth_peer_address(slot).into(), &veth_peer_mac(slot)));
-        plan.neighbours.push(neighbour(&netns, peer, veth_address(slot).into(), &veth_mac(slot)));
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let (here, there) = (veth_gateway(slot, family), veth_peer_gateway(slot, family));
+            plan.neighbours.push(neighbour(VIP_NETNS, &veth, there, &veth_peer_mac(slot)));
+            plan.neighbours.push(neighbour(&netns, peer, here, &veth_mac(slot)));
+        }
         let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(site.node, slot)));
         for anchor in resolved.anchors_of(site) {
             plan.addresses.push(address(&netns, &edge_tunnel(slot, anchor.index), probe));
@@ -68,7 +94,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
     let internet = &anchor.spec.internet;
-    plan.addresses.extend(internet.addresses.iter().map(|own| address(ANCHOR_NETNS, &internet.interface, *own)));
+    let own = internet.addresses.iter().copied().chain(pool::assigned(anchor.spec).map(IpNet::from));
+    plan.addresses.extend(own.map(|own| address(ANCHOR_NETNS, &internet.interface, own)));
     shim_pair(ANCHOR_NETNS, plan);
     for slot in resolved.slots_of(anchor) {
         let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(anchor.node, slot)));

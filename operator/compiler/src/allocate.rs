@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 /// The steering class of whatever no policy names.
 pub(crate) const DEFAULT_CLASS: &str = "default";
+/// The same for what is a service and not survivable.
+pub(crate) const DEFAULT_SERVICE_CLASS: &str = "default/service";
+/// How the key of a service class ends; no class a person names contains a `/`.
+pub(crate) const SERVICE: &str = "/service";
 pub(crate) const DEFAULT_CLASS_ID: u8 = 1;
 /// The mark and the shim's key have four bits for a class, 0 is control and 1 is `default`.
 const CLASS_IDS: RangeInclusive<u8> = 2..=15;
@@ -22,7 +26,7 @@ pub struct Allocations {
     pub nodes: BTreeMap<String, u32>,
     /// Anchor name to anchor index, 1 to 15.
     pub anchors: BTreeMap<String, u8>,
-    /// Steering class name to id, 1 to 15; `default` is 1.
+    /// Steering class to id, 1 to 15: `voice`, or `voice/service` for the service class of that name; `default` is 1.
     pub classes: BTreeMap<String, u8>,
     /// What only one object can have (`prefix 172.16.7.0/24`, `slot rv-07/1`, `interface rv-07/wan1`) to who has it: a
     /// newcomer that wants the same is at fault, not the one that worked until then.
@@ -92,9 +96,15 @@ impl Pools {
         }
     }
 
-    /// The id of the steering class `name`; none when all fifteen are taken.
+    /// The id of the steering class with this key; none when all fifteen are taken.
     pub fn class(&mut self, name: &str) -> Option<u8> {
         if name == DEFAULT_CLASS { Some(DEFAULT_CLASS_ID) } else { self.classes.number(name) }
+    }
+
+    /// Id to key of every steering class in use.
+    pub fn classes(&self) -> BTreeMap<u8, String> {
+        let default = (DEFAULT_CLASS_ID, DEFAULT_CLASS.to_owned());
+        self.classes.given.iter().map(|(key, id)| (*id, key.clone())).chain([default]).collect()
     }
 
     pub fn into_allocations(self, claims: BTreeMap<String, String>) -> Allocations {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use pathsteer_crds::{AnchorSpec, Kind};
 
+use crate::pool;
 use crate::resolve::Admission;
 
 pub(crate) struct Anchor<'a> {
@@ -23,12 +24,17 @@ impl Anchor<'_> {
     pub fn port(&self, slot: u8) -> u16 {
         self.spec.port_base + u16::from(slot)
     }
+
+    /// The networks to whose addresses it translates; none if it does not.
+    pub fn pool(&self) -> impl Iterator<Item = IpNet> {
+        pool::of(self.spec)
+    }
 }
 
 pub(crate) fn admit<'a>(admission: &mut Admission<'a>) -> BTreeMap<&'a str, Anchor<'a>> {
     let mut anchors = BTreeMap::new();
     for (name, spec) in admission.diagnostics.sound(&admission.inventory.anchors) {
-        if !clear_of_overlay(admission, name, spec) {
+        if [clear_of_overlay(admission, name, spec), pool::is_usable(admission, name, spec)].contains(&false) {
             continue;
         }
         let Some(index) = admission.pools.anchors.number(name) else {
@@ -65,7 +71,8 @@ fn clear_of_overlay(admission: &mut Admission<'_>, name: &str, spec: &AnchorSpec
     let mut clear = true;
     let endpoints = spec.endpoints.iter().map(|endpoint| ("endpoints", IpNet::from(endpoint.address)));
     let networks = spec.internet.addresses.iter().map(|address| ("internet.addresses", address.trunc()));
-    for (field, network) in endpoints.chain(networks) {
+    let pool = pool::of(spec).map(|network| ("egress.snat.pool", network));
+    for (field, network) in endpoints.chain(networks).chain(pool) {
         if admission.fabric.overlaps(&network) {
             clear = false;
             let overlay = admission.fabric.overlay;

@@ -35,7 +35,7 @@ impl<'a> Claims<'a> {
 
 /// Networks of one sort and whose they are; no two of different owners overlap.
 pub(crate) struct Networks<'a> {
-    sort: &'static str,
+    sort: String,
     owners: BTreeMap<IpNet, &'a str>,
 }
 
@@ -57,8 +57,8 @@ impl<'a> Networks<'a> {
 
 impl Claims<'_> {
     /// Those of `wanted` whose owner had exactly that network of this `sort` before.
-    pub fn networks<'c>(&self, sort: &'static str, wanted: impl Iterator<Item = (IpNet, &'c str)>) -> Networks<'c> {
-        let mut kept = Networks { sort, owners: BTreeMap::new() };
+    pub fn networks<'c>(&self, sort: String, wanted: impl Iterator<Item = (IpNet, &'c str)>) -> Networks<'c> {
+        let mut kept = Networks { sort: sort.clone(), owners: BTreeMap::new() };
         for (network, owner) in wanted {
             let had = self.before.get(&format!("{sort} {network}")).is_some_and(|before| before == owner);
             if had && kept.overlapping(network, owner).is_none() {
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_network_overlaps_those_around_it_and_those_inside_it() {
         let before = BTreeMap::new();
-        let mut networks = Claims::new(&before).networks("prefix", std::iter::empty());
+        let mut networks = Claims::new(&before).networks("prefix".to_owned(), std::iter::empty());
         networks.insert(net("172.16.0.0/16"), "a");
         networks.insert(net("2001:db8:7:ff::1/128"), "b");
         assert_eq!(networks.overlapping(net("172.16.7.0/24"), "c"), Some((net("172.16.0.0/16"), "a")));
@@ -110,7 +110,7 @@ mod tests {
         let before = BTreeMap::from([("prefix 172.16.7.0/24".to_owned(), "z".to_owned())]);
         let claims = Claims::new(&before);
         let wanted = [(net("172.16.0.0/16"), "a"), (net("172.16.7.0/24"), "z")];
-        let kept = claims.networks("prefix", wanted.into_iter());
+        let kept = claims.networks("prefix".to_owned(), wanted.into_iter());
         assert_eq!(kept.overlapping(net("172.16.0.0/16"), "a"), Some((net("172.16.7.0/24"), "z")));
     }
 }

@@ -1,12 +1,14 @@
 //! The shim: its programs, the nodes at its other end, and what lies behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pathsteer_crds::canonical;
 use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_PEER, VIP_NETNS, anchor_tunnel, uplink_veth};
-use pathsteer_crds::plan::{DatapathSpec, Family, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
+use pathsteer_crds::plan::{
+    Behind, DatapathSpec, Family, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role,
+};
 
 use crate::anchor::Anchor;
 use crate::resolve::Resolved;
@@ -29,14 +31,13 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         plan.programs.push(program(VIP_NETNS, &uplink_veth(slot).0, Program::DecapEthernet, slot));
     }
     for anchor in resolved.anchors_of(site) {
-        plan.remotes.push(remote(resolved, anchor.name, anchor.node, anchor.index, &anchor.keys));
+        plan.remotes.push(remote(resolved, site, anchor.name, anchor.node, anchor.index, &anchor.keys));
     }
     // The preferred anchor carries everything; what is ours comes in by a segment, never through the shim.
-    let everywhere = resolved.anchors_of(site).next().map(|anchor| anchor.node);
-    for family in [Family::Ipv4, Family::Ipv6] {
-        plan.prefixes.push(PrefixSpec { prefix: everything(family), remote: everywhere });
-    }
-    plan.prefixes.extend(site.spec.all_prefixes().into_iter().map(|prefix| PrefixSpec { prefix, remote: None }));
+    let everywhere = resolved.anchors_of(site).next().map_or(Behind::Nowhere, |anchor| Behind::Remote(anchor.node));
+    let everything = [Family::Ipv4, Family::Ipv6].map(everything);
+    plan.prefixes.extend(everything.map(|prefix| PrefixSpec { prefix, behind: everywhere }));
+    plan.prefixes.extend(behind(site, Behind::Own));
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
@@ -47,9 +48,12 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
 }
 
 pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    plan.remotes.push(remote(resolved, site.name, site.node, 0, &site.keys));
-    let behind = Some(site.node);
-    plan.prefixes.extend(site.spec.all_prefixes().into_iter().map(|prefix| PrefixSpec { prefix, remote: behind }));
+    plan.remotes.push(remote(resolved, site, site.name, site.node, 0, &site.keys));
+    plan.prefixes.extend(behind(site, Behind::Remote(site.node)));
+}
+
+fn behind(site: &Site<'_>, behind: Behind) -> impl Iterator<Item = PrefixSpec> {
+    site.spec.all_prefixes().into_iter().map(move |prefix| PrefixSpec { prefix, behind })
 }
 
 /// What both roles have.
@@ -58,25 +62,36 @@ fn shim(resolved: &Resolved<'_>, netns: &str, role: Role, node: u32, plan: &mut 
         netns: netns.to_owned(),
         role,
         address: resolved.fabric.shim_endpoint(node),
-        window_packets: resolved.fabric.window_packets,
+        probe_base: resolved.fabric.probe_address(node, 0),
+        window_packets: resolved.fabric.spec.window_packets,
     });
     plan.programs.push(program(netns, SHIM_PEER, Program::Encap, 0));
     let nowhere = never_shimmed().into_iter().chain([IpNet::V4(resolved.fabric.overlay)]);
-    plan.prefixes.extend(nowhere.map(|prefix| PrefixSpec { prefix, remote: None }));
+    plan.prefixes.extend(nowhere.map(|prefix| PrefixSpec { prefix, behind: Behind::Nowhere }));
 }
 
 fn program(netns: &str, link: &str, program: Program, slot: u8) -> ProgramSpec {
     ProgramSpec { netns: netns.to_owned(), link: link.to_owned(), program, slot }
 }
 
-fn remote(resolved: &Resolved<'_>, node: &str, id: u32, anchor: u8, keys: &BTreeMap<u8, &str>) -> RemoteSpec {
+/// The node at the other end of `site`'s tunnels, or `site` itself as its anchors see it.
+fn remote(
+    resolved: &Resolved<'_>,
+    site: &Site<'_>,
+    node: &str,
+    id: u32,
+    anchor: u8,
+    keys: &BTreeMap<u8, &str>,
+) -> RemoteSpec {
+    let slots: BTreeSet<u8> = site.slots().collect();
     RemoteSpec {
         id,
         node: node.to_owned(),
         address: resolved.fabric.shim_endpoint(id),
         anchor,
         identity: identity(keys),
-        classes: resolved.policies.classes.keys().copied().collect(),
+        slots: slots.into_iter().collect(),
+        classes: resolved.classes.keys().copied().collect(),
     }
 }
 

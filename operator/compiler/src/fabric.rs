@@ -10,8 +10,6 @@ use crate::inventory::Inventory;
 
 /// The name of the one Fabric.
 const NAME: &str = "default";
-/// Outer IPv4 header (20 bytes) and GRE with key and sequence (12 bytes): what the shim adds to a packet.
-const SHIM_BYTES: u32 = 32;
 /// Probe addresses a node has: one per slot 1-8, rounded up so that the index can be read off the address.
 const PROBES_PER_NODE: u32 = 16;
 /// The datapath indexes remotes by node; 2,047 fill a /16.
@@ -19,21 +17,14 @@ const MAX_NODES: u32 = 2_047;
 
 /// What every plan needs to know of the fabric.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fabric {
+pub(crate) struct Fabric<'a> {
     pub overlay: Ipv4Net,
-    /// MTU of the tunnels, in bytes.
-    pub tunnel_mtu: u32,
-    pub window_packets: u32,
+    pub spec: &'a FabricSpec,
 }
 
-impl Fabric {
-    pub fn new(spec: &FabricSpec) -> Self {
-        Fabric { overlay: spec.overlay, tunnel_mtu: u32::from(spec.tunnel_mtu), window_packets: spec.window_packets }
-    }
-
-    /// MTU of what goes into the shim, in bytes.
-    pub fn inner_mtu(&self) -> u32 {
-        self.tunnel_mtu - SHIM_BYTES
+impl<'a> Fabric<'a> {
+    pub fn new(spec: &'a FabricSpec) -> Self {
+        Fabric { overlay: spec.overlay, spec }
     }
 
     /// The last node index: 2,047 in a /16, 127 in a /20.
@@ -64,7 +55,7 @@ impl Fabric {
 }
 
 /// The fabric, if there is a sound one.
-pub(crate) fn admit(inventory: &Inventory, diagnostics: &mut Diagnostics) -> Option<Fabric> {
+pub(crate) fn admit<'a>(inventory: &'a Inventory, diagnostics: &mut Diagnostics) -> Option<Fabric<'a>> {
     let sound = diagnostics.sound(&inventory.fabrics);
     for name in inventory.fabrics.keys().filter(|name| *name != NAME) {
         diagnostics.error(
@@ -89,21 +80,27 @@ pub(crate) fn admit(inventory: &Inventory, diagnostics: &mut Diagnostics) -> Opt
 mod tests {
     use super::*;
 
-    fn fabric(overlay: &str) -> Fabric {
-        Fabric { overlay: overlay.parse().unwrap(), tunnel_mtu: 1420, window_packets: 16_384 }
+    fn spec(overlay: &str) -> FabricSpec {
+        FabricSpec {
+            overlay: overlay.parse().unwrap(),
+            window_packets: 16_384,
+            operators: Vec::new(),
+            guests_denied: Vec::new(),
+        }
     }
 
     #[test]
     fn a_slash_16_holds_2047_nodes_and_a_slash_20_holds_127() {
-        assert_eq!(fabric("10.100.0.0/16").last_node(), 2_047);
-        assert_eq!(fabric("10.100.0.0/18").last_node(), 511);
-        assert_eq!(fabric("10.100.0.0/20").last_node(), 127);
+        for (overlay, nodes) in [("10.100.0.0/16", 2_047), ("10.100.0.0/18", 511), ("10.100.0.0/20", 127)] {
+            assert_eq!(Fabric::new(&spec(overlay)).last_node(), nodes);
+        }
     }
 
     #[test]
     fn addresses_of_the_last_node_stay_inside_their_half() {
         for overlay in ["10.100.0.0/16", "10.100.240.0/20"] {
-            let fabric = fabric(overlay);
+            let spec = spec(overlay);
+            let fabric = Fabric::new(&spec);
             let last = fabric.last_node();
             let [low, high]: [Ipv4Net; 2] = fabric
                 .overlay
@@ -119,7 +116,8 @@ mod tests {
 
     #[test]
     fn addresses_are_the_documented_ones() {
-        let fabric = fabric("10.100.0.0/16");
+        let spec = spec("10.100.0.0/16");
+        let fabric = Fabric::new(&spec);
         assert_eq!(fabric.shim_endpoint(300), Ipv4Addr::new(10, 100, 1, 44));
         assert_eq!(fabric.probe_address(2, 3), Ipv4Addr::new(10, 100, 128, 35));
     }

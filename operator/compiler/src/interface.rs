@@ -1,4 +1,4 @@
-//! Interfaces of a site's node: an interface serves one Uplink or Vlan.
+//! Interfaces of a site's node: an interface serves one Uplink, or segments, of which one may be untagged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,27 +7,85 @@ use pathsteer_crds::{Kind, UplinkSpec, VlanSpec};
 use crate::resolve::Admission;
 use crate::uplink::split_key;
 
-/// Objects whose interface another object of their site has.
+/// Objects whose interface or VLAN id another object of their site has.
 pub(crate) fn contest<'a>(
     admission: &mut Admission<'a>,
     uplinks: &BTreeMap<&'a str, &'a UplinkSpec>,
     vlans: &BTreeMap<&'a str, &'a VlanSpec>,
 ) -> BTreeSet<(Kind, &'a str)> {
-    let uplinks = uplinks.iter().map(|(key, spec)| (Kind::Uplink, *key, &spec.interface));
-    let vlans = vlans.iter().map(|(key, spec)| (Kind::Vlan, *key, &spec.interface));
-    let mut claimants: BTreeMap<(&str, &str), Vec<(Kind, &str)>> = BTreeMap::new();
-    for (kind, key, interface) in uplinks.chain(vlans) {
-        claimants.entry((split_key(key).0, interface)).or_default().push((kind, key));
+    let mut losers = cards(admission, uplinks, vlans);
+    losers.extend(segments(admission, vlans, &losers));
+    losers
+}
+
+/// Each card is an Uplink's, or belongs to all the segments that name it.
+fn cards<'a>(
+    admission: &mut Admission<'a>,
+    uplinks: &BTreeMap<&'a str, &'a UplinkSpec>,
+    vlans: &BTreeMap<&'a str, &'a VlanSpec>,
+) -> BTreeSet<(Kind, &'a str)> {
+    type Users<'a> = (Vec<(Kind, &'a str)>, Vec<(Kind, &'a str)>);
+    let mut users: BTreeMap<(&str, &str), Users<'_>> = BTreeMap::new();
+    for (key, spec) in uplinks {
+        users.entry((split_key(key).0, &spec.interface)).or_default().0.push((Kind::Uplink, key));
+    }
+    for (key, spec) in vlans {
+        users.entry((split_key(key).0, &spec.interface)).or_default().1.push((Kind::Vlan, key));
     }
     let mut losers = BTreeSet::new();
-    for ((site, interface), claimants) in claimants {
+    for ((site, interface), (uplinks, segments)) in users {
+        // The segments claim it together, so that it stays theirs when one of them goes.
+        let mut claimants = uplinks.clone();
+        claimants.extend((!segments.is_empty()).then_some((Kind::Vlan, site)));
         let holder = admission.claims.grant(format!("interface {site}/{interface}"), &claimants);
-        for (kind, key) in claimants.into_iter().filter(|one| *one != holder) {
+        let (holder, lost) = match holder.0 {
+            Kind::Vlan => (segments[0], uplinks),
+            _ => (holder, uplinks.into_iter().filter(|one| *one != holder).chain(segments).collect()),
+        };
+        for (kind, key) in lost {
             let message = format!(
                 "interface `{interface}` is taken by {} `{}`: give one of them another interface",
                 holder.0, holder.1
             );
             admission.diagnostics.error(kind, key, "InterfaceTaken", message);
+            losers.insert((kind, key));
+        }
+    }
+    losers
+}
+
+/// Each VLAN id of a site, and what each card carries untagged, is one segment's.
+fn segments<'a>(
+    admission: &mut Admission<'a>,
+    vlans: &BTreeMap<&'a str, &'a VlanSpec>,
+    without: &BTreeSet<(Kind, &'a str)>,
+) -> BTreeSet<(Kind, &'a str)> {
+    let mut claimants: BTreeMap<String, Vec<(Kind, &str)>> = BTreeMap::new();
+    for (key, spec) in vlans.iter().filter(|(key, _)| !without.contains(&(Kind::Vlan, **key))) {
+        let site = split_key(key).0;
+        let thing = match spec.id {
+            Some(id) => format!("vlan {site}/{id}"),
+            None => format!("untagged {site}/{}", spec.interface),
+        };
+        claimants.entry(thing).or_default().push((Kind::Vlan, key));
+    }
+    let mut losers = BTreeSet::new();
+    for (thing, claimants) in claimants {
+        let holder = admission.claims.grant(thing, &claimants);
+        for (kind, key) in claimants.into_iter().filter(|one| *one != holder) {
+            let (reason, message) = match vlans[key].id {
+                Some(id) => {
+                    ("IdTaken", format!("id {id} is taken by Vlan `{}`: give one of them another id", holder.1))
+                }
+                None => (
+                    "InterfaceTaken",
+                    format!(
+                        "what `{}` carries untagged is taken by Vlan `{}`: give one of them an id or another interface",
+                        vlans[key].interface, holder.1
+                    ),
+                ),
+            };
+            admission.diagnostics.error(kind, key, reason, message);
             losers.insert((kind, key));
         }
     }

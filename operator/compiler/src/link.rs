@@ -6,7 +6,7 @@ use pathsteer_crds::ownership::{
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 
 use crate::anchor::Anchor;
-use crate::fabric::Fabric;
+use crate::mtu;
 use crate::resolve::Resolved;
 use crate::site::Site;
 
@@ -26,29 +26,35 @@ pub(crate) fn veth_peer_mac(slot: u8) -> String {
 }
 
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    let fabric = &resolved.fabric;
     plan.links.push(link(VIP_NETNS, "lo", LinkKind::Loopback));
-    plan.links.extend(site.vlans.iter().map(|vlan| link(VIP_NETNS, &vlan.spec.interface, LinkKind::Nic)));
-    shim_pair(VIP_NETNS, fabric, plan);
+    for vlan in &site.vlans {
+        // A trunk that several segments share is one link; doubles go when the plan is sorted.
+        plan.links.push(link(VIP_NETNS, &vlan.spec.interface, LinkKind::Nic));
+        let tagged = vlan.spec.id.map(|id| LinkKind::Vlan { parent: vlan.spec.interface.clone(), id });
+        plan.links.extend(tagged.map(|kind| link(VIP_NETNS, &vlan.link(), kind)));
+    }
+    shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
         plan.links.push(link(&netns, "lo", LinkKind::Loopback));
         plan.links.push(link(&netns, &uplink.spec.interface, LinkKind::Nic));
         let (veth, peer) = uplink_veth(slot);
+        let mtu = mtu::veth(resolved, site, uplink);
         let kind = |peer_netns: &str, peer: &str| LinkKind::Veth { peer_netns: peer_netns.into(), peer: peer.into() };
         plan.links.push(LinkSpec {
-            mtu: Some(fabric.tunnel_mtu),
+            mtu: Some(mtu),
             mac: Some(veth_mac(slot)),
             ..link(VIP_NETNS, &veth, kind(&netns, peer))
         });
         plan.links.push(LinkSpec {
-            mtu: Some(fabric.tunnel_mtu),
+            mtu: Some(mtu),
             mac: Some(veth_peer_mac(slot)),
             ..link(&netns, peer, kind(VIP_NETNS, &veth))
         });
         for anchor in resolved.anchors_of(site) {
-            plan.links.push(tunnel(&netns, &edge_tunnel(slot, anchor.index), fabric));
+            let mtu = Some(mtu::tunnel(site, uplink, anchor));
+            plan.links.push(LinkSpec { mtu, ..link(&netns, &edge_tunnel(slot, anchor.index), LinkKind::Tunnel) });
         }
     }
 }
@@ -56,9 +62,10 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
     plan.links.push(link(ANCHOR_NETNS, "lo", LinkKind::Loopback));
     plan.links.push(link(ANCHOR_NETNS, &anchor.spec.internet.interface, LinkKind::Nic));
-    shim_pair(ANCHOR_NETNS, &resolved.fabric, plan);
+    shim_pair(ANCHOR_NETNS, mtu::anchor_inner(resolved, anchor), plan);
     for slot in resolved.slots_of(anchor) {
-        plan.links.push(tunnel(ANCHOR_NETNS, &anchor_tunnel(slot), &resolved.fabric));
+        let mtu = mtu::anchor_tunnel(resolved, anchor, slot);
+        plan.links.push(LinkSpec { mtu, ..link(ANCHOR_NETNS, &anchor_tunnel(slot), LinkKind::Tunnel) });
     }
 }
 
@@ -66,22 +73,18 @@ fn link(netns: &str, name: &str, kind: LinkKind) -> LinkSpec {
     LinkSpec { netns: netns.to_owned(), name: name.to_owned(), kind, mtu: None, mac: None, gso_max_segs: None }
 }
 
-fn tunnel(netns: &str, name: &str, fabric: &Fabric) -> LinkSpec {
-    LinkSpec { mtu: Some(fabric.tunnel_mtu), ..link(netns, name, LinkKind::Tun) }
-}
-
 /// The pair whose second end adds the shim. The MTU is on the first, so that the kernel answers too big a packet with
 /// the right ICMP; one segment a packet, so that each packet on the wire has its own sequence number.
-fn shim_pair(netns: &str, fabric: &Fabric, plan: &mut PlanObjects) {
+fn shim_pair(netns: &str, mtu: u32, plan: &mut PlanObjects) {
     let kind = |peer: &str| LinkKind::Veth { peer_netns: netns.to_owned(), peer: peer.to_owned() };
     plan.links.push(LinkSpec {
-        mtu: Some(fabric.inner_mtu()),
+        mtu: Some(mtu),
         mac: Some(SHIM_LINK_MAC.to_owned()),
         gso_max_segs: Some(1),
         ..link(netns, SHIM_LINK, kind(SHIM_PEER))
     });
     plan.links.push(LinkSpec {
-        mtu: Some(fabric.inner_mtu()),
+        mtu: Some(mtu),
         mac: Some(SHIM_PEER_MAC.to_owned()),
         ..link(netns, SHIM_PEER, kind(SHIM_LINK))
     });

@@ -9,6 +9,7 @@ pub(crate) fn edge(site: &Site<'_>, plan: &mut PlanObjects) {
     namespace(VIP_NETNS, plan);
     for slot in site.slots() {
         namespace(&uplink_netns(slot), plan);
+        plan.sysctls.push(SysctlSpec::of_uplink(&uplink_netns(slot)));
     }
 }
 

@@ -12,15 +12,18 @@ use crate::fabric::{self, Fabric};
 use crate::identity;
 use crate::inventory::Inventory;
 use crate::site::{self, Site};
-use crate::traffic_policy::{self, Policies};
-use crate::{interface, mode, overrides, uplink, vlan, wireguard};
+use crate::traffic_policy::{self, Policy};
+use crate::{interface, mode, mtu, overrides, pool, uplink, vlan, wireguard};
 
 /// The objects that take part in plans.
 pub(crate) struct Resolved<'a> {
-    pub fabric: Fabric,
+    pub fabric: Fabric<'a>,
     pub anchors: BTreeMap<&'a str, Anchor<'a>>,
     pub sites: BTreeMap<&'a str, Site<'a>>,
-    pub policies: Policies<'a>,
+    /// In the order in which they are tried.
+    pub policies: Vec<Policy<'a>>,
+    /// Id to key of every steering class in use. The same at every node, so that both ends of a shim agree.
+    pub classes: BTreeMap<u8, String>,
 }
 
 impl<'a> Resolved<'a> {
@@ -43,7 +46,7 @@ impl<'a> Resolved<'a> {
 /// What the admission of every kind works with.
 pub(crate) struct Admission<'a> {
     pub inventory: &'a Inventory,
-    pub fabric: Fabric,
+    pub fabric: Fabric<'a>,
     pub pools: Pools,
     pub claims: Claims<'a>,
     pub diagnostics: Diagnostics,
@@ -70,12 +73,13 @@ pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocatio
     let Some(fabric) = fabric::admit(inventory, &mut diagnostics) else {
         return (None, before.clone(), diagnostics.into_vec());
     };
+    let class_keys = traffic_policy::class_keys(inventory);
     let pools = Pools::new(
         before,
         fabric.last_node(),
         |name| inventory.sites.contains_key(name) || inventory.anchors.contains_key(name),
         |name| inventory.anchors.contains_key(name),
-        |name| inventory.traffic_policies.values().any(|policy| policy.steering_class == name),
+        |key| class_keys.contains(key),
     );
     let mut admission = Admission { inventory, fabric, pools, claims: Claims::new(&before.claims), diagnostics };
 
@@ -89,10 +93,13 @@ pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocatio
     let policies = traffic_policy::admit(&mut admission);
     let modes = mode::admit(&mut admission);
     overrides::admit(&mut admission, &modes, &mut sites);
-    let mut resolved = Resolved { fabric, anchors, sites, policies };
+    let classes = admission.pools.classes();
+    let mut resolved = Resolved { fabric, anchors, sites, policies, classes };
 
     let Admission { pools, claims, mut diagnostics, .. } = admission;
     identity::attach(inventory, &mut resolved, &mut diagnostics);
     wireguard::diagnose(&resolved, &mut diagnostics);
+    mtu::diagnose(&resolved, &mut diagnostics);
+    pool::diagnose(&resolved, &mut diagnostics);
     (Some(resolved), pools.into_allocations(claims.into_map()), diagnostics.into_vec())
 }

@@ -1,5 +1,7 @@
 //! Routes.
 
+mod direct;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -12,6 +14,7 @@ use pathsteer_crds::plan::{Family, PlanObjects, RouteKind, RouteSpec};
 use crate::address::{shim_gateway, veth_address, veth_peer_address};
 use crate::anchor::Anchor;
 use crate::fabric::Fabric;
+use crate::mtu;
 use crate::resolve::Resolved;
 use crate::site::Site;
 use crate::uplink::Uplink;
@@ -29,7 +32,7 @@ const OVERLAY_BLACKHOLE: u32 = 4_000;
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     overlay_blackhole(VIP_NETNS, &resolved.fabric, plan);
     for family in [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| site.speaks(*family)) {
-        plan.routes.push(through_shim(VIP_NETNS, everything(family), site.own_address(family)));
+        plan.routes.push(through_shim(VIP_NETNS, everything(family), site.own_address(family), None));
     }
     for anchor in resolved.anchors_of(site) {
         for slot in site.slots() {
@@ -38,6 +41,9 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
     }
     for uplink in &site.uplinks {
         edge_uplink(resolved, site, uplink, plan);
+    }
+    if site.goes_direct() {
+        direct::edge(resolved, site, plan);
     }
 }
 
@@ -86,10 +92,12 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
 
 pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     let fabric = &resolved.fabric;
+    let inner = mtu::inner(resolved, site);
+    let smaller = (inner < mtu::anchor_inner(resolved, anchor)).then_some(inner);
     for prefix in site.spec.all_prefixes() {
         let own = anchor.spec.internet.addresses.iter().map(IpNet::addr);
         let source = own.into_iter().find(|address| address.is_ipv6() == matches!(prefix, IpNet::V6(_)));
-        plan.routes.push(through_shim(ANCHOR_NETNS, prefix, source));
+        plan.routes.push(through_shim(ANCHOR_NETNS, prefix, source, smaller));
     }
     let endpoint = host(fabric.shim_endpoint(site.node));
     for active in site.slots() {
@@ -104,7 +112,7 @@ pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site
 }
 
 /// With a `source` of our own, ICMP errors carry a real address instead of the link's.
-fn through_shim(netns: &str, destination: IpNet, source: Option<IpAddr>) -> RouteSpec {
+fn through_shim(netns: &str, destination: IpNet, source: Option<IpAddr>, mtu: Option<u32>) -> RouteSpec {
     let (family, metric) = match destination {
         IpNet::V4(_) => (Family::Ipv4, 100),
         IpNet::V6(_) => (Family::Ipv6, 1_024),
@@ -115,11 +123,13 @@ fn through_shim(netns: &str, destination: IpNet, source: Option<IpAddr>) -> Rout
         destination,
         metric,
         kind: RouteKind::Unicast { link: SHIM_LINK.to_owned(), gateway: Some(shim_gateway(family)), source },
+        mtu,
+        while_default_in: None,
     }
 }
 
 /// Without it a dead tunnel lets shimmed packets follow the WAN's default route in clear.
-fn overlay_blackhole(netns: &str, fabric: &Fabric, plan: &mut PlanObjects) {
+fn overlay_blackhole(netns: &str, fabric: &Fabric<'_>, plan: &mut PlanObjects) {
     plan.routes.push(blackhole(netns, MAIN, IpNet::V4(fabric.overlay), OVERLAY_BLACKHOLE));
 }
 
@@ -130,11 +140,12 @@ fn default_by(netns: &str, link: &str, gateway: IpAddr) -> RouteSpec {
 
 fn unicast(netns: &str, table: u32, destination: IpNet, metric: u32, link: &str, gateway: Option<IpAddr>) -> RouteSpec {
     let kind = RouteKind::Unicast { link: link.to_owned(), gateway, source: None };
-    RouteSpec { netns: netns.to_owned(), table, destination, metric, kind }
+    RouteSpec { netns: netns.to_owned(), table, destination, metric, kind, mtu: None, while_default_in: None }
 }
 
 fn blackhole(netns: &str, table: u32, destination: IpNet, metric: u32) -> RouteSpec {
-    RouteSpec { netns: netns.to_owned(), table, destination, metric, kind: RouteKind::Blackhole }
+    let kind = RouteKind::Blackhole;
+    RouteSpec { netns: netns.to_owned(), table, destination, metric, kind, mtu: None, while_default_in: None }
 }
 
 fn host(address: Ipv4Addr) -> IpNet {

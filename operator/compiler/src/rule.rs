@@ -2,7 +2,8 @@
 
 use pathsteer_crds::mark;
 use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, NO_PATH_RULE_PRIORITY, SHIM_PEER, VIP_NETNS, path_rule_priority, path_table,
+    ANCHOR_NETNS, DIRECT_RULE_PRIORITY, DIRECT_TABLE, NO_PATH_RULE_PRIORITY, OUTSIDE_RULE_PRIORITY, SHIM_PEER,
+    VIP_NETNS, path_rule_priority, path_table,
 };
 use pathsteer_crds::plan::{Family, PlanObjects, RuleAction, RuleSpec};
 
@@ -12,10 +13,17 @@ use crate::site::Site;
 
 /// On an anchor the mark has no anchor index.
 const ON_ANCHOR: u8 = 0;
+/// At an edge, a flow pinned to an uplink has none either: it goes to no anchor.
+pub(crate) const PINNED: u8 = 0;
 
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     for anchor in resolved.anchors_of(site) {
         plan.rules.extend(site.slots().map(|slot| path(VIP_NETNS, slot, anchor.index)));
+    }
+    if site.goes_direct() {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            direct(site, family, plan);
+        }
     }
     no_path(VIP_NETNS, plan);
 }
@@ -35,6 +43,26 @@ fn path(netns: &str, slot: u8, anchor: u8) -> RuleSpec {
         iif: None,
         action: RuleAction::Table(path_table(slot, anchor)),
     }
+}
+
+/// Flows straight to the internet: first by the uplink they are pinned to, then by the preferred one. What comes from a
+/// segment outside the fabric has no other way, whatever its mark says.
+fn direct(site: &Site<'_>, family: Family, plan: &mut PlanObjects) {
+    let rule = |priority, fwmark, iif, table| RuleSpec {
+        netns: VIP_NETNS.to_owned(),
+        family,
+        priority,
+        fwmark,
+        iif,
+        action: RuleAction::Table(table),
+    };
+    plan.rules.extend(site.slots().map(|slot| {
+        let pinned = Some((mark::path(slot, PINNED), mark::PATH_MASK));
+        rule(path_rule_priority(slot, PINNED), pinned, None, path_table(slot, PINNED))
+    }));
+    plan.rules.push(rule(DIRECT_RULE_PRIORITY, Some((mark::DIRECT, mark::TAG_MASK)), None, DIRECT_TABLE));
+    let outside = site.vlans.iter().filter(|vlan| !vlan.in_fabric());
+    plan.rules.extend(outside.map(|vlan| rule(OUTSIDE_RULE_PRIORITY, None, Some(vlan.link()), DIRECT_TABLE)));
 }
 
 /// What leaves the shim without a path would be routed to the shim again, until its TTL ends. IPv6 too: while the

@@ -36,10 +36,22 @@ impl<'a> Site<'a> {
         self.uplinks.iter().map(|uplink| uplink.spec.slot)
     }
 
-    /// The address of `family` that the node answers with: its first VIP, else its first address on a segment.
+    /// The uplink in `slot`.
+    pub fn uplink_in(&self, slot: u8) -> Option<&Uplink<'a>> {
+        self.uplinks.iter().find(|uplink| uplink.spec.slot == slot)
+    }
+
+    /// Whether any of its flows may go straight to the internet.
+    pub fn goes_direct(&self) -> bool {
+        self.vlans.iter().any(Vlan::goes_direct)
+    }
+
+    /// The address of `family` that the node answers with in the fabric: its first VIP, else its first address on a
+    /// segment that the fabric carries.
     pub fn own_address(&self, family: Family) -> Option<IpAddr> {
         let vips = self.spec.vips.iter().copied();
-        let segments = self.vlans.iter().flat_map(|vlan| vlan.spec.addresses.iter().map(IpNet::addr));
+        let carried = self.vlans.iter().filter(|vlan| vlan.in_fabric());
+        let segments = carried.flat_map(|vlan| vlan.spec.addresses.iter().map(IpNet::addr));
         vips.chain(segments).find(|address| address.is_ipv6() == (family == Family::Ipv6))
     }
 
@@ -57,7 +69,7 @@ pub(crate) fn admit<'a>(
 ) -> BTreeMap<&'a str, Site<'a>> {
     let sound = admission.diagnostics.sound(&admission.inventory.sites);
     let wanted = sound.iter().flat_map(|(name, spec)| spec.all_prefixes().into_iter().map(move |one| (one, *name)));
-    let mut networks = admission.claims.networks("prefix", wanted);
+    let mut networks = admission.claims.networks("prefix".to_owned(), wanted);
 
     let mut sites = BTreeMap::new();
     let mut too_late = Vec::new();
@@ -145,11 +157,13 @@ fn prefixes_are_usable<'a>(
         }
         for anchor in spec.anchors.iter().filter_map(|anchor| anchors.get(anchor.as_str())) {
             let internet = anchor.spec.internet.addresses.iter().map(IpNet::trunc);
-            for network in internet.filter(|network| overlap(network, &prefix)) {
+            for network in internet.chain(anchor.pool()).filter(|network| overlap(network, &prefix)) {
                 let anchor = anchor.name;
                 fault(
                     "PrefixOverlap",
-                    format!("{prefix} overlaps {network}, the internet network of Anchor `{anchor}`: use another"),
+                    format!(
+                        "{prefix} overlaps {network}, a network of Anchor `{anchor}` towards the internet: use another"
+                    ),
                 );
             }
         }

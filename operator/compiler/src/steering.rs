@@ -3,6 +3,7 @@
 use pathsteer_crds::ownership::uplink_netns;
 use pathsteer_crds::plan::{PathSpec, PlanObjects, SteeringSpec};
 
+use crate::allocate::SERVICE;
 use crate::resolve::Resolved;
 use crate::site::Site;
 
@@ -14,12 +15,12 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         cost: uplink.spec.cost,
     }));
     let Some(anchor) = resolved.anchors_of(site).next() else { return };
-    plan.steering.extend(resolved.policies.classes.iter().map(|(class, name)| SteeringSpec {
+    plan.steering.extend(resolved.classes.iter().map(|(class, key)| SteeringSpec {
         remote: anchor.node,
         class: *class,
-        class_name: (*name).to_owned(),
+        class_name: key.clone(),
         mode: site.will.mode,
-        copies: site.will.copies,
+        copies: if key.ends_with(SERVICE) { 0 } else { site.will.copies },
         slots: site.slots().collect(),
         forced: site.will.forced,
         failed: site.will.failed.iter().copied().collect(),

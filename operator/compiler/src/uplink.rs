@@ -1,9 +1,10 @@
 //! Uplinks that take part.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use pathsteer_crds::plan::Family;
 use pathsteer_crds::{AddressMethod, Kind, UplinkSpec};
 
 use crate::anchor::Anchor;
@@ -17,16 +18,18 @@ pub(crate) struct Uplink<'a> {
 }
 
 impl Uplink<'_> {
-    /// Where this uplink finds `anchor`: over IPv4 if both have it, else over IPv6. DHCP gives IPv4 only.
+    /// Where this uplink finds `anchor`: over the family it prefers if both have it, else over the other. Where nothing
+    /// is preferred, DHCP is IPv4: whether a WAN has IPv6 as well is not known beforehand.
     pub fn endpoint(&self, anchor: &Anchor<'_>) -> Option<SocketAddr> {
-        let reaches = |address: &IpAddr| match &self.spec.address {
-            AddressMethod::Dhcp => address.is_ipv4(),
-            AddressMethod::Static { addresses, .. } => {
-                addresses.iter().any(|own| own.addr().is_ipv6() == address.is_ipv6())
-            }
+        let prefers_v6 = self.spec.underlay == Some(Family::Ipv6);
+        let has = |v6: bool| match &self.spec.address {
+            AddressMethod::Dhcp => !v6 || prefers_v6,
+            AddressMethod::Slaac => v6,
+            AddressMethod::Static { addresses, .. } => addresses.iter().any(|own| own.addr().is_ipv6() == v6),
         };
         let endpoints = anchor.spec.endpoints.iter().map(|endpoint| endpoint.address);
-        let address = endpoints.filter(reaches).min_by_key(IpAddr::is_ipv6)?;
+        let reached = endpoints.filter(|address| has(address.is_ipv6()));
+        let address = reached.min_by_key(|address| address.is_ipv6() != prefers_v6)?;
         Some(SocketAddr::new(address, anchor.port(self.spec.slot)))
     }
 }

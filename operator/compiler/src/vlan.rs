@@ -1,17 +1,53 @@
-//! Vlans that take part.
+//! Vlans that take part: the segments of a site.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use pathsteer_crds::{Kind, SiteSpec, VlanSpec};
+use pathsteer_crds::ownership::vlan_link;
+use pathsteer_crds::{Kind, SegmentTreatment, VlanSpec};
 
+use crate::allocate::DEFAULT_SERVICE_CLASS;
+use crate::claim::Networks;
+use crate::datapath;
 use crate::diagnostics::Severity;
 use crate::resolve::Admission;
 use crate::site::Site;
 use crate::uplink::split_key;
 
 pub(crate) struct Vlan<'a> {
+    pub name: &'a str,
     pub spec: &'a VlanSpec,
+    /// Other segments of the site to which flows may be opened from here.
+    pub reaches: BTreeSet<&'a str>,
+}
+
+impl<'a> Vlan<'a> {
+    /// Its interface in the vip namespace.
+    pub fn link(&self) -> String {
+        self.spec.id.map_or_else(|| self.spec.interface.clone(), vlan_link)
+    }
+
+    pub fn networks(&self) -> impl Iterator<Item = IpNet> + use<'a> {
+        networks(self.spec)
+    }
+
+    /// Whether the fabric carries its addresses.
+    pub fn in_fabric(&self) -> bool {
+        self.spec.treatment.in_fabric()
+    }
+
+    /// Whether its flows may go straight to the internet.
+    pub fn goes_direct(&self) -> bool {
+        match self.spec.treatment {
+            SegmentTreatment::Survivable | SegmentTreatment::Service => false,
+            SegmentTreatment::Mixed | SegmentTreatment::BestEffort | SegmentTreatment::Guest => true,
+        }
+    }
+}
+
+/// Whether flows of such a segment that are in a tunnel are in the class of services unless a policy says otherwise.
+pub(crate) fn is_service(treatment: SegmentTreatment) -> bool {
+    matches!(treatment, SegmentTreatment::Service | SegmentTreatment::Mixed)
 }
 
 /// Gives every site its segments.
@@ -21,55 +57,149 @@ pub(crate) fn admit<'a>(
     doubly_used: &BTreeSet<(Kind, &'a str)>,
     sites: &mut BTreeMap<&'a str, Site<'a>>,
 ) {
-    let wanted = vlans.iter().flat_map(|(key, spec)| segments(spec).map(move |segment| (segment, *key)));
-    let mut networks = admission.claims.networks("segment", wanted);
-    let mut too_late = Vec::new();
+    let prefixes: Vec<(IpNet, &str)> =
+        sites.values().flat_map(|site| site.spec.all_prefixes().into_iter().map(|one| (one, site.name))).collect();
+    let mut by_site: BTreeMap<&str, Vec<(&'a str, &'a VlanSpec)>> = BTreeMap::new();
     for (key, spec) in vlans {
-        let Some(site) = sites.get_mut(split_key(key).0) else {
-            let (this, target) = ((Kind::Vlan, key), (Kind::Site, split_key(key).0));
-            admission.diagnostics.dangling(Severity::Error, this, target, &admission.inventory.sites);
+        by_site.entry(split_key(key).0).or_default().push((key, spec));
+    }
+    for (name, vlans) in by_site {
+        let Some(site) = sites.get_mut(name) else {
+            for (key, _) in vlans {
+                let (this, target) = ((Kind::Vlan, key), (Kind::Site, name));
+                admission.diagnostics.dangling(Severity::Error, this, target, &admission.inventory.sites);
+            }
             continue;
         };
-        if !lies_behind(admission, key, spec, site.spec) || doubly_used.contains(&(Kind::Vlan, key)) {
-            continue;
-        }
-        if segments(spec).any(|segment| networks.overlapping(segment, key).is_some()) {
-            too_late.push((key, spec));
-            continue;
-        }
-        for segment in segments(spec) {
-            networks.insert(segment, key);
-        }
-        site.vlans.push(Vlan { spec });
-    }
-    for (key, spec) in too_late {
-        for segment in segments(spec) {
-            if let Some((network, owner)) = networks.overlapping(segment, key) {
-                let message = format!("{segment} overlaps {network} of Vlan `{owner}`: use another");
-                admission.diagnostics.error(Kind::Vlan, key, "AddressOverlap", message);
+        let wanted = vlans.iter().flat_map(|(key, spec)| networks(spec).map(move |network| (network, *key)));
+        let mut taken = admission.claims.networks(format!("segment {name}"), wanted);
+        for (key, spec) in vlans {
+            // All run, so that all that is wrong is said at once.
+            let sound = [
+                addresses_fit(admission, key, spec, &prefixes),
+                networks_are_free(admission, key, spec, &taken),
+                class_exists(admission, key, spec),
+                !doubly_used.contains(&(Kind::Vlan, key)),
+            ];
+            if !sound.contains(&false) {
+                networks(spec).for_each(|network| taken.insert(network, key));
+                site.vlans.push(Vlan { name: split_key(key).1, spec, reaches: BTreeSet::new() });
             }
         }
+        admission.claims.record(taken);
+        reach(admission, site);
+        operators_known(admission, site);
     }
-    admission.claims.record(networks);
 }
 
-fn segments(spec: &VlanSpec) -> impl Iterator<Item = IpNet> {
+fn networks(spec: &VlanSpec) -> impl Iterator<Item = IpNet> + use<'_> {
     spec.addresses.iter().map(IpNet::trunc)
 }
 
-/// Whether every address with its whole network lies in a prefix of the site: what lies outside is refused by the anchor.
-fn lies_behind(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, site: &SiteSpec) -> bool {
-    let mut all = true;
-    for address in &spec.addresses {
-        if !site.prefixes.iter().any(|prefix| prefix.contains(&address.trunc())) {
-            all = false;
-            let site = split_key(key).0;
+/// Whether the addresses lie where the treatment wants them: inside the site's prefixes what the fabric carries (the
+/// anchor refuses the rest), outside of them what it does not.
+fn addresses_fit(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, prefixes: &[(IpNet, &str)]) -> bool {
+    let site = split_key(key).0;
+    let own = || prefixes.iter().filter(|(_, owner)| *owner == site).map(|(prefix, _)| prefix);
+    let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+    let mut fit = true;
+    let mut fault = |admission: &mut Admission<'_>, reason: &'static str, message: String| {
+        fit = false;
+        admission.diagnostics.error(Kind::Vlan, key, reason, message);
+    };
+    for network in networks(spec) {
+        if spec.treatment.in_fabric() {
+            if !own().any(|prefix| prefix.contains(&network)) {
+                let message = format!(
+                    "{network} lies in none of the prefixes of Site `{site}`: nothing could reach it; add it there"
+                );
+                fault(admission, "AddressOutsidePrefixes", message);
+            }
+            continue;
+        }
+        if let Some(prefix) = own().find(|prefix| overlap(prefix, &network)) {
             let message = format!(
-                "{address} lies in none of the prefixes of Site `{site}`: nothing could reach it; add {} there",
-                address.trunc()
+                "{network} overlaps {prefix} of Site `{site}`, which the fabric carries, and this segment it does not: use another"
             );
-            admission.diagnostics.error(Kind::Vlan, key, "AddressOutsidePrefixes", message);
+            fault(admission, "AddressInsidePrefixes", message);
+        }
+        if admission.fabric.overlaps(&network) {
+            let overlay = admission.fabric.overlay;
+            let message = format!("{network} overlaps the fabric's overlay {overlay}: one of them must move");
+            fault(admission, "OverlayOverlap", message);
+        }
+        if let Some(reserved) = datapath::never_shimmed().into_iter().find(|reserved| overlap(reserved, &network)) {
+            let message = format!("{network} overlaps {reserved}, which no router carries: use another");
+            fault(admission, "PrefixReserved", message);
+        }
+        // Not this segment's fault alone, and nobody is harmed but the two of them.
+        for (prefix, other) in prefixes.iter().filter(|(prefix, owner)| *owner != site && overlap(prefix, &network)) {
+            let message =
+                format!("{network} overlaps {prefix} of Site `{other}`, which Site `{site}` cannot reach there");
+            admission.diagnostics.warning(Kind::Vlan, key, "AddressInsidePrefixes", message);
         }
     }
-    all
+    fit
+}
+
+/// Whether no other segment of the site has one of its networks.
+fn networks_are_free(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, taken: &Networks<'_>) -> bool {
+    let mut free = true;
+    for segment in networks(spec) {
+        if let Some((network, owner)) = taken.overlapping(segment, key) {
+            free = false;
+            let message = format!("{segment} overlaps {network} of Vlan `{owner}`: use another");
+            admission.diagnostics.error(Kind::Vlan, key, "AddressOverlap", message);
+        }
+    }
+    free
+}
+
+/// Whether there is a class for its flows in a tunnel that no policy names.
+fn class_exists(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec) -> bool {
+    let exists = !is_service(spec.treatment) || admission.pools.class(DEFAULT_SERVICE_CLASS).is_some();
+    if !exists {
+        let message = format!(
+            "there is no room for steering class `{DEFAULT_SERVICE_CLASS}`: a fabric has at most 15; let two policies share one"
+        );
+        admission.diagnostics.error(Kind::Vlan, key, "PoolExhausted", message);
+    }
+    exists
+}
+
+/// Follows `reaches`. A segment that names one in vain keeps the others.
+fn reach<'a>(admission: &mut Admission<'a>, site: &mut Site<'a>) {
+    let treatments: BTreeMap<&str, SegmentTreatment> =
+        site.vlans.iter().map(|vlan| (vlan.name, vlan.spec.treatment)).collect();
+    for vlan in &mut site.vlans {
+        let key = format!("{}/{}", site.name, vlan.name);
+        for name in vlan.spec.reaches.iter().map(String::as_str) {
+            match treatments.get(name) {
+                Some(SegmentTreatment::Guest) => {
+                    let message =
+                        format!("`{name}` is a guest segment, which nobody reaches: leave it out of `reaches`");
+                    admission.diagnostics.warning(Kind::Vlan, &key, "GuestsApart", message);
+                }
+                Some(_) => drop(vlan.reaches.insert(name)),
+                None => {
+                    let target = format!("{}/{name}", site.name);
+                    let (this, target) = ((Kind::Vlan, key.as_str()), (Kind::Vlan, target.as_str()));
+                    admission.diagnostics.dangling(Severity::Warning, this, target, &admission.inventory.vlans);
+                }
+            }
+        }
+    }
+}
+
+/// Guests are kept from the operators, where the fabric says who these are.
+fn operators_known(admission: &mut Admission<'_>, site: &Site<'_>) {
+    if !admission.fabric.spec.operators.is_empty() {
+        return;
+    }
+    for vlan in site.vlans.iter().filter(|vlan| vlan.spec.treatment == SegmentTreatment::Guest) {
+        let message =
+            "guests may reach the operators, which the Fabric does not name: list their addresses in its `operators`";
+        let key = format!("{}/{}", site.name, vlan.name);
+        admission.diagnostics.warning(Kind::Vlan, &key, "OperatorsUnknown", message.to_owned());
+    }
 }

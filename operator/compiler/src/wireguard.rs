@@ -92,6 +92,6 @@ fn both<'a>(site: &BTreeMap<u8, &'a str>, anchor: &BTreeMap<u8, &'a str>, slot: 
     Some((*site.get(&slot)?, *anchor.get(&slot)?))
 }
 
-fn allowed_ips(fabric: &Fabric, node: u32, slot: u8) -> Vec<Ipv4Net> {
+fn allowed_ips(fabric: &Fabric<'_>, node: u32, slot: u8) -> Vec<Ipv4Net> {
     vec![fabric.shim_endpoint(node).into(), fabric.probe_address(node, slot).into()]
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use pathsteer_crds::ownership::{SHIM_LINK, TABLES};
-use pathsteer_crds::plan::{LinkKind, NftRule, Role, RouteKind};
+use pathsteer_crds::plan::{Behind, LinkKind, NftRule, Role, RouteKind};
 
 use super::{MAIN, View, family, out_link, route_name};
 
@@ -37,7 +37,8 @@ fn overlay_ends_in_every_namespace(view: &mut View<'_>) {
 fn no_overlay_by_a_card(view: &mut View<'_>) {
     for route in &view.plan.routes {
         let Some(link) = out_link(route).filter(|link| view.is_nic(&route.netns, link)) else { continue };
-        if TABLES.contains(&route.table) || view.in_overlay(&route.destination) {
+        let of_a_path = TABLES.contains(&route.table) && !view.is_direct(route.table);
+        if of_a_path || view.in_overlay(&route.destination) {
             let message = format!("leads shimmed packets to the network card `{link}` in clear");
             view.finding("LeavesInClear", route_name(route), message);
         }
@@ -72,23 +73,19 @@ fn clear_traffic_enters_the_shim(view: &mut View<'_>) {
                 let message = "leads survivable traffic around the shim";
                 view.finding("LeavesInClear", route_name(route), message);
             }
-            let local = view
-                .plan
-                .addresses
-                .iter()
-                .filter(|own| own.netns == netns && (own.link == "lo" || view.is_nic(&own.netns, &own.link)));
-            let needed: BTreeSet<bool> = local.map(|own| own.address.addr().is_ipv6()).collect();
+            let own = view.plan.prefixes.iter().filter(|prefix| prefix.behind == Behind::Own);
+            let needed: BTreeSet<bool> = own.map(|own| own.prefix.addr().is_ipv6()).collect();
             for v6 in needed {
                 let everything: IpNet = if v6 { "::/0" } else { "0.0.0.0/0" }.parse().expect("a literal");
                 if !into_shim.contains(&everything) {
                     let message =
-                        format!("has addresses of {:?}, but no default route into the shim", family(&everything));
+                        format!("has prefixes of {:?}, but no default route into the shim", family(&everything));
                     view.finding("NotShimmed", format!("netns {netns}"), message);
                 }
             }
         }
         Role::Anchor => {
-            for prefix in view.plan.prefixes.iter().filter(|prefix| prefix.remote.is_some()) {
+            for prefix in view.plan.prefixes.iter().filter(|prefix| matches!(prefix.behind, Behind::Remote(_))) {
                 if !into_shim.contains(&prefix.prefix) {
                     let message = "lies behind a site, but has no route into the shim";
                     view.finding("NotShimmed", format!("prefix {}", prefix.prefix), message);

@@ -13,8 +13,8 @@ mod tunnel;
 use std::collections::BTreeMap;
 
 use ipnet::{IpNet, Ipv4Net};
-use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS};
-use pathsteer_crds::plan::{Family, LinkKind, LinkSpec, PlanObjects, Program, Role, RouteKind, RouteSpec};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, DIRECT_TABLE, VIP_NETNS, path_table};
+use pathsteer_crds::plan::{Family, LinkKind, LinkSpec, PlanObjects, Program, Role, RouteKind, RouteSpec, RuleSpec};
 
 /// The kernel's main routing table.
 const MAIN: u32 = 254;
@@ -88,6 +88,12 @@ impl<'a> View<'a> {
         decap.filter(|one| one.netns == self.clear_netns()).map(|one| (one.slot, one.link.as_str())).collect()
     }
 
+    /// Whether an edge's flows straight to the internet, and nothing else, find their way in `table`.
+    fn is_direct(&self, table: u32) -> bool {
+        let of_slot = (1..=8).any(|slot| table == path_table(slot, 0));
+        self.role == Role::Edge && (table == DIRECT_TABLE || of_slot)
+    }
+
     fn in_overlay(&self, network: &IpNet) -> bool {
         IpNet::V4(self.overlay).contains(network)
     }
@@ -96,6 +102,14 @@ impl<'a> View<'a> {
 fn route_name(route: &RouteSpec) -> String {
     let RouteSpec { netns, table, destination, metric, .. } = route;
     format!("route {netns} {table} {destination} metric {metric}")
+}
+
+/// A rule by what the kernel tells it apart by.
+fn rule_name(rule: &RuleSpec) -> String {
+    let RuleSpec { netns, family, priority, fwmark, iif, action: _ } = rule;
+    let mark = fwmark.map(|(value, mask)| format!(" fwmark {value:#x}/{mask:#x}")).unwrap_or_default();
+    let iif = iif.as_ref().map(|link| format!(" iif {link}")).unwrap_or_default();
+    format!("{netns} {family:?} {priority}{mark}{iif}")
 }
 
 /// The interface a route sends packets to; none for a blackhole.

@@ -7,7 +7,7 @@ use pathsteer_crds::mark;
 use pathsteer_crds::ownership::{PREFIX, RULE_PRIORITIES, TABLES};
 use pathsteer_crds::plan::{LinkKind, NftRule, RouteKind, RuleAction};
 
-use super::{MAIN, View, out_link, route_name};
+use super::{MAIN, View, out_link, route_name, rule_name};
 
 /// IFNAMSIZ is 16 with the final zero.
 const LONGEST_NAME: usize = 15;
@@ -35,7 +35,7 @@ fn links(view: &mut View<'_>) {
             view.finding("NameTooLong", object.clone(), "the kernel takes 1 to 15 characters");
         }
         let carries_prefix = link.name.starts_with(PREFIX);
-        let made_by_us = matches!(link.kind, LinkKind::Tun | LinkKind::Veth { .. });
+        let made_by_us = matches!(link.kind, LinkKind::Tunnel | LinkKind::Vlan { .. } | LinkKind::Veth { .. });
         if made_by_us && !carries_prefix {
             view.finding("NotOurs", object.clone(), "does not carry our prefix: never swept");
         }
@@ -53,7 +53,7 @@ fn links(view: &mut View<'_>) {
 
 fn numbers(view: &mut View<'_>) {
     for rule in &view.plan.rules {
-        let object = format!("rule {} {}", rule.netns, rule.priority);
+        let object = format!("rule {}", rule_name(rule));
         if !RULE_PRIORITIES.contains(&rule.priority) {
             view.finding("NumberNotOurs", object.clone(), "its priority lies outside our range: never swept");
         }
@@ -83,7 +83,7 @@ fn given_once(view: &mut View<'_>) {
     once(view, "network card", cards.map(|one| &one.name));
     once(view, "neighbour", plan.neighbours.iter().map(|one| format!("{}/{} {}", one.netns, one.link, one.address)));
     once(view, "route", plan.routes.iter().map(route_name));
-    once(view, "rule", plan.rules.iter().map(|one| format!("{} {:?} {}", one.netns, one.family, one.priority)));
+    once(view, "rule", plan.rules.iter().map(|one| rule_name(one)));
     once(view, "nft table", plan.nft_tables.iter().map(|one| &one.netns));
     once(view, "wireguard device", plan.wireguard_devices.iter().map(|one| &one.link));
     once(view, "wireguard peer", plan.wireguard_peers.iter().map(|one| format!("{} {}", one.link, one.public_key)));
@@ -133,12 +133,9 @@ fn references(view: &mut View<'_>) {
         }
     }
     for table in &plan.nft_tables {
-        links.extend(table.rules.iter().filter_map(|rule| match rule {
-            NftRule::Copy { link, .. } | NftRule::DropOverlay { link, .. } | NftRule::ClampMss { link } => {
-                Some((format!("nft table {}", table.netns), table.netns.as_str(), link.as_str()))
-            }
-            NftRule::Classify { .. } | NftRule::DefaultClass { .. } => None,
-        }));
+        let object = || format!("nft table {}", table.netns);
+        let named = table.rules.iter().flat_map(named_links);
+        links.extend(named.map(|link| (object(), table.netns.as_str(), link)));
     }
     for (object, netns) in netns {
         if !plan.netns.iter().any(|one| one.name == netns) {
@@ -156,5 +153,21 @@ fn references(view: &mut View<'_>) {
         {
             view.finding("NothingThere", route_name(route), format!("no link of the namespace has {source}"));
         }
+    }
+}
+
+/// The links a rule names.
+fn named_links(rule: &NftRule) -> Vec<&str> {
+    match rule {
+        NftRule::Segment { link, .. }
+        | NftRule::Direct { link, .. }
+        | NftRule::Copy { link, .. }
+        | NftRule::DropOverlay { link, .. }
+        | NftRule::DropSources { link, .. }
+        | NftRule::ClampMss { link }
+        | NftRule::Protect { link, .. }
+        | NftRule::Snat { link, .. } => vec![link],
+        NftRule::Forward { from, to: link, .. } | NftRule::Masquerade { from, link } => vec![from, link],
+        NftRule::ClassMap(_) | NftRule::DefaultClass { .. } | NftRule::Inside { .. } => Vec::new(),
     }
 }

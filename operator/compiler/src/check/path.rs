@@ -7,7 +7,7 @@ use pathsteer_crds::mark;
 use pathsteer_crds::ownership::{NO_PATH_RULE_PRIORITY, SHIM_PEER, TABLES};
 use pathsteer_crds::plan::{CopyTarget, Family, NftRule, Role, RouteKind, RouteSpec, RuleAction, RuleSpec};
 
-use super::{View, out_link, route_name};
+use super::{View, out_link, route_name, rule_name};
 
 pub(super) fn check(view: &mut View<'_>) {
     no_path_rule(view);
@@ -42,7 +42,10 @@ fn no_path_rule(view: &mut View<'_>) {
 
 fn path_rule(view: &mut View<'_>, rule: &RuleSpec) {
     let RuleAction::Table(table) = rule.action else { return };
-    let object = format!("rule {} {}", rule.netns, rule.priority);
+    if view.is_direct(table) {
+        return;
+    }
+    let object = format!("rule {}", rule_name(rule));
     let Some((value, mark::PATH_MASK)) = rule.fwmark else {
         return view.finding("PathUnclear", object, "a path is found by slot and anchor index, and by nothing else");
     };
@@ -132,7 +135,7 @@ fn copies(view: &mut View<'_>) {
     let rules: Vec<(u8, &str, &CopyTarget)> = tables
         .flat_map(|table| &table.rules)
         .filter_map(|rule| match rule {
-            NftRule::Copy { slot, link, to } => Some((*slot, link.as_str(), to)),
+            NftRule::Copy { slot, link, to, budget: _ } => Some((*slot, link.as_str(), to)),
             _ => None,
         })
         .collect();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER};
-use pathsteer_crds::plan::{LinkKind, Program, ProgramSpec, Role};
+use pathsteer_crds::plan::{Behind, LinkKind, Program, ProgramSpec, Role};
 
 use super::View;
 
@@ -54,8 +54,8 @@ fn programs(view: &mut View<'_>) {
     // The links of the clear namespace by which shimmed packets come in.
     let carriers = view.plan.links.iter().filter(|link| link.netns == netns).filter(|link| match &link.kind {
         LinkKind::Veth { peer_netns, .. } => peer_netns != netns,
-        LinkKind::Tun => true,
-        LinkKind::Loopback | LinkKind::Nic => false,
+        LinkKind::Tunnel => true,
+        LinkKind::Loopback | LinkKind::Nic | LinkKind::Vlan { .. } => false,
     });
     for link in carriers {
         let attached = view.plan.programs.iter().any(|one| {
@@ -78,13 +78,13 @@ fn one_sequence_per_packet(view: &mut View<'_>) {
 
 fn prefixes(view: &mut View<'_>) {
     for prefix in &view.plan.prefixes {
-        if let Some(remote) = prefix.remote
+        if let Behind::Remote(remote) = prefix.behind
             && !view.plan.remotes.iter().any(|one| one.id == remote)
         {
             let message = format!("lies behind node {remote}, which is no remote of the plan");
             view.finding("NothingThere", format!("prefix {}", prefix.prefix), message);
         }
-        if view.in_overlay(&prefix.prefix) && prefix.remote.is_some() {
+        if view.in_overlay(&prefix.prefix) && prefix.behind != Behind::Nowhere {
             let message = "overlay addresses are never inside the shim";
             view.finding("OverlayInside", format!("prefix {}", prefix.prefix), message);
         }

@@ -26,11 +26,11 @@ fn devices(view: &mut View<'_>) {
         if !sockets.insert((&device.underlay_netns, device.listen_port)) {
             view.finding("PortTaken", object.clone(), format!("port {} is listened on twice", device.listen_port));
         }
-        if view.link(&device.netns, &device.link).is_some_and(|link| link.kind != LinkKind::Tun) {
+        if view.link(&device.netns, &device.link).is_some_and(|link| link.kind != LinkKind::Tunnel) {
             view.finding("NotATunnel", object, "its link is not a TUN");
         }
     }
-    for link in view.plan.links.iter().filter(|link| link.kind == LinkKind::Tun) {
+    for link in view.plan.links.iter().filter(|link| link.kind == LinkKind::Tunnel) {
         if !view.plan.wireguard_devices.iter().any(|device| (&device.netns, &device.link) == (&link.netns, &link.name))
         {
             let object = format!("link {}/{}", link.netns, link.name);
@@ -104,9 +104,9 @@ fn packets_fit(view: &mut View<'_>) {
         return view.finding("TooBig", format!("link {}/{SHIM_LINK}", view.clear_netns()), "has no MTU");
     };
     let carriers = view.plan.links.iter().filter(|link| match &link.kind {
-        LinkKind::Tun => true,
+        LinkKind::Tunnel => true,
         LinkKind::Veth { peer_netns, .. } => *peer_netns != link.netns,
-        LinkKind::Loopback | LinkKind::Nic => false,
+        LinkKind::Loopback | LinkKind::Nic | LinkKind::Vlan { .. } => false,
     });
     for link in carriers {
         if link.mtu.is_none_or(|mtu| mtu < inner + SHIM_BYTES) {

@@ -1,0 +1,103 @@
+//! Class maps: many policies as a few interval maps, tried in order, the first that knows a flow decides.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use pathsteer_crds::plan::{ClassElement, ClassMap, NftRule, PolicySet, RemoteSide};
+
+use super::element::{Element, Fields};
+
+/// Maps under construction. Elements come in the order in which they are tried.
+#[derive(Default)]
+pub(super) struct ClassMaps(Vec<Map>);
+
+impl ClassMaps {
+    /// Adds what earlier elements leave of `element`: to the earliest map of its fields in which it overlaps nothing,
+    /// unless it would come before an element of a later map that decides otherwise; else to a new one at the end.
+    pub fn add(&mut self, element: Element) {
+        let mut pieces = vec![element];
+        while let Some(piece) = pieces.pop() {
+            let overlapping: Vec<Vec<&Element>> = self.0.iter().map(|map| map.overlapping(&piece)).collect();
+            if let Some(rest) = overlapping.iter().flatten().find_map(|earlier| piece.without(earlier)) {
+                pieces.extend(rest);
+                continue;
+            }
+            let mut place = None;
+            for (index, overlapping) in overlapping.iter().enumerate().rev() {
+                if overlapping.is_empty() && self.0[index].fields == piece.fields() {
+                    place = Some(index);
+                }
+                if overlapping.iter().any(|earlier| earlier.is.to != piece.is.to) {
+                    break;
+                }
+            }
+            let place = place.unwrap_or_else(|| {
+                self.0.push(Map::new(piece.fields()));
+                self.0.len() - 1
+            });
+            self.0[place].insert(piece);
+        }
+    }
+
+    pub fn into_rules(self, set: PolicySet, remote: RemoteSide) -> Vec<NftRule> {
+        let rule = |(order, map): (u16, Map)| {
+            let family = map.fields.family;
+            let mut elements: Vec<ClassElement> = map.elements.into_values().flatten().map(|one| one.is).collect();
+            elements.sort();
+            NftRule::ClassMap(ClassMap { set, order, family, remote, elements })
+        };
+        (1..).zip(self.0).map(rule).collect()
+    }
+}
+
+/// One map. A thousand policies are compared with each other by the field that tells them apart best, so its elements
+/// are kept in the order of that.
+struct Map {
+    fields: Fields,
+    /// By where an element begins.
+    elements: BTreeMap<u128, Vec<Element>>,
+    /// The longest way from where an element begins to where it ends.
+    longest: u128,
+}
+
+impl Map {
+    fn new(fields: Fields) -> Self {
+        Map { fields, elements: BTreeMap::new(), longest: 0 }
+    }
+
+    fn insert(&mut self, element: Element) {
+        let (first, last) = self.span(&element.is);
+        self.longest = self.longest.max(last - first);
+        self.elements.entry(first).or_default().push(element);
+    }
+
+    fn overlapping(&self, other: &Element) -> Vec<&Element> {
+        let (first, last) = self.span(&other.is);
+        let near = self.elements.range(first.saturating_sub(self.longest)..=last);
+        near.flat_map(|(_, elements)| elements).filter(|element| element.overlaps(other)).collect()
+    }
+
+    /// From where to where `element` reaches in the field by which this map is ordered.
+    fn span(&self, element: &ClassElement) -> (u128, u128) {
+        let everything = (0, u128::MAX);
+        if self.fields.prefix {
+            return element.prefix.map_or(everything, addresses);
+        }
+        if self.fields.local {
+            return element.local.map_or(everything, addresses);
+        }
+        let Some(protocol) = element.protocol else { return everything };
+        let protocol = u128::from(protocol) << u16::BITS;
+        match element.ports {
+            Some(ports) => (protocol + u128::from(ports.first), protocol + u128::from(ports.last)),
+            None => (protocol, protocol + u128::from(u16::MAX)),
+        }
+    }
+}
+
+fn addresses(network: IpNet) -> (u128, u128) {
+    match network {
+        IpNet::V4(v4) => (v4.network().to_bits().into(), v4.broadcast().to_bits().into()),
+        IpNet::V6(v6) => (v6.network().to_bits(), v6.broadcast().to_bits()),
+    }
+}

@@ -1,0 +1,117 @@
+//! The table of the vip namespace.
+
+use ipnet::IpNet;
+use pathsteer_crds::SegmentTreatment;
+use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER, uplink_veth};
+use pathsteer_crds::plan::{CopyTarget, FlowTo, NftRule, Only, PolicySet, RemoteSide, Welcome};
+
+use super::class_map::ClassMaps;
+use super::{aggregate, element, forward};
+use crate::address::veth_peer_address;
+use crate::allocate::{DEFAULT_CLASS_ID, DEFAULT_SERVICE_CLASS};
+use crate::resolve::Resolved;
+use crate::site::Site;
+use crate::vlan::Vlan;
+
+pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>) -> Vec<NftRule> {
+    let mut rules = maps(resolved, site, PolicySet::Tunnel);
+    if site.vlans.iter().any(|vlan| vlan.spec.treatment == SegmentTreatment::Mixed) {
+        rules.extend(maps(resolved, site, PolicySet::Mixed));
+    }
+    rules.extend(site.vlans.iter().map(|vlan| segment(resolved, vlan)));
+    rules.push(NftRule::DefaultClass { class: DEFAULT_CLASS_ID });
+    if site.goes_direct() {
+        let segments = site.vlans.iter().flat_map(Vlan::networks);
+        let prefixes = aggregate(segments.chain(site.spec.vips.iter().map(|vip| IpNet::from(*vip))));
+        rules.push(NftRule::Inside { prefixes });
+    }
+    let mut uplinks: Vec<_> = site.uplinks.iter().collect();
+    uplinks.sort_by_key(|uplink| uplink.spec.slot);
+    for uplink in uplinks {
+        let slot = uplink.spec.slot;
+        let link = uplink_veth(slot).0;
+        rules.push(NftRule::Direct { slot, link: link.clone() });
+        let to = CopyTarget::Gateway(veth_peer_address(slot));
+        rules.push(NftRule::Copy { slot, link: link.clone(), to, budget: uplink.spec.copy_budget });
+        if site.goes_direct() {
+            rules.push(NftRule::ClampMss { link: link.clone() });
+        }
+        rules.push(forward(SHIM_PEER, &link, None));
+        rules.push(NftRule::Protect { link, welcome: vec![Welcome::Shimmed] });
+    }
+    rules.push(NftRule::ClampMss { link: SHIM_LINK.to_owned() });
+    for vlan in &site.vlans {
+        rules.extend(borders(site, vlan));
+    }
+    rules
+}
+
+/// The maps of one set, from the policies that hold for the site.
+fn maps(resolved: &Resolved<'_>, site: &Site<'_>, set: PolicySet) -> Vec<NftRule> {
+    let mut maps = ClassMaps::default();
+    for policy in resolved.policies.iter().filter(|policy| policy.holds_for(site.name)) {
+        if set == PolicySet::Mixed || policy.to != FlowTo::Direct {
+            element::of_policy(policy, None).into_iter().for_each(|element| maps.add(element));
+        }
+    }
+    maps.into_rules(set, RemoteSide::Destination)
+}
+
+fn segment(resolved: &Resolved<'_>, vlan: &Vlan<'_>) -> NftRule {
+    let service = || resolved.classes.iter().find(|(_, key)| *key == DEFAULT_SERVICE_CLASS).map(|(class, _)| *class);
+    let (policies, default) = match vlan.spec.treatment {
+        SegmentTreatment::Survivable => (Some(PolicySet::Tunnel), FlowTo::Class(DEFAULT_CLASS_ID)),
+        SegmentTreatment::Service => {
+            (Some(PolicySet::Tunnel), FlowTo::Class(service().expect("a service segment without it is not admitted")))
+        }
+        SegmentTreatment::Mixed => (Some(PolicySet::Mixed), FlowTo::Direct),
+        SegmentTreatment::BestEffort | SegmentTreatment::Guest => (None, FlowTo::Direct),
+    };
+    let barred = match vlan.spec.treatment {
+        SegmentTreatment::Guest => kept_from_guests(resolved),
+        _ => Vec::new(),
+    };
+    NftRule::Segment { link: vlan.link(), sources: aggregate(vlan.networks()), barred, policies, default }
+}
+
+/// The fabric, what lies behind it, where it ends and who runs it; and private networks.
+fn kept_from_guests(resolved: &Resolved<'_>) -> Vec<IpNet> {
+    let fabric = resolved.fabric.spec;
+    let endpoints = resolved.anchors.values().flat_map(|anchor| &anchor.spec.endpoints);
+    let hosts = fabric.operators.iter().copied().chain(endpoints.map(|endpoint| endpoint.address));
+    let networks = fabric.guests_denied.iter().copied().chain([IpNet::V4(fabric.overlay)]);
+    let sites = resolved.sites.values().flat_map(|site| site.spec.all_prefixes());
+    aggregate(networks.chain(hosts.map(IpNet::from)).chain(sites))
+}
+
+/// Where packets of a segment may go and come from; what no pair of links allows is dropped.
+fn borders(site: &Site<'_>, vlan: &Vlan<'_>) -> Vec<NftRule> {
+    let link = vlan.link();
+    // From one network of the segment to another.
+    let mut rules = vec![forward(&link, &link, None)];
+    if vlan.in_fabric() {
+        rules.push(forward(&link, SHIM_LINK, None));
+    }
+    let mut slots: Vec<u8> = site.slots().collect();
+    slots.sort_unstable();
+    for veth in slots.into_iter().map(|slot| uplink_veth(slot).0) {
+        if vlan.in_fabric() {
+            rules.push(forward(&veth, &link, Some(Only::Shimmed)));
+        }
+        if vlan.goes_direct() {
+            rules.push(forward(&link, &veth, None));
+            rules.push(forward(&veth, &link, Some(Only::Established)));
+        }
+    }
+    for other in site.vlans.iter().filter(|other| other.name != vlan.name) {
+        if vlan.reaches.contains(other.name) {
+            rules.push(forward(&link, &other.link(), None));
+        } else if other.reaches.contains(vlan.name) {
+            rules.push(forward(&link, &other.link(), Some(Only::Established)));
+        }
+    }
+    if vlan.spec.treatment == SegmentTreatment::Guest {
+        rules.push(NftRule::Protect { link, welcome: vec![Welcome::Neighbours] });
+    }
+    rules
+}

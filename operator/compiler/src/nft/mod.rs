@@ -1,0 +1,40 @@
+//! nft tables: which flow goes where, what is copied, forwarded and translated, what must not face a WAN.
+
+mod anchor;
+mod class_map;
+mod edge;
+mod element;
+mod uplink;
+
+use ipnet::IpNet;
+use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS, uplink_netns};
+use pathsteer_crds::plan::{NftRule, NftTableSpec, Only, PlanObjects};
+
+use crate::anchor::Anchor;
+use crate::resolve::Resolved;
+use crate::site::Site;
+
+pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    plan.nft_tables.push(NftTableSpec { netns: VIP_NETNS.to_owned(), rules: edge::rules(resolved, site) });
+    plan.nft_tables.extend(site.uplinks.iter().map(|uplink| NftTableSpec {
+        netns: uplink_netns(uplink.spec.slot),
+        rules: uplink::rules(resolved, site, uplink),
+    }));
+}
+
+pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
+    plan.nft_tables.push(NftTableSpec { netns: ANCHOR_NETNS.to_owned(), rules: anchor::rules(resolved, anchor) });
+}
+
+fn forward(from: &str, to: &str, only: Option<Only>) -> NftRule {
+    NftRule::Forward { from: from.to_owned(), to: to.to_owned(), only }
+}
+
+fn drop_overlay(resolved: &Resolved<'_>, link: &str) -> NftRule {
+    NftRule::DropOverlay { link: link.to_owned(), overlay: resolved.fabric.overlay }
+}
+
+/// The same addresses in as few networks as there can be, sorted: elements of an nft set must not overlap.
+fn aggregate(networks: impl IntoIterator<Item = IpNet>) -> Vec<IpNet> {
+    IpNet::aggregate(&networks.into_iter().map(|network| network.trunc()).collect())
+}

@@ -1,0 +1,81 @@
+//! Routes of flows that go straight to the internet.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use pathsteer_crds::SegmentTreatment;
+use pathsteer_crds::ownership::{DIRECT_TABLE, VIP_NETNS, path_table, uplink_netns, uplink_veth};
+use pathsteer_crds::plan::{Family, PlanObjects, RouteSpec};
+
+use super::{MAIN, NO_PATH, PREFERRED, blackhole, everything, unicast};
+use crate::address::{veth_gateway, veth_peer_gateway};
+use crate::mtu;
+use crate::resolve::Resolved;
+use crate::rule::PINNED;
+use crate::site::Site;
+use crate::uplink::Uplink;
+use crate::vlan::Vlan;
+
+/// One table leads to the preferred uplink that has a way to the internet, and ends in a blackhole; one per uplink leads
+/// to that alone. An uplink that a person has failed has no part in either, one that is forced comes first.
+pub(super) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    let mut uplinks: Vec<&Uplink<'_>> =
+        site.uplinks.iter().filter(|uplink| !site.will.failed.contains(&uplink.spec.slot)).collect();
+    // Stable: the others stay in the order of their costs.
+    uplinks.sort_by_key(|uplink| site.will.forced != Some(uplink.spec.slot));
+    for family in [Family::Ipv4, Family::Ipv6] {
+        for (uplink, metric) in uplinks.iter().zip(PREFERRED..) {
+            plan.routes.push(by(resolved, site, uplink, DIRECT_TABLE, metric, family));
+            plan.routes.push(by(resolved, site, uplink, path_table(uplink.spec.slot, PINNED), PREFERRED, family));
+        }
+        plan.routes.push(blackhole(VIP_NETNS, DIRECT_TABLE, everything(family), NO_PATH));
+    }
+    neighbourhood(site, plan);
+    for uplink in &site.uplinks {
+        answers(site, uplink.spec.slot, plan);
+    }
+}
+
+/// By `uplink`, while it has a way of this family. The veth may be larger than the uplink, for shimmed packets.
+fn by(
+    resolved: &Resolved<'_>,
+    site: &Site<'_>,
+    uplink: &Uplink<'_>,
+    table: u32,
+    metric: u32,
+    family: Family,
+) -> RouteSpec {
+    let slot = uplink.spec.slot;
+    let own = u32::from(uplink.spec.mtu);
+    let gateway = Some(veth_peer_gateway(slot, family));
+    RouteSpec {
+        mtu: (own < mtu::veth(resolved, site, uplink)).then_some(own),
+        while_default_in: Some(uplink_netns(slot)),
+        ..unicast(VIP_NETNS, table, everything(family), metric, &uplink_veth(slot).0, gateway)
+    }
+}
+
+/// Best-effort segments are led past the main table: where they find themselves, the segments they reach, and those
+/// that they answer.
+fn neighbourhood(site: &Site<'_>, plan: &mut PlanObjects) {
+    let best_effort = |vlan: &Vlan<'_>| vlan.spec.treatment == SegmentTreatment::BestEffort;
+    let talks = |one: &Vlan<'_>, other: &Vlan<'_>| one.reaches.contains(other.name) || other.reaches.contains(one.name);
+    let met = site
+        .vlans
+        .iter()
+        .filter(|other| best_effort(other) || site.vlans.iter().any(|one| best_effort(one) && talks(one, other)));
+    let routes: BTreeSet<(IpNet, String)> =
+        met.flat_map(|vlan| vlan.networks().map(|network| (network, vlan.link()))).collect();
+    let routes =
+        routes.into_iter().map(|(network, link)| unicast(VIP_NETNS, DIRECT_TABLE, network, PREFERRED, &link, None));
+    plan.routes.extend(routes);
+}
+
+/// From the uplink's namespace back to the segments whose flows go straight to the internet.
+fn answers(site: &Site<'_>, slot: u8, plan: &mut PlanObjects) {
+    for network in site.vlans.iter().filter(|vlan| vlan.goes_direct()).flat_map(Vlan::networks) {
+        let family = if network.addr().is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
+        let gateway = Some(veth_gateway(slot, family));
+        plan.routes.push(unicast(&uplink_netns(slot), MAIN, network, PREFERRED, uplink_veth(slot).1, gateway));
+    }
+}
