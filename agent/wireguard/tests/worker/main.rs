@@ -1,7 +1,12 @@
 //! Real workers in real namespaces.
 
+mod ecn;
+mod forged;
+mod fragments;
 mod interop;
+mod many;
 mod net;
+mod relay;
 mod traffic;
 
 use std::path::Path;

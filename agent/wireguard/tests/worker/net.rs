@@ -1,7 +1,7 @@
 //! Two sides on one wire, each with its tunnel in one namespace and its WAN in another. Needs root and iproute2.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -27,6 +27,7 @@ pub struct Side {
     pub underlay: String,
     pub address: Ipv4Addr,
     pub wan_address: Ipv4Addr,
+    pub wan_address6: Ipv6Addr,
     pub public_key: String,
     pub backend: UserspaceBackend,
     /// Every worker that was ever seen.
@@ -50,6 +51,7 @@ impl Net {
         ip(&format!("link add wan0 netns {} type veth peer name wan0 netns {}", net.a.underlay, net.b.underlay));
         for side in [&net.a, &net.b] {
             ip(&format!("-n {} address add {}/24 dev wan0", side.underlay, side.wan_address));
+            ip(&format!("-n {} address add {}/64 dev wan0 nodad", side.underlay, side.wan_address6));
             ip(&format!("-n {} link set wan0 up", side.underlay));
             side.make_tun();
         }
@@ -59,15 +61,24 @@ impl Net {
     /// Both workers up and a session between them.
     pub fn connected() -> Net {
         let net = Net::new();
-        net.b.ensure(&net.config_b());
-        net.a.ensure(&net.config_a());
-        wait("a session", Duration::from_secs(5), || net.a.peer().handshake_age_seconds.is_some());
-        wait("b to know a's endpoint", Duration::from_secs(5), || net.b.peer().endpoint.is_some());
+        net.connect((net.b.wan_address, PORT));
         net
     }
 
+    /// Starts both workers, with side b reached at `endpoint`.
+    pub fn connect(&self, endpoint: impl Into<SocketAddr>) {
+        self.b.ensure(&self.config_b());
+        self.a.ensure(&self.config_a_to(endpoint));
+        wait("a session", Duration::from_secs(5), || self.a.peer().handshake_age_seconds.is_some());
+        wait("b to know a's endpoint", Duration::from_secs(5), || self.b.peer().endpoint.is_some());
+    }
+
     pub fn config_a(&self) -> WorkerConfig {
-        let endpoint = SocketAddr::from((self.b.wan_address, PORT));
+        self.config_a_to((self.b.wan_address, PORT))
+    }
+
+    pub fn config_a_to(&self, endpoint: impl Into<SocketAddr>) -> WorkerConfig {
+        let endpoint = endpoint.into();
         self.a.config(vec![PeerConfig { endpoint: Some(endpoint), keepalive_seconds: 5, ..self.b.as_peer() }])
     }
 
@@ -90,6 +101,7 @@ impl Side {
             underlay,
             address: Ipv4Addr::new(10, 100, 128, last),
             wan_address: Ipv4Addr::new(192, 0, 2, last),
+            wan_address6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()),
             public_key,
             backend,
             workers: Mutex::default(),
@@ -117,6 +129,11 @@ impl Side {
             allowed_ips: vec![self.address.into()],
             keepalive_seconds: 0,
         }
+    }
+
+    /// Its address on the WAN, of either family.
+    pub fn wan(&self, is_ipv6: bool) -> IpAddr {
+        if is_ipv6 { self.wan_address6.into() } else { self.wan_address.into() }
     }
 
     pub fn key_path(&self) -> PathBuf {

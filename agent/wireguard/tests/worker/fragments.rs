@@ -1,0 +1,99 @@
+//! Tunnels over IPv6, and tunnels whose datagrams the WAN does not take in one piece.
+
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use crate::net::{LINK, Net, PORT, ip, visit, wait};
+use crate::traffic::Traffic;
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_tunnel_over_ipv6_carries_packets_and_its_passive_side_learns_the_endpoint() {
+    let net = Net::new();
+    net.connect((net.b.wan_address6, PORT));
+    let traffic = Traffic::start(&net.a, &net.b);
+    wait("packets at b", SOON, || net.b.peer().rx_bytes > 10_000);
+    let account = traffic.finish();
+    assert_eq!(account.lost, 0, "{account:?}");
+    assert_eq!(net.b.peer().endpoint, Some((net.a.wan_address6, PORT).into()));
+}
+
+#[test]
+fn a_peer_may_move_from_one_family_to_the_other() {
+    let net = Net::connected();
+    neighbours_meet(&net);
+    let traffic = Traffic::start(&net.a, &net.b);
+    wait("packets at b", SOON, || net.b.peer().rx_bytes > 10_000);
+    net.a.ensure(&net.config_a_to((net.b.wan_address6, PORT)));
+    wait("b to answer there", SOON, || net.b.peer().endpoint == Some((net.a.wan_address6, PORT).into()));
+    let account = traffic.finish();
+    assert_eq!(account.lost, 0, "{account:?}");
+}
+
+/// The first question for a neighbour is lost now and then right after an address is given, and the next comes a second
+/// later: asked before it matters. A port that nobody listens to is refused by whoever is there.
+fn neighbours_meet(net: &Net) {
+    let socket = visit(&net.a.underlay, || UdpSocket::bind((net.a.wan_address6, 0)).unwrap());
+    socket.connect((net.b.wan_address6, 9)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    wait("the neighbours to meet", SOON, || {
+        let _ = socket.send(b"?");
+        socket.recv(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+}
+
+/// A tunnel of 1,312 bytes, which IPv6 inside needs with the shim, over a WAN of 1,280: each full packet's datagram is
+/// 1,372 bytes long over IPv4 and 1,392 over IPv6.
+fn full_packets_pass_a_small_wan(is_ipv6: bool) {
+    let net = Net::new();
+    for side in [&net.a, &net.b] {
+        ip(&format!("-n {} link set wan0 mtu 1280", side.underlay));
+        ip(&format!("-n {} link set {LINK} mtu 1312", side.netns));
+    }
+    net.connect((net.b.wan(is_ipv6), PORT));
+    let server = visit(&net.b.netns, || UdpSocket::bind((net.b.address, 9_000)).unwrap());
+    let client = visit(&net.a.netns, || UdpSocket::bind((net.a.address, 0)).unwrap());
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(SOON)).unwrap();
+    }
+    // Without IP and UDP headers.
+    let mut buffer = [0; 2_000];
+    for number in 0..=255 {
+        client.send_to(&[number; 1_312 - 28], (net.b.address, 9_000)).unwrap();
+        let (length, from) = server.recv_from(&mut buffer).unwrap();
+        server.send_to(&buffer[..length], from).unwrap();
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], [number; 1_312 - 28]);
+    }
+    assert!(fragments_made(&net.a.underlay, is_ipv6) >= 2 * 256, "they were cut in two");
+}
+
+#[test]
+fn full_packets_pass_a_small_wan_over_ipv4() {
+    full_packets_pass_a_small_wan(false);
+}
+
+#[test]
+fn full_packets_pass_a_small_wan_over_ipv6() {
+    full_packets_pass_a_small_wan(true);
+}
+
+/// What the kernel says it made in a namespace.
+fn fragments_made(netns: &str, is_ipv6: bool) -> u64 {
+    let read = |file: &str| {
+        let path = format!("/proc/thread-self/net/{file}");
+        visit(netns, || std::fs::read_to_string(path).unwrap())
+    };
+    if is_ipv6 {
+        let table = read("snmp6");
+        let line = table.lines().find_map(|line| line.strip_prefix("Ip6FragCreates")).unwrap();
+        return line.trim().parse().unwrap();
+    }
+    let table = read("snmp");
+    let mut ip = table.lines().filter(|line| line.starts_with("Ip:"));
+    let (names, values) = (ip.next().unwrap(), ip.next().unwrap());
+    let column = names.split(' ').position(|name| name == "FragCreates").unwrap();
+    values.split(' ').nth(column).unwrap().parse().unwrap()
+}
