@@ -114,7 +114,7 @@ impl Chain {
         let table = |first: &str, gateway: &str, second: &str| {
             format!(
                 "table ip copy {{ chain post {{ type filter hook postrouting priority 300;\n\
-                 oifname \"{first}\" dup to {gateway} device \"{second}\"\n}} }}"
+                 oifname \"{first}\" dup to {gateway} device \"{second}\"\n}}\n}}"
             )
         };
         edge.nft(&table("up1", "10.1.2.2", "up2"))?;
