@@ -22,6 +22,7 @@ pub struct Pair {
 
 /// A pair that speaks IPv4 only: router solicitations and reports of groups would be frames that nobody in the test sent.
 /// Needs root, as everything here does.
+#[allow(dead_code, reason = "each test program is compiled with a copy of its own")]
 pub fn pair() -> Pair {
     make("1")
 }
