@@ -19,6 +19,8 @@ pub struct Applier<'a> {
     pub wireguard: &'a Wireguard,
     pub state: &'a StateDir,
     pub desired: &'a PlanObjects,
+    /// Bytes copied this month by slot.
+    pub copied: &'a BTreeMap<u8, u64>,
 }
 
 impl Applier<'_> {
@@ -84,7 +86,7 @@ impl Applier<'_> {
                 rule::put(self.kernel, rule, previous).await
             }
             PlanObject::Rule(rule) => rule::remove(self.kernel, rule).await,
-            PlanObject::NftTable(table) if put => nft::put(self.kernel, table),
+            PlanObject::NftTable(table) if put => nft::put(self.kernel, table, self.copied),
             PlanObject::NftTable(table) => nft::remove(self.kernel, table),
             PlanObject::WireguardDevice(_) | PlanObject::WireguardPeer(_) => Ok(()),
             of_shim => match self.shim {

@@ -1,13 +1,14 @@
 //! The command line.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
-use pathsteer_agent_core::{Change, changes, desired};
+use pathsteer_agent_core::{Change, Surroundings, changes, desired};
 use pathsteer_crds::plan::PlanObjects;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     drivers::{
         Kernel,
         datapath::{Shim, bpffs},
+        route,
         wireguard::Wireguard,
     },
     observe::observe,
@@ -133,11 +135,11 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
             show(&counters, output)
         }
         Verb::Observe { config, output, counters: false } => {
-            let node = Node::open(&config.config)?;
+            let node = Node::open(&config.config).await?;
             show(&node.observe().await?, output)
         }
         Verb::Plan { config } => {
-            let node = Node::open(&config.config)?;
+            let node = Node::open(&config.config).await?;
             let pending = changes(&node.desired, &node.observe().await?, true);
             for change in &pending {
                 println!("{}", describe(change));
@@ -178,12 +180,18 @@ struct Node {
 }
 
 impl Node {
-    fn open(config: &Path) -> anyhow::Result<Self> {
+    async fn open(config: &Path) -> anyhow::Result<Self> {
         let config = Config::load(config)?;
         let state = StateDir::open(&config.state_dir)?;
         let plan = state.plan().context("the saved plan is unusable")?;
-        let desired = plan.map(|(_, plan)| desired(&plan, &state.leases())).unwrap_or_default();
-        Node::declared(state, config.wireguard, desired)
+        let mut node = Node::declared(state, config.wireguard, PlanObjects::default())?;
+        if let Some((_, plan)) = plan {
+            let uplinks = plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
+            let defaults = route::defaults(&node.kernel, &uplinks).await?.into_keys().collect();
+            let leases = node.state.leases();
+            node.desired = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments: false });
+        }
+        Ok(node)
     }
 
     fn declared(state: StateDir, wireguard: WireguardChoice, desired: PlanObjects) -> anyhow::Result<Self> {
@@ -193,7 +201,7 @@ impl Node {
 
     async fn observe(&self) -> anyhow::Result<PlanObjects> {
         let workers = self.wireguard.status();
-        Ok(observe(&self.kernel, self.shim.as_ref(), &self.wireguard, &workers, &self.desired).await?)
+        Ok(observe(&self.kernel, self.shim.as_ref(), &self.wireguard, &workers, &self.desired).await?.objects)
     }
 }
 
@@ -214,6 +222,7 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
         wireguard: &node.wireguard,
         state: &node.state,
         desired: &nothing,
+        copied: &BTreeMap::new(),
     };
     let outcomes = applier.apply(pending).await;
     pathsteer_bpf::unpin_all(&bpffs())?;

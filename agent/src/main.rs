@@ -3,6 +3,8 @@
 mod apply;
 mod commands;
 mod config;
+mod copies;
+mod counters;
 mod doctor;
 mod drivers;
 mod observe;

@@ -2,20 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use pathsteer_crds::plan::{NetnsSpec, PlanObjects};
+use pathsteer_crds::plan::{AddressSpec, NetnsSpec, PlanObjects};
 use pathsteer_wireguard::WorkerStatus;
 
 use crate::{
     drivers::{
-        Kernel, address,
+        Kernel,
+        address::{self, Addresses},
         datapath::Shim,
-        link, neighbour, nft, route, rule, sysctl,
+        link, neighbour,
+        nft::{self, Tallies},
+        route, rule, sysctl,
         wireguard::{self, Wireguard},
     },
     sys::KernelError,
 };
 
-/// What of ours, and of what `declared` names, is in the kernel. `shim` is absent where the datapath was never opened.
+/// What is in the kernel.
+pub struct Observed {
+    /// What of ours, and of what is declared.
+    pub objects: PlanObjects,
+    /// Addresses that the kernel has made of router advertisements.
+    pub advertised: Vec<AddressSpec>,
+    /// What our nft tables have counted.
+    pub tallies: Tallies,
+}
+
+/// What is in the kernel. `shim` is absent where the datapath was never opened.
 ///
 /// # Errors
 /// The first dump that fails: half an observation would look like drift.
@@ -25,7 +38,7 @@ pub async fn observe(
     wireguard: &Wireguard,
     workers: &BTreeMap<u8, WorkerStatus>,
     declared: &PlanObjects,
-) -> Result<PlanObjects, KernelError> {
+) -> Result<Observed, KernelError> {
     let mut observed = match shim {
         Some(shim) => shim.observe(declared)?,
         None => PlanObjects::default(),
@@ -33,15 +46,17 @@ pub async fn observe(
     observed.netns = kernel.owned().map(|(name, _)| NetnsSpec { name: name.to_owned() }).collect();
     observed.sysctls = sysctl::observe(kernel, &declared.sysctls)?;
     observed.links = link::observe(kernel, declared).await?;
-    observed.addresses = address::observe(kernel).await?;
+    let Addresses { owned, advertised } = address::observe(kernel).await?;
+    observed.addresses = owned;
     observed.neighbours = neighbour::observe(kernel).await?;
     observed.routes = route::observe(kernel).await?;
     observed.rules = rule::observe(kernel).await?;
-    observed.nft_tables = nft::observe(kernel, &declared.nft_tables)?;
+    let (nft_tables, tallies) = nft::observe(kernel, &declared.nft_tables)?;
+    observed.nft_tables = nft_tables;
     if let Some(shim) = shim {
         observed.programs = shim.observe_programs(kernel).await?;
     }
     (observed.wireguard_devices, observed.wireguard_peers) = wireguard::observe(wireguard, workers, declared);
     observed.sort();
-    Ok(observed)
+    Ok(Observed { objects: observed, advertised, tallies })
 }

@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pathsteer_agent_core::{Lease, Outcome, Turn, changes, desired, drift};
+use pathsteer_agent_core::{Lease, Outcome, Surroundings, Turn, changes, desired, drift};
 use pathsteer_crds::{
     ownership,
-    plan::{NodePlan, PlanObjects, Role},
+    plan::{AddressSpec, NodePlan, PlanObjects, Role},
     report::{NodeReport, ObjectReport, SteeringReport},
 };
 use pathsteer_wireguard::WorkerStatus;
@@ -22,8 +22,16 @@ use tokio::{
 use crate::{
     apply::Applier,
     config::WireguardChoice,
-    drivers::{Kernel, datapath::Shim, dhcp::Dhcp, wireguard::Wireguard},
-    observe::observe,
+    copies::Copies,
+    drivers::{
+        Kernel,
+        datapath::Shim,
+        dhcp::Dhcp,
+        nft::Tallies,
+        route::{self, Defaults},
+        wireguard::Wireguard,
+    },
+    observe::{Observed, observe},
     report::{self, Sources},
     state::StateDir,
     steering::{self, Orders},
@@ -59,11 +67,22 @@ pub struct Reconciler {
     shim: Option<Shim>,
     steering: Option<Steering>,
     watch: Watch,
+    copies: Copies,
+    seen: Seen,
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
     drift: u64,
     reports: watch::Sender<Option<NodeReport>>,
     reported: Instant,
+}
+
+/// What was found beside the objects, by the last look.
+#[derive(Default)]
+pub struct Seen {
+    /// Namespaces of uplinks with a working default route.
+    pub defaults: Defaults,
+    pub advertised: Vec<AddressSpec>,
+    pub tallies: Tallies,
 }
 
 struct Steering {
@@ -95,6 +114,8 @@ impl Reconciler {
             shim: None,
             steering: None,
             watch: Watch::new(),
+            copies: Copies::new(state.clone()),
+            seen: Seen::default(),
             verified: None,
             drift: 0,
             reports,
@@ -158,12 +179,12 @@ impl Reconciler {
     }
 
     async fn turn(&mut self) -> (Turn, PlanObjects) {
-        let desired = desired(&self.plan, &self.leases);
-        let turn = self.converge(&desired).await.unwrap_or_else(|error| {
+        let turn = self.converge().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot observe");
             let reason = error.to_string();
             Turn { not_as_declared: vec![ObjectReport { object: "kernel".into(), reason }], ..Turn::default() }
         });
+        let desired = self.desired();
         self.drift += turn.drift;
         match (self.verified.is_some(), turn.verified()) {
             (false, true) => tracing::info!(generation = self.plan.generation, "in sync"),
@@ -178,13 +199,26 @@ impl Reconciler {
         (turn, desired)
     }
 
-    async fn converge(&mut self, desired: &PlanObjects) -> Result<Turn, KernelError> {
-        let no_shim = self.open_shim(desired);
+    /// What the kernel has to hold now, as far as the last look tells.
+    fn desired(&self) -> PlanObjects {
+        let defaults = self.seen.defaults.keys().cloned().collect();
+        desired(&self.plan, Surroundings { leases: &self.leases, defaults: &defaults, whole_segments: false })
+    }
+
+    async fn converge(&mut self) -> Result<Turn, KernelError> {
+        let no_shim = self.open_shim();
+        let uplinks = self.plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
         let mut kernel = Kernel::open(self.wireguard.kind())?;
         let (mut outcomes, mut drifted) = (Vec::new(), 0);
         for pass in 0.. {
+            // what was applied may have brought a default route, or taken it away
+            self.seen.defaults = route::defaults(&kernel, &uplinks).await?;
+            let desired = &self.desired();
             let workers = self.wireguard.status();
-            let observed = observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, desired).await?;
+            let Observed { objects: observed, advertised, tallies } =
+                observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, desired).await?;
+            self.copies.count(&kernel, &desired.nft_tables, &tallies.copied);
+            (self.seen.advertised, self.seen.tallies) = (advertised, tallies);
             let changes = changes(desired, &observed, self.complete);
             let is_stuck = pass > 0 && outcomes.iter().all(|outcome: &Outcome| outcome.failure.is_some());
             if changes.is_empty() || is_stuck || pass == PASSES {
@@ -196,19 +230,20 @@ impl Reconciler {
             }
             let shim = self.shim.as_ref().ok_or(&*no_shim);
             let (wireguard, state) = (&self.wireguard, &self.state);
-            outcomes = Applier { kernel: &mut kernel, shim, wireguard, state, desired }.apply(changes).await;
+            let copied = self.copies.copied();
+            outcomes = Applier { kernel: &mut kernel, shim, wireguard, state, desired, copied }.apply(changes).await;
         }
         unreachable!("the loop ends by PASSES")
     }
 
     /// Opens the datapath, anew when its pins are gone, and otherwise says why it cannot be had. Everything else is
     /// reconciled without it: it may be by an uplink that somebody hears what is wrong.
-    fn open_shim(&mut self, desired: &PlanObjects) -> String {
+    fn open_shim(&mut self) -> String {
         if self.shim.is_some() && !Shim::is_pinned() {
             self.shim = None;
             self.steering = None;
         }
-        if self.shim.is_none() && !desired.datapath.is_empty() {
+        if self.shim.is_none() && !self.plan.objects.datapath.is_empty() {
             match Shim::open(&self.state) {
                 Ok(shim) => self.shim = Some(shim),
                 Err(error) => return error.to_string(),
@@ -255,6 +290,7 @@ impl Reconciler {
             plan: &self.plan,
             desired,
             leases: &self.leases,
+            seen: &self.seen,
             turn,
             drift: self.drift,
             workers,

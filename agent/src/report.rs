@@ -1,21 +1,23 @@
 //! The node's report, put together from what the tasks know.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
 use pathsteer_agent_core::{Lease, Turn};
 use pathsteer_crds::{
-    plan::{NodePlan, PlanObjects},
+    plan::{AddressSpec, Family, LinkKind, LinkSpec, NodePlan, PathSpec, PlanObjects},
     report::{FollowingReport, NodeReport, SteeringReport, TunnelReport, UplinkReport},
 };
 use pathsteer_wireguard::WorkerStatus;
 
-use crate::{VERSION, drivers::datapath::Shim};
+use crate::{VERSION, counters::counters, drivers::datapath::Shim, reconcile::Seen};
 
 /// Everything a report is made of.
 pub struct Sources<'a> {
     pub plan: &'a NodePlan,
     pub desired: &'a PlanObjects,
     pub leases: &'a BTreeMap<u8, Lease>,
+    pub seen: &'a Seen,
     pub turn: &'a Turn,
     pub drift: u64,
     pub workers: &'a BTreeMap<u8, WorkerStatus>,
@@ -25,7 +27,7 @@ pub struct Sources<'a> {
 
 /// The report.
 pub fn report(sources: Sources) -> NodeReport {
-    let Sources { plan, desired, leases, turn, drift, workers, steering, shim } = sources;
+    let Sources { plan, desired, leases, seen, turn, drift, workers, steering, shim } = sources;
     NodeReport {
         node: plan.node.clone(),
         agent_version: VERSION.to_owned(),
@@ -34,25 +36,32 @@ pub fn report(sources: Sources) -> NodeReport {
         verified: turn.verified(),
         not_as_declared: turn.not_as_declared.clone(),
         drift_repaired: drift,
-        uplinks: uplinks(plan, leases),
+        uplinks: plan.objects.paths.iter().filter_map(|path| uplink(path, plan, leases, seen)).collect(),
         tunnels: tunnels(desired, workers),
         steering,
         following: shim.map(following).unwrap_or_default(),
+        counters: counters(shim, &seen.tallies, workers),
+        segmentation: String::new(),
     }
 }
 
-fn uplinks(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> Vec<UplinkReport> {
-    let dhcp = plan.objects.dhcp.iter();
-    dhcp.map(|spec| {
-        let lease = leases.get(&spec.slot);
-        UplinkReport {
-            slot: spec.slot,
-            link: spec.link.clone(),
-            address: lease.map(|lease| lease.address.to_string()),
-            gateway: lease.and_then(|lease| lease.gateway).map(|gateway| gateway.to_string()),
-        }
+/// Its address is what it was lent, else what a router advertised, else what is declared.
+fn uplink(path: &PathSpec, plan: &NodePlan, leases: &BTreeMap<u8, Lease>, seen: &Seen) -> Option<UplinkReport> {
+    let card = |link: &&LinkSpec| link.netns == path.netns && link.kind == LinkKind::Nic;
+    let link = &plan.objects.links.iter().find(card)?.name;
+    let on_it = |address: &&AddressSpec| (&address.netns, &address.link) == (&path.netns, link);
+    let lease = leases.get(&path.slot).filter(|_| plan.objects.dhcp.iter().any(|dhcp| dhcp.slot == path.slot));
+    let elsewhere = seen.advertised.iter().chain(&plan.objects.addresses).find(on_it).map(|found| found.address);
+    let address = lease.map(|lease| IpNet::V4(lease.address)).or(elsewhere);
+    let family = if address.is_some_and(|address| address.addr().is_ipv6()) { Family::Ipv6 } else { Family::Ipv4 };
+    let default = seen.defaults.get(&(path.netns.clone(), family)).copied().flatten();
+    let gateway = lease.map_or(default, |lease| lease.gateway.map(IpAddr::V4));
+    Some(UplinkReport {
+        slot: path.slot,
+        link: link.clone(),
+        address: address.map(|address| address.to_string()),
+        gateway: gateway.map(|gateway| gateway.to_string()),
     })
-    .collect()
 }
 
 /// One per declared peer, whether its worker knows it or not.
@@ -95,6 +104,7 @@ pub fn differ(a: &NodeReport, b: &NodeReport) -> bool {
             tunnel.handshake_age_seconds = tunnel.handshake_age_seconds.map(|_| 0);
             (tunnel.rx_bytes, tunnel.tx_bytes) = (0, 0);
         }
+        report.counters.iter_mut().for_each(|counter| counter.packets = 0);
         report
     };
     still(a) != still(b)

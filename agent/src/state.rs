@@ -9,7 +9,7 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use pathsteer_agent_core::Lease;
+use pathsteer_agent_core::{CopyMonth, Lease};
 use pathsteer_crds::{
     identity::NodeIdentity,
     plan::{NodePlan, PlanRoot, assemble},
@@ -106,6 +106,18 @@ impl StateDir {
             .map(|(slot, lease)| (*slot, SavedLease { address: lease.address, gateway: lease.gateway }))
             .collect();
         self.write("leases.json", &serde_json::to_string(&saved)?)
+    }
+
+    /// What copies had used of their budgets; nothing if it was never written or cannot be read.
+    pub fn copy_month(&self) -> CopyMonth {
+        let saved = self.read("copies.json").ok().flatten();
+        saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_copy_month(&self, copied: &CopyMonth) -> io::Result<()> {
+        self.write("copies.json", &serde_json::to_string(copied)?)
     }
 
     /// The epoch of the present sequences; grows for ever, its low five bits go on the wire.

@@ -11,6 +11,7 @@ mod apply_order;
 mod bootstrap;
 mod changes;
 mod consequences;
+mod copy_month;
 mod desired;
 mod noun;
 mod object;
@@ -36,6 +37,7 @@ pub mod switch;
 
 pub use bootstrap::bootstrap_plan;
 pub use changes::{Action, Change, ChangeClass, changes, drift};
+pub use copy_month::{CopyMonth, month_of};
 pub use desired::{LEASE_ROUTE_METRIC, Lease, MAIN_TABLE, Surroundings, desired};
 pub use object::PlanObject;
 pub use turn::{Outcome, Turn, not_as_declared};

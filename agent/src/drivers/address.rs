@@ -12,12 +12,21 @@ use rtnetlink::packet_route::{
 use super::{Kernel, gone_is_fine};
 use crate::sys::{KernelError, netlink::Put};
 
-/// Every address of our namespaces but the loopback's own and IPv6 link-local ones, which the kernel makes.
+/// The addresses of our namespaces.
+#[derive(Debug, Default)]
+pub struct Addresses {
+    /// All but those that the kernel makes.
+    pub owned: Vec<AddressSpec>,
+    /// Those that the kernel has made of router advertisements.
+    pub advertised: Vec<AddressSpec>,
+}
+
+/// Every address of our namespaces but the loopback's own and IPv6 link-local ones.
 ///
 /// # Errors
 /// What the kernel says.
-pub async fn observe(kernel: &Kernel) -> Result<Vec<AddressSpec>, KernelError> {
-    let mut observed = Vec::new();
+pub async fn observe(kernel: &Kernel) -> Result<Addresses, KernelError> {
+    let mut observed = Addresses::default();
     for (netns, netlink) in kernel.owned() {
         let names = netlink.link_names().await?;
         let dumped = netlink.dump("addr list", RouteNetlinkMessage::GetAddress(AddressMessage::default())).await?;
@@ -26,9 +35,13 @@ pub async fn observe(kernel: &Kernel) -> Result<Vec<AddressSpec>, KernelError> {
             let (Some(address), Some(link)) = (address_of(&message), names.get(&message.header.index)) else {
                 continue;
             };
-            if matches!(message.header.scope, AddressScope::Universe) && !address.addr().is_loopback() {
-                observed.push(AddressSpec { netns: netns.to_owned(), link: link.clone(), address });
+            if !matches!(message.header.scope, AddressScope::Universe) || address.addr().is_loopback() {
+                continue;
             }
+            // what is advertised has a lifetime
+            let permanent = message.header.flags.contains(AddressHeaderFlags::Permanent);
+            let place = if permanent { &mut observed.owned } else { &mut observed.advertised };
+            place.push(AddressSpec { netns: netns.to_owned(), link: link.clone(), address });
         }
     }
     Ok(observed)

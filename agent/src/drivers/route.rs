@@ -1,15 +1,22 @@
 //! Routes.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
+use pathsteer_agent_core::MAIN_TABLE;
 use pathsteer_crds::{
     ownership,
-    plan::{RouteKind, RouteSpec},
+    plan::{Family, RouteKind, RouteSpec},
 };
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    route::{
+        RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHopFlags, RouteProtocol,
+        RouteScope, RouteType,
+    },
 };
 
 use super::{Kernel, gone_is_fine};
@@ -43,7 +50,7 @@ fn spec_of(netns: &str, message: &RouteMessage, name: impl Fn(u32) -> Option<Str
         _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let (mut table, mut metric) = (u32::from(message.header.table), 0);
-    let (mut link, mut gateway, mut source) = (None, None, None);
+    let (mut link, mut gateway, mut source, mut mtu) = (None, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip_of(address)?,
@@ -52,6 +59,7 @@ fn spec_of(netns: &str, message: &RouteMessage, name: impl Fn(u32) -> Option<Str
             RouteAttribute::Table(id) => table = *id,
             RouteAttribute::Priority(priority) => metric = *priority,
             RouteAttribute::Oif(index) => link = name(*index),
+            RouteAttribute::Metrics(metrics) => mtu = metrics.iter().find_map(mtu_of),
             _ => {}
         }
     }
@@ -61,7 +69,60 @@ fn spec_of(netns: &str, message: &RouteMessage, name: impl Fn(u32) -> Option<Str
         _ => return None,
     };
     let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(RouteSpec { netns: netns.to_owned(), table, destination, metric, kind })
+    Some(RouteSpec { netns: netns.to_owned(), table, destination, metric, kind, mtu, while_default_in: None })
+}
+
+fn mtu_of(metric: &RouteMetric) -> Option<u32> {
+    if let RouteMetric::Mtu(mtu) = metric { Some(*mtu) } else { None }
+}
+
+/// Namespaces and families with a working default route, and its gateway.
+pub type Defaults = BTreeMap<(String, Family), Option<IpAddr>>;
+
+/// The working default routes in the main tables of `namespaces`, whoever made them (we, of leases; the kernel, of router
+/// advertisements). One whose link has no carrier does not work.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn defaults(kernel: &Kernel, namespaces: &BTreeSet<String>) -> Result<Defaults, KernelError> {
+    let mut found = Defaults::new();
+    for (netns, netlink) in kernel.owned().filter(|(netns, _)| namespaces.contains(*netns)) {
+        for (family, address_family) in [(Family::Ipv4, AddressFamily::Inet), (Family::Ipv6, AddressFamily::Inet6)] {
+            let mut all = RouteMessage::default();
+            all.header.address_family = address_family;
+            for object in netlink.dump("route list", RouteNetlinkMessage::GetRoute(all)).await? {
+                let RouteNetlinkMessage::NewRoute(message) = object else { continue };
+                if is_working_default(&message) {
+                    found.entry((netns.to_owned(), family)).or_insert_with(|| gateway_of(&message));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_working_default(message: &RouteMessage) -> bool {
+    let dead = RouteFlags::Linkdown | RouteFlags::Dead;
+    let dead_hop = RouteNextHopFlags::Linkdown | RouteNextHopFlags::Dead;
+    let hops = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    });
+    let works = match hops {
+        Some(hops) => hops.iter().any(|hop| !hop.flags.intersects(dead_hop)),
+        None => !message.header.flags.intersects(dead),
+    };
+    u32::from(message.header.table) == MAIN_TABLE
+        && message.header.destination_prefix_length == 0
+        && message.header.kind == RouteType::Unicast
+        && works
+}
+
+fn gateway_of(message: &RouteMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(address) => ip_of(address),
+        _ => None,
+    })
 }
 
 fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
@@ -83,6 +144,7 @@ pub async fn put(kernel: &Kernel, spec: &RouteSpec) -> Result<(), KernelError> {
         message.attributes.push(RouteAttribute::Oif(netlink.ifindex(link).await?));
         message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
         message.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
+        message.attributes.extend(spec.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
         if gateway.is_none() && spec.destination.addr().is_ipv4() {
             message.header.scope = RouteScope::Link;
         }

@@ -32,13 +32,14 @@ pub async fn observe(kernel: &Kernel) -> Result<Vec<RuleSpec>, KernelError> {
 }
 
 fn spec_of(netns: &str, family: Family, message: &RuleMessage) -> Option<RuleSpec> {
-    let (mut priority, mut mark, mut mask, mut iif) = (0, None, u32::MAX, None);
+    let (mut priority, mut mark, mut mask, mut iif) = (0, 0, None, None);
     let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(value) => priority = *value,
-            RuleAttribute::FwMark(value) => mark = Some(*value),
-            RuleAttribute::FwMask(value) => mask = *value,
+            // a mark of 0 is not dumped, its mask is
+            RuleAttribute::FwMark(value) => mark = *value,
+            RuleAttribute::FwMask(value) => mask = Some(*value),
             RuleAttribute::Iifname(name) => iif = Some(name.clone()),
             RuleAttribute::Table(id) => table = *id,
             _ => {}
@@ -53,7 +54,7 @@ fn spec_of(netns: &str, family: Family, message: &RuleMessage) -> Option<RuleSpe
         netns: netns.to_owned(),
         family,
         priority,
-        fwmark: mark.map(|mark| (mark, mask)),
+        fwmark: mask.map(|mask| (mark, mask)),
         iif,
         action,
     })

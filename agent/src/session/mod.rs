@@ -6,6 +6,7 @@ mod in_force;
 use std::{collections::BTreeMap, io, net::ToSocketAddrs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::select_ok;
 use http_body_util::BodyExt;
 use hyper::{StatusCode, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -244,12 +245,11 @@ async fn connect(underlay: &str, authority: String) -> io::Result<TcpStream> {
                 .collect::<io::Result<Vec<_>>>()
         })
     });
-    let mut last = io::Error::other("the name has no address");
-    for (socket, address) in dialled.await.map_err(io::Error::other)?? {
-        match socket.connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
+    // all at once: of two families one may be there and lead nowhere
+    let dialled = dialled.await.map_err(io::Error::other)??;
+    let dialled: Vec<_> = dialled.into_iter().map(|(socket, address)| Box::pin(socket.connect(address))).collect();
+    if dialled.is_empty() {
+        return Err(io::Error::other("the name has no address"));
     }
-    Err(last)
+    Ok(select_ok(dialled).await?.0)
 }

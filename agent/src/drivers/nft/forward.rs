@@ -1,0 +1,117 @@
+//! Who may talk to whom: nothing that is not named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pathsteer_crds::{
+    mark,
+    plan::{NftRule, Only, Welcome},
+};
+use serde_json::{Value, json};
+
+use super::{
+    guard::neighbour_discovery,
+    ruleset::{FORWARD, INPUT, Rule, Ruleset},
+    words::{
+        accept, comes_by, concat, ct, field, has_any, is, is_not, jump, leaves_by, mangle, masked, meta, one_of,
+        verdict,
+    },
+};
+
+/// Bits of `ct state`: of a flow that was answered, of what belongs to one, of what belongs to none and opens none.
+const ESTABLISHED: u32 = 2;
+const RELATED: u32 = 4;
+const INVALID: u32 = 1;
+/// The SYN bit of a TCP header's flags.
+const TCP_SYN: u32 = 2;
+
+/// Pairs of links between which packets are forwarded, and on which conditions; none is none.
+type Pairs<'a> = BTreeMap<(&'a str, &'a str), BTreeSet<Option<Only>>>;
+
+/// Forwarding, what the node takes for itself, and how large TCP's segments may be.
+pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
+    let mut pairs = Pairs::new();
+    let mut protected: BTreeMap<&[Welcome], Vec<Value>> = BTreeMap::new();
+    for rule in rules {
+        match rule {
+            NftRule::ClampMss { link } => tables.rule(&FORWARD, clamp(link)),
+            NftRule::Forward { from, to, only } => {
+                pairs.entry((from, to)).or_default().insert(*only);
+            }
+            NftRule::Protect { link, welcome } => protected.entry(welcome).or_default().push(json!(link)),
+            // What belongs to no flow is not translated, and would leave with an address of the site's own.
+            NftRule::Masquerade { from, link } => {
+                let untranslated = vec![comes_by(from), leaves_by(link), has_any(ct("state"), INVALID)];
+                let dropped = tables.dropped(untranslated, "denied");
+                tables.rule(&FORWARD, dropped);
+            }
+            _ => {}
+        }
+    }
+    if !pairs.is_empty() {
+        forward(&pairs, tables);
+    }
+    for (welcome, links) in protected {
+        protect(welcome, one_of(links), tables);
+    }
+}
+
+fn clamp(link: &str) -> Rule {
+    let segment_size = json!({"tcp option": {"name": "maxseg", "field": "size"}});
+    let route_mtu = json!({"rt": {"key": "mtu"}});
+    vec![leaves_by(link), has_any(field("tcp", "flags"), TCP_SYN), mangle(segment_size, route_mtu)]
+}
+
+/// One lookup for the pair. A chain that does not accept comes back, to the end where everything is dropped.
+fn forward(pairs: &Pairs, tables: &mut Ruleset) {
+    let mut verdicts = Vec::new();
+    for ((from, to), conditions) in pairs {
+        let verdict = if conditions.contains(&None) {
+            accept()
+        } else {
+            let only: Vec<Only> = conditions.iter().flatten().copied().collect();
+            let chain = format!("only-{}", only.iter().map(|only| name_of(*only)).collect::<Vec<_>>().join("-"));
+            tables.chain(&chain, only.into_iter().map(|only| Ruleset::accepted(vec![condition(only)])).collect());
+            jump(&chain)
+        };
+        verdicts.push((concat(vec![json!(from), json!(to)]), verdict));
+    }
+    tables.rule(&FORWARD, vec![verdict(concat(vec![meta("iifname"), meta("oifname")]), verdicts)]);
+    let rest = tables.dropped(Vec::new(), "denied");
+    tables.rule(&FORWARD, rest);
+}
+
+fn name_of(only: Only) -> &'static str {
+    match only {
+        Only::Established => "established",
+        Only::Shimmed => "shimmed",
+    }
+}
+
+fn condition(only: Only) -> Value {
+    match only {
+        Only::Established => has_any(ct("state"), vec![ESTABLISHED, RELATED]),
+        Only::Shimmed => came_in_a_shim(),
+    }
+}
+
+/// Taking the shim off puts its class into the mark, which nothing brings along from another namespace.
+fn came_in_a_shim() -> Value {
+    is_not(masked(meta("mark"), mark::CLASS_MASK), 0)
+}
+
+fn protect(welcome: &[Welcome], links: Value, tables: &mut Ruleset) {
+    let by_them = || is(meta("iifname"), links.clone());
+    for one in welcome {
+        let condition = match one {
+            Welcome::Shimmed => came_in_a_shim(),
+            Welcome::Diagnostics => {
+                let both = [libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6].map(Value::from);
+                is(meta("l4proto"), one_of(both.into()))
+            }
+            Welcome::Neighbours => is(field("icmpv6", "type"), neighbour_discovery()),
+        };
+        tables.rule(&INPUT, Ruleset::accepted(vec![by_them(), condition]));
+    }
+    let rest = tables.dropped(vec![by_them()], "denied");
+    tables.rule(&INPUT, rest);
+}

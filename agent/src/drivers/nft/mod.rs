@@ -1,0 +1,143 @@
+//! nft tables: one `nft` run per namespace, its own words kept when it refuses.
+
+mod address_set;
+mod class_map;
+mod classify;
+mod copy;
+mod forward;
+mod guard;
+mod listing;
+mod ruleset;
+mod translate;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    process::{Command, Stdio},
+};
+
+use pathsteer_crds::{ownership, plan::NftTableSpec, report::CounterReport};
+use serde_json::{Value, json};
+
+use self::{listing::Listing, ruleset::Ruleset};
+use super::Kernel;
+use crate::sys::{KernelError, netns::Netns};
+
+/// What our tables have counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Packets by counter and namespace.
+    pub counters: Vec<CounterReport>,
+    /// Bytes copied by slot, where a month's copies are limited.
+    pub copied: BTreeMap<u8, u64>,
+}
+
+/// Our tables in our namespaces, and what they have counted. A namespace whose tables are not exactly as declared comes
+/// back without rules.
+///
+/// # Errors
+/// What nft says.
+pub fn observe(kernel: &Kernel, declared: &[NftTableSpec]) -> Result<(Vec<NftTableSpec>, Tallies), KernelError> {
+    let (mut observed, mut tallies) = (Vec::new(), Tallies::default());
+    for (netns, netlink) in kernel.owned() {
+        let found = list(&netlink.netns).map_err(|error| KernelError::new(format!("nft list in {netns}"), error))?;
+        if found.is_empty() {
+            continue;
+        }
+        tallies.counters.extend(found.counters.iter().map(|(name, packets)| CounterReport {
+            name: name.clone(),
+            place: netns.to_owned(),
+            remote: 0,
+            packets: *packets,
+        }));
+        tallies.copied.extend(&found.copied);
+        let declared = declared.iter().find(|spec| spec.netns == netns);
+        let same = declared.filter(|spec| found.is_same(&Listing::of(&render(spec).objects(&BTreeMap::new()))));
+        observed.push(same.cloned().unwrap_or_else(|| NftTableSpec { netns: netns.to_owned(), rules: Vec::new() }));
+    }
+    Ok((observed, tallies))
+}
+
+/// Replaces our tables in one transaction: no packet sees a moment without them. Counters and quotas go on counting; a
+/// quota that is made begins with what of it was `copied` already.
+///
+/// # Errors
+/// What nft says.
+pub fn put(kernel: &Kernel, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) -> Result<(), KernelError> {
+    replace(kernel, &spec.netns, &render(spec).objects(copied))
+}
+
+/// # Errors
+/// What nft says.
+pub fn remove(kernel: &Kernel, spec: &NftTableSpec) -> Result<(), KernelError> {
+    let tables = ["inet", "ip"].map(|family| json!({"table": {"family": family, "name": ownership::NFT_TABLE}}));
+    // added first, the deletion of one that is not there succeeds
+    let commands =
+        tables.iter().map(|table| json!({"add": table})).chain(tables.iter().map(|table| json!({"delete": table})));
+    load(kernel, &spec.netns, commands.collect())
+}
+
+/// Begins the quotas of these slots anew.
+///
+/// # Errors
+/// What nft says.
+pub fn reset_quotas(kernel: &Kernel, netns: &str, slots: &[u8]) -> Result<(), KernelError> {
+    let commands = slots.iter().map(|slot| ruleset::reset_of(*slot));
+    load(kernel, netns, commands.collect())
+}
+
+fn render(spec: &NftTableSpec) -> Ruleset {
+    let mut tables = Ruleset::default();
+    for noun in [guard::render, classify::render, forward::render, translate::render, copy::render] {
+        noun(&spec.rules, &mut tables);
+    }
+    tables
+}
+
+fn replace(kernel: &Kernel, netns: &str, objects: &[Value]) -> Result<(), KernelError> {
+    let found = list(&kernel.netlink(netns)?.netns);
+    let found = found.map_err(|error| KernelError::new(format!("nft list in {netns}"), error))?;
+    let mut commands = found.cleared_for(&Listing::of(objects));
+    commands.extend(objects.iter().map(|object| json!({"add": object})));
+    load(kernel, netns, commands)
+}
+
+fn load(kernel: &Kernel, netns: &str, commands: Vec<Value>) -> Result<(), KernelError> {
+    let input = json!({"nftables": commands}).to_string();
+    let loaded = run(&kernel.netlink(netns)?.netns, &["-j", "-f", "-"], Some(input));
+    loaded.map(drop).map_err(|error| KernelError::new(format!("nft in {netns}"), error))
+}
+
+fn list(netns: &Netns) -> io::Result<Listing> {
+    let text = run(netns, &["-n", "-j", "list", "ruleset"], None)?;
+    let listed: Value = serde_json::from_str(&text)?;
+    Ok(Listing::of(listed["nftables"].as_array().map(Vec::as_slice).unwrap_or_default()))
+}
+fn run(netns: &Netns, arguments: &'static [&'static str], input: Option<String>) -> io::Result<String> {
+    netns.run(move || {
+        let mut child = Command::new("nft")
+            .args(arguments)
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    io::Error::other("the program `nft` is missing: install the package nftables")
+                }
+                _ => error,
+            })?;
+        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    })
+}

@@ -1,0 +1,274 @@
+//! Against nft and the kernel, in a namespace of each test's own.
+
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+use pathsteer_crds::{
+    CopyBudget, PortRange,
+    plan::{ClassElement, ClassMap, CopyTarget, Family, FlowTo, NftRule, Only, PolicySet, RemoteSide, Welcome},
+};
+
+use super::*;
+
+/// Runs `test` in a new network namespace with the interfaces that copies are bound to.
+fn in_namespace(test: impl FnOnce(&Netns) + Send + 'static) {
+    let ran = thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        for link in ["psu1", "psu2", "lan@0"] {
+            let made = Command::new("ip").args(["link", "add", link, "type", "veth"]).status().unwrap();
+            assert!(made.success(), "these tests need root and veth");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let _entered = runtime.enter();
+        test(&Netns::current().unwrap());
+    });
+    ran.join().unwrap();
+}
+
+fn spec(rules: Vec<NftRule>) -> NftTableSpec {
+    NftTableSpec { netns: "psvip".into(), rules }
+}
+
+fn put_into(netns: &Netns, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) {
+    let objects = render(spec).objects(copied);
+    let mut commands = list(netns).unwrap().cleared_for(&Listing::of(&objects));
+    commands.extend(objects.iter().map(|object| json!({"add": object})));
+    run(netns, &["-j", "-f", "-"], Some(json!({"nftables": commands}).to_string())).unwrap();
+}
+
+fn is_as_declared(netns: &Netns, spec: &NftTableSpec) -> bool {
+    list(netns).unwrap().is_same(&Listing::of(&render(spec).objects(&BTreeMap::new())))
+}
+
+fn nft(netns: &Netns, words: &'static [&'static str]) {
+    run(netns, words, None).unwrap();
+}
+
+fn nets<T: std::str::FromStr<Err: std::fmt::Debug>>(all: &[&str]) -> Vec<T> {
+    all.iter().map(|net| net.parse().unwrap()).collect()
+}
+
+fn map(set: PolicySet, order: u16, family: Option<Family>, elements: Vec<ClassElement>) -> NftRule {
+    NftRule::ClassMap(ClassMap { set, order, family, remote: RemoteSide::Destination, elements })
+}
+
+fn ports(first: u16, last: u16) -> Option<PortRange> {
+    Some(PortRange { first, last })
+}
+
+fn copy(slot: u8, bytes_per_second: u64, bytes_per_month: u64) -> NftRule {
+    let budget = CopyBudget { bytes_per_second: Some(bytes_per_second), bytes_per_month: Some(bytes_per_month) };
+    let to = CopyTarget::Gateway([169, 254, 78, 2].into());
+    NftRule::Copy { slot, link: format!("psu{slot}"), to, budget: Some(budget) }
+}
+
+/// Every rule there is, in the shapes that nft could list otherwise than they were written.
+fn everything() -> NftTableSpec {
+    let plain = ClassElement::default;
+    let net = |text: &str| Some(text.parse().unwrap());
+    let by_port =
+        |protocol, first, last, to| ClassElement { protocol: Some(protocol), ports: ports(first, last), to, ..plain() };
+    let to = FlowTo::Class(2);
+    let segment = |link: &str, policies, default| NftRule::Segment {
+        link: link.into(),
+        sources: nets(&["172.16.7.0/24", "fd07::/64"]),
+        barred: Vec::new(),
+        policies,
+        default,
+    };
+    let forward = |from: &str, to: &str, only| NftRule::Forward { from: from.into(), to: to.into(), only };
+    spec(vec![
+        map(
+            PolicySet::Tunnel,
+            1,
+            None,
+            vec![by_port(6, 443, 443, to), by_port(17, 5_060, 5_061, to), by_port(17, 5_062, 5_062, to)],
+        ),
+        map(
+            PolicySet::Tunnel,
+            2,
+            Some(Family::Ipv4),
+            vec![
+                ClassElement { prefix: net("192.0.2.0/25"), to, ..plain() },
+                ClassElement { prefix: net("192.0.2.128/25"), to, ..plain() },
+                ClassElement { prefix: net("198.51.100.7/32"), to, ..plain() },
+            ],
+        ),
+        map(
+            PolicySet::Tunnel,
+            3,
+            Some(Family::Ipv6),
+            vec![
+                ClassElement { prefix: net("2001:db8::/33"), local: net("fd07::/64"), to, ..by_port(6, 443, 443, to) },
+                ClassElement {
+                    prefix: net("2001:db8:8000::/33"),
+                    local: net("fd07::/64"),
+                    to,
+                    ..by_port(6, 400, 450, to)
+                },
+            ],
+        ),
+        map(
+            PolicySet::Mixed,
+            1,
+            None,
+            vec![ClassElement { protocol: Some(1), to, ..plain() }, ClassElement { protocol: Some(17), ..plain() }],
+        ),
+        map(
+            PolicySet::Mixed,
+            2,
+            Some(Family::Ipv4),
+            vec![
+                ClassElement { dscp: Some(46), to, ..plain() },
+                ClassElement { dscp: Some(47), to: FlowTo::Direct, ..plain() },
+            ],
+        ),
+        map(
+            PolicySet::Mixed,
+            3,
+            Some(Family::Ipv6),
+            vec![
+                ClassElement { dscp: Some(46), to, ..by_port(17, 1, 9, to) },
+                ClassElement { dscp: Some(46), to: FlowTo::Direct, ..by_port(17, 10, 10, to) },
+            ],
+        ),
+        NftRule::DefaultClass { class: 1 },
+        segment("lan0", Some(PolicySet::Tunnel), FlowTo::Class(1)),
+        segment("lan@0", Some(PolicySet::Mixed), FlowTo::Direct),
+        NftRule::Segment {
+            link: "psq30".into(),
+            sources: nets(&["10.77.0.0/24", "10.77.1.0/24"]),
+            barred: nets(&["10.0.0.0/8", "10.77.0.0/16", "192.168.0.0/16", "192.0.2.1/32", "fc00::/7", "fe80::/10"]),
+            policies: None,
+            default: FlowTo::Direct,
+        },
+        NftRule::Inside { prefixes: nets(&["172.16.7.0/24", "172.16.8.0/24", "fd07::/64"]) },
+        NftRule::Direct { slot: 1, link: "psu1".into() },
+        NftRule::Direct { slot: 2, link: "psu2".into() },
+        copy(1, 250_000, 60_000_000_000),
+        copy(2, 256_000, 1_000_000),
+        NftRule::DropOverlay { link: "wan1".into(), overlay: "10.100.0.0/16".parse().unwrap() },
+        NftRule::DropSources {
+            link: "inet0".into(),
+            sources: nets(&["172.16.7.0/24", "2001:db8:7::/64", "fd07::/64"]),
+        },
+        NftRule::ClampMss { link: "ps0".into() },
+        forward("lan0", "ps0", None),
+        forward("psu1", "lan0", Some(Only::Shimmed)),
+        forward("psu1", "lan@0", Some(Only::Shimmed)),
+        forward("psu1", "lan@0", Some(Only::Established)),
+        forward("psu1", "psq30", Some(Only::Established)),
+        NftRule::Protect { link: "psu1".into(), welcome: vec![Welcome::Shimmed] },
+        NftRule::Protect { link: "psu2".into(), welcome: vec![Welcome::Shimmed] },
+        NftRule::Protect { link: "psq30".into(), welcome: vec![Welcome::Neighbours] },
+        NftRule::Protect { link: "inet0".into(), welcome: vec![Welcome::Diagnostics] },
+        NftRule::Protect { link: "psv".into(), welcome: vec![] },
+        NftRule::Masquerade { from: "psv".into(), link: "wan1".into() },
+        NftRule::Snat {
+            link: "inet0".into(),
+            sources: nets(&["172.16.7.0/24", "fd07::/64"]),
+            pool: nets(&["198.51.100.16/28", "198.51.100.64/32", "2001:db8:100::/112"]),
+        },
+    ])
+}
+
+#[test]
+fn what_is_loaded_is_listed_as_it_was_written_whatever_the_rule() {
+    in_namespace(|netns| {
+        let everything = everything();
+        put_into(netns, &everything, &BTreeMap::new());
+        let listed = list(netns).unwrap();
+        assert!(
+            is_as_declared(netns, &everything),
+            "{listed:#?}\n\n{:#?}",
+            Listing::of(&render(&everything).objects(&BTreeMap::new()))
+        );
+        // and each alone: what one needs, another might bring along
+        for rule in everything.rules {
+            let alone = spec(vec![rule]);
+            put_into(netns, &alone, &BTreeMap::new());
+            assert!(is_as_declared(netns, &alone), "{alone:?}\n{:#?}", list(netns).unwrap());
+        }
+        put_into(netns, &spec(vec![]), &BTreeMap::new());
+        assert!(is_as_declared(netns, &spec(vec![])));
+    });
+}
+
+#[test]
+fn whatever_somebody_breaks_in_it_is_seen_and_put_right() {
+    in_namespace(|netns| {
+        let everything = everything();
+        put_into(netns, &everything, &BTreeMap::new());
+        let breaks: &[&'static [&'static str]] = &[
+            &["flush", "chain", "inet", "pathsteer", "segment-lan0"],
+            &["delete", "element", "inet", "pathsteer", "tunnel1", "{ 6 . 443 }"],
+            &["add", "element", "inet", "pathsteer", "tunnel2", "{ 203.0.113.1 : 0x1000 }"],
+            &["add", "chain", "inet", "pathsteer", "mine"],
+            &["add", "rule", "ip", "pathsteer", "copy", "drop"],
+            &["add", "set", "inet", "pathsteer", "mine", "{ type ipv4_addr; }"],
+            &["add", "counter", "inet", "pathsteer", "mine"],
+            &["flush", "chain", "inet", "pathsteer", "raw", ";", "flush", "chain", "inet", "pathsteer", "leave"],
+            &[
+                "flush",
+                "chain",
+                "inet",
+                "pathsteer",
+                "leave-psu1",
+                ";",
+                "flush",
+                "chain",
+                "inet",
+                "pathsteer",
+                "leave-psu2",
+                ";",
+                "delete",
+                "counter",
+                "inet",
+                "pathsteer",
+                "leak",
+            ],
+            &["flush", "chain", "ip", "pathsteer", "copy", ";", "delete", "quota", "ip", "pathsteer", "copies1"],
+            &["delete", "table", "inet", "pathsteer"],
+            &["delete", "table", "ip", "pathsteer"],
+        ];
+        for words in breaks {
+            nft(netns, words);
+            assert!(!is_as_declared(netns, &everything), "{words:?} is not seen");
+            put_into(netns, &everything, &BTreeMap::new());
+            assert!(is_as_declared(netns, &everything), "{words:?} is not put right");
+        }
+    });
+}
+
+#[test]
+fn another_table_goes_on_with_what_was_counted_and_a_deleted_one_with_what_is_remembered() {
+    in_namespace(|netns| {
+        let used = |slot: u8| list(netns).unwrap().copied.get(&slot).copied();
+        let nothing = BTreeMap::new();
+        put_into(netns, &spec(vec![copy(1, 1_000, 60_000_000_000)]), &BTreeMap::from([(1, 5_000_000_000)]));
+        assert_eq!(used(1), Some(5_000_000_000));
+        let larger = spec(vec![copy(1, 1_000, 70_000_000_000), copy(2, 1_000, 9), NftRule::DefaultClass { class: 1 }]);
+        put_into(netns, &larger, &nothing);
+        assert!(is_as_declared(netns, &larger));
+        assert_eq!((used(1), used(2)), (Some(5_000_000_000), Some(0)), "what was used stays, whatever is remembered");
+        nft(netns, &["delete", "table", "ip", "pathsteer"]);
+        put_into(netns, &larger, &BTreeMap::from([(1, 6_000_000_000)]));
+        assert_eq!(used(1), Some(6_000_000_000));
+        run(netns, &["-j", "-f", "-"], Some(json!({"nftables": [ruleset::reset_of(1)]}).to_string())).unwrap();
+        assert_eq!(used(1), Some(0), "a month begins");
+        assert!(is_as_declared(netns, &larger));
+    });
+}
+
+#[test]
+fn a_thousand_elements_are_one_map_and_in_force_at_once() {
+    in_namespace(|netns| {
+        let to = FlowTo::Class(2);
+        let element =
+            |port| ClassElement { protocol: Some(17), ports: ports(port, port + 1), to, ..ClassElement::default() };
+        let many =
+            spec(vec![map(PolicySet::Tunnel, 1, None, (0..1_000).map(|index| element(10_000 + 2 * index)).collect())]);
+        put_into(netns, &many, &BTreeMap::new());
+        assert!(is_as_declared(netns, &many));
+    });
+}
