@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* The maps. All are pinned by name, so that programs and agent come and go while sequences and windows stay. */
+/* The maps. The agent pins all by name, so that programs and agent come and go while sequences and windows stay. */
 #pragma once
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
@@ -8,7 +8,6 @@
 #include "layout.h"
 
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, 1);
     __type(key, __u32);
@@ -17,7 +16,6 @@ struct {
 
 /* prefix -> remote id, OWN or NOWHERE */
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_LPM_TRIE);
     __uint(max_entries, 65536);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -27,7 +25,6 @@ struct {
 
 /* by id; without an address where there is none */
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, REMOTES);
     __type(key, __u32);
@@ -36,7 +33,6 @@ struct {
 
 /* shim endpoint -> remote id */
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, REMOTES);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -46,7 +42,6 @@ struct {
 
 /* ifindex of a tunnel-side interface -> slot */
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 64);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -55,7 +50,6 @@ struct {
 } ps_slot SEC(".maps");
 
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 32768);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -64,7 +58,6 @@ struct {
 } ps_chosen SEC(".maps");
 
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 32768);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -73,7 +66,6 @@ struct {
 } ps_learned SEC(".maps");
 
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, REMOTES);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -83,7 +75,6 @@ struct {
 
 /* last sequence number sent, per bucket */
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
     __uint(max_entries, 32768);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -98,7 +89,6 @@ struct {
 
 /* sequence windows; how many words a bucket has depends on the declared width, so the inner size is free */
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
     __uint(max_entries, 32768);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -113,14 +103,12 @@ struct {
 } ps_window SEC(".maps");
 
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, 65536);
 } ps_ack SEC(".maps");
 
 /* by remote */
 struct {
-    __uint(pinning, LIBBPF_PIN_BY_NAME);
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
     __uint(max_entries, REMOTES);
     __type(key, __u32);

@@ -63,9 +63,25 @@ impl Datapath {
         for path in [folder.clone(), folder.join(LINKS)] {
             std::fs::create_dir_all(&path).map_err(|source| Error::Folder { path, source })?;
         }
-        let mut object = EbpfLoader::new().default_map_pin_directory(&folder).load(OBJECT)?;
+        let mut loader = EbpfLoader::new();
+        for name in maps::NAMES {
+            loader.map_pin_path(name, folder.join(name));
+        }
+        Datapath::load(&mut loader, folder.join(LINKS), hook)
+    }
+
+    /// A datapath of which nothing is pinned: it ends with the value.
+    ///
+    /// # Errors
+    /// No permission, or a kernel that refuses the programs.
+    pub(crate) fn scratch() -> Result<Self, Error> {
+        Datapath::load(&mut EbpfLoader::new(), PathBuf::new(), Hook::Clsact)
+    }
+
+    fn load(loader: &mut EbpfLoader, links: PathBuf, hook: Hook) -> Result<Self, Error> {
+        let mut object = loader.load(OBJECT)?;
         let maps = Maps::take(&mut object)?;
-        let programs = Programs::load(object, folder.join(LINKS), hook)?;
+        let programs = Programs::load(object, links, hook)?;
         Ok(Datapath { maps, programs })
     }
 

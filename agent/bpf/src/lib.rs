@@ -12,6 +12,7 @@ pub mod layout;
 mod maps;
 mod netlink;
 mod program;
+pub mod selftest;
 
 pub use attach::{HOOK_VARIABLE, Hook};
 pub use datapath::{Datapath, Error, is_attachment_pinned, is_pinned, unpin_all};
@@ -20,3 +21,5 @@ pub use program::{Kind, Programs, Trial, attached};
 
 /// The compiled programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pathsteer.bpf.o"));
+/// What the self-test needs besides.
+static SELFTEST_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/selftest.bpf.o"));

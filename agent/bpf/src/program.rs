@@ -1,6 +1,6 @@
 //! The programs: loaded, attached, and tried on single packets.
 
-use std::path::PathBuf;
+use std::{os::fd::AsFd, path::PathBuf};
 
 use aya::{
     Ebpf,
@@ -10,6 +10,7 @@ use aya::{
 use crate::{
     Error,
     attach::{self, Hook, map_ids},
+    clsact,
 };
 
 /// Which program.
@@ -90,6 +91,12 @@ impl Programs {
             _ => {}
         }
         self.hook.attach(program(&mut self.object, kind)?, ifname, &self.pins.join(pin))
+    }
+
+    /// Attaches `kind` to the ingress of `ifname` for as long as that interface lives, without a pin.
+    pub(crate) fn attach_unpinned(&mut self, ifname: &str, kind: Kind) -> Result<(), Error> {
+        let fd = program(&mut self.object, kind)?.fd()?;
+        clsact::attach(ifname, &fd.as_fd(), kind.name()).map_err(Error::Filter)
     }
 
     /// Detaches what is pinned as `pin` from `ifname`, an interface of the calling thread's namespace; nothing there is

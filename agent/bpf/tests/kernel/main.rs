@@ -6,5 +6,6 @@ mod control;
 mod maps;
 mod netns;
 mod pair;
+mod selftest;
 mod shim;
 mod window;

@@ -1,0 +1,117 @@
+//! The self-test's packets: many segments in one, and what becomes of them.
+
+use std::{collections::BTreeSet, fmt};
+
+use super::ground::{CLIENT4, CLIENT6, GATEWAY_MAC, SENDER_MAC, SERVER4, SERVER6};
+
+/// Payload bytes of a segment: with every header less than the smallest MTU on the way.
+pub const SEGMENT: usize = 1_000;
+/// Segments of a packet, as many as the kernel's own large packets have.
+pub const SEGMENTS: usize = 40;
+/// Packets of a shape.
+pub const PACKETS: usize = 3;
+const ETHERNET: usize = 14;
+const TCP: usize = 20;
+
+/// Payloads that arrived, by the position that they carry.
+pub type Segments = BTreeSet<u32>;
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    Tcp,
+    TcpFixedId,
+    Tcp6,
+    Udp,
+}
+
+impl Shape {
+    /// The one that fails on most kernels last, so that what is reported is not its fault alone.
+    pub const ALL: [Shape; 4] = [Shape::Tcp, Shape::Tcp6, Shape::Udp, Shape::TcpFixedId];
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Shape::Tcp => "TCP",
+            Shape::TcpFixedId => "TCP with a fixed IP ID",
+            Shape::Tcp6 => "TCP over IPv6",
+            Shape::Udp => "UDP",
+        })
+    }
+}
+
+/// Everything that a shape's segments carry.
+pub fn all() -> Segments {
+    (0..(PACKETS * SEGMENTS) as u32).collect()
+}
+
+/// The payload of packet `number`: every segment of it begins with its own position.
+pub fn payload(number: usize) -> Vec<u8> {
+    let mut payload = vec![0; SEGMENT * SEGMENTS];
+    for (index, segment) in payload.chunks_mut(SEGMENT).enumerate() {
+        segment[..4].copy_from_slice(&((number * SEGMENTS + index) as u32).to_be_bytes());
+    }
+    payload
+}
+
+/// The position that a packet with an Ethernet header carries, if it is a whole segment of ours.
+pub fn segment(packet: &[u8]) -> Option<u32> {
+    let transport = match packet.get(12..14)? {
+        [8, 0] => ETHERNET + 20,
+        _ => ETHERNET + 40,
+    };
+    let protocol = if transport == ETHERNET + 20 { packet.get(ETHERNET + 9)? } else { packet.get(ETHERNET + 6)? };
+    let data = transport + if i32::from(*protocol) == libc::IPPROTO_TCP { TCP } else { 8 };
+    (packet.len() == data + SEGMENT).then_some(())?;
+    Some(u32::from_be_bytes(packet.get(data..data + 4)?.try_into().ok()?))
+}
+
+/// `struct virtio_net_hdr` and a frame whose TCP payload is many segments.
+pub fn tcp(number: usize, v6: bool) -> Vec<u8> {
+    const NEEDS_CHECKSUM: u8 = 1;
+    let data = payload(number);
+    let (header, gso_type) = if v6 { (40, 4) } else { (20, 1) };
+    let length = (TCP + data.len()) as u16;
+    let mut frame = vec![NEEDS_CHECKSUM, gso_type];
+    for field in [ETHERNET + header + TCP, SEGMENT, ETHERNET + header, 16] {
+        frame.extend((field as u16).to_ne_bytes());
+    }
+    frame.extend(GATEWAY_MAC);
+    frame.extend(SENDER_MAC);
+    // the kernel finishes the checksum; it begins with the pseudo header's sum (RFC 9293, 3.1)
+    let mut addresses = Vec::new();
+    if v6 {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+        frame.extend(length.to_be_bytes());
+        frame.extend([libc::IPPROTO_TCP as u8, 64]);
+        addresses.extend(CLIENT6.octets().into_iter().chain(SERVER6.octets()));
+        frame.extend(&addresses);
+    } else {
+        addresses.extend(CLIENT4.octets().into_iter().chain(SERVER4.octets()));
+        let mut ip = vec![0x45, 0];
+        ip.extend((length + 20).to_be_bytes());
+        ip.extend([0, 1, 0x40, 0, 64, libc::IPPROTO_TCP as u8, 0, 0]);
+        ip.extend(&addresses);
+        let checksum = !folded(sum(&ip));
+        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+        frame.extend([8, 0]);
+        frame.extend(ip);
+    }
+    frame.extend([0x13, 0x88, 0x13, 0x89]);
+    frame.extend(((number * SEGMENT * SEGMENTS) as u32).to_be_bytes());
+    frame.extend([0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff]); // acknowledgement, header length, ACK, window
+    frame.extend(folded(sum(&addresses) + libc::IPPROTO_TCP as u32 + u32::from(length)).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(data);
+    frame
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum()
+}
+
+fn folded(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
