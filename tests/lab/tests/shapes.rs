@@ -159,7 +159,7 @@ fn tcp_leaves_in_large_segments_only_where_the_card_may_cut_them() {
 fn fixed_ids_are_all_zero_and_a_merging_receiver_puts_such_segments_together() {
     let row = row(&[1_500]);
     // Each transfer has ports of its own: those of the last one may not be free yet.
-    let ports = |number| row.sockets(42_000 + number, 5_000 + number)[0];
+    let ports = |number: u16| row.sockets(42_000 + number, 5_000 + number)[0];
     let [from, to] = ports(0);
     let watching = recording(&row);
     transfer((&row.client, from), (&row.server, to), SIZE, Marker::MIXED, PATIENCE).unwrap();
