@@ -8,20 +8,34 @@ mod initramfs;
 mod job;
 mod kernel;
 mod machine;
+mod mirror;
 mod stage;
 mod suite;
+mod targets;
 mod tools;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
+use pathsteer_lab::sandbox::{self, Lifetime};
+
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().collect();
-    let outcome = match words.get(1).map(String::as_str) {
-        Some(guest::INIT) => guest::live().map(|()| ExitCode::SUCCESS),
-        _ => stage::run(libtest_mimic::Arguments::from_iter(words)),
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let outcome = match words.get(1).and_then(|word| word.to_str()) {
+        Some(guest::INIT) => guest::live().map(|()| 0),
+        Some(suite::MIRROR) => sandbox::start(&words[1..], Lifetime::WithStarter, |_| {})
+            .and_then(sandbox::wait)
+            .map(|status| status.code().unwrap_or(130)),
+        Some(sandbox::INIT) => sandbox::init(&words[2..]),
+        Some(sandbox::INSIDE) => mirror::play(Path::new("examples/rv")).map(|()| 0),
+        _ => return stage::run(libtest_mimic::Arguments::from_iter(words)),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("vm: {error:#}");
-        ExitCode::FAILURE
-    })
+    match outcome {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("vm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

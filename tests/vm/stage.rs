@@ -11,17 +11,15 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::kernel::{KERNELS, Kernel};
 use crate::machine::Machine;
-use crate::suite::{self, Program, SUITES, Suite, Targets};
+use crate::suite::{Program, SUITES, Suite};
+use crate::targets::Targets;
 use crate::tools::Tools;
 
 /// Lines of a suite's output in its failure; the whole is kept in a file.
 const LINES: usize = 60;
 
 /// Runs what `arguments` select.
-///
-/// # Errors
-/// When there is no place to work in.
-pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
+pub fn run(mut arguments: Arguments) -> ExitCode {
     // A machine takes every processor there is.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Mutex::new(Stage::default()));
@@ -36,8 +34,7 @@ pub fn run(mut arguments: Arguments) -> Result<ExitCode> {
             }));
         }
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    Ok(conclusion.exit_code())
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// What is there to run suites with, from the first one on.
@@ -75,7 +72,7 @@ impl Stage {
         }
         let booted = self.machine.as_mut().context("nothing was booted")?;
         let machine = booted.machine.as_mut().map_err(|why| anyhow!("{why}"))?;
-        let outcome = match machine.run(&props.targets.job(suite)?) {
+        let outcome = match machine.run(&suite.job(&props.targets)?) {
             Ok(outcome) => outcome,
             Err(error) => {
                 booted.machine = Err(format!("an earlier suite has lost the machine: {error:#}"));
@@ -88,13 +85,7 @@ impl Stage {
         let told = |line: &&&str| line.starts_with("test result:") || line.starts_with("vm:");
         let summary: Vec<&str> = lines.iter().filter(told).copied().collect();
         println!("    {:.0} s  {}", outcome.seconds, summary.join("\n          "));
-        let wrong = match (outcome.code, &suite.program) {
-            (None, _) => Some(format!("killed after {:.0} s of {}", outcome.seconds, suite.deadline)),
-            (Some(0), Program::Target { .. }) => suite::gaps(&outcome.output),
-            (Some(0), Program::Own) => None,
-            (Some(code), _) => Some(format!("exit code {code}")),
-        };
-        let Some(wrong) = wrong else { return Ok(()) };
+        let Some(wrong) = suite.defect(&outcome) else { return Ok(()) };
         let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
         bail!("{wrong}; all it said is in {}, it ends:\n{end}", log.display())
     }
@@ -109,7 +100,11 @@ impl Props {
         let lock = File::create(cache.join("lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
         let tools = Tools::fetch(&cache).context("what machines are emulated with is not to be had")?;
-        Ok(Props { cache, tools, targets: Targets::build(root)?, _lock: lock })
+        let names = SUITES.iter().filter_map(|suite| match suite.program {
+            Program::Target { name, .. } => Some(name),
+            Program::Own => None,
+        });
+        Ok(Props { cache, tools, targets: Targets::build(root, names)?, _lock: lock })
     }
 
     fn boot(&self, kernel: &Kernel) -> Result<Machine> {

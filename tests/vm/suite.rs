@@ -1,13 +1,11 @@
-//! What runs on each kernel: the test binaries that cargo has built for the host, and programs of this one.
+//! What runs on each kernel: test programs that were built for the host, and this one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use anyhow::Result;
 
-use crate::job::Job;
+use crate::job::{Job, Outcome};
+use crate::targets::Targets;
 
 /// A suite.
 pub struct Suite {
@@ -21,107 +19,81 @@ pub struct Suite {
 
 /// What a suite is carried out by.
 pub enum Program {
-    /// The test target of a package.
-    Target { package: &'static str, name: &'static str },
+    /// The test target `name` of the package in `folder`.
+    Target { folder: &'static str, name: &'static str },
     /// This program.
     Own,
 }
 
+/// First argument of this program when it is to play the mirror scenario.
+pub const MIRROR: &str = "mirror";
+
 /// In the order in which they run.
-pub const SUITES: &[Suite] = &[Suite {
-    name: "programs_verify_attach_and_carry_packets",
-    program: Program::Target { package: "pathsteer-bpf", name: "kernel" },
-    arguments: &[],
-    deadline: 240,
-}];
+pub const SUITES: &[Suite] = &[
+    Suite {
+        name: "programs_verify_attach_and_carry_packets",
+        program: Program::Target { folder: "agent/bpf", name: "kernel" },
+        arguments: &[],
+        deadline: 240,
+    },
+    Suite {
+        name: "the_kernels_own_wireguard_takes_orders",
+        program: Program::Target { folder: "agent/wireguard", name: "kernel_backend" },
+        arguments: &[],
+        deadline: 120,
+    },
+    Suite {
+        name: "an_uplink_that_dies_in_silence_loses_nothing_while_copies_are_on",
+        program: Program::Own,
+        arguments: &[MIRROR],
+        deadline: 300,
+    },
+];
 
-/// Where cargo has put the test targets: by package and target, the program and its package's folder.
-pub struct Targets(BTreeMap<(String, String), (PathBuf, PathBuf)>);
-
-/// What cargo says about a program it has built, as far as it matters here.
-#[derive(Deserialize)]
-struct Artifact {
-    manifest_path: PathBuf,
-    target: Target,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
-
-impl Targets {
-    /// Builds the test targets in `root` that the suites need. For the whole workspace, so that features are those of
-    /// `cargo test --workspace` and nothing is built twice.
+impl Suite {
+    /// The order to run it.
     ///
     /// # Errors
-    /// When cargo cannot.
-    pub fn build(root: &Path) -> Result<Targets> {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
-        for suite in SUITES {
-            if let Program::Target { name, .. } = suite.program {
-                command.args(["--test", name]);
+    /// When its program was not built.
+    pub fn job(&self, targets: &Targets) -> Result<Job> {
+        let (program, folder) = match self.program {
+            Program::Own => (std::env::current_exe()?, targets.root().to_owned()),
+            Program::Target { folder, name } => {
+                (targets.program(folder, name)?.to_owned(), targets.root().join(folder))
             }
-        }
-        let output = command.current_dir(root).stderr(Stdio::inherit()).output().context("starting cargo")?;
-        ensure!(output.status.success(), "cargo could not build the tests");
-        let mut targets = BTreeMap::new();
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            // cargo has other messages too
-            let Ok(Artifact { manifest_path, target, executable: Some(program) }) = serde_json::from_str(line) else {
-                continue;
-            };
-            let folder = manifest_path.parent().context("a manifest in no folder")?.to_owned();
-            targets.insert((package(&manifest_path)?, target.name), (program, folder));
-        }
-        Ok(Targets(targets))
-    }
-
-    /// What carries out `suite`.
-    ///
-    /// # Errors
-    /// When there is no such target.
-    pub fn job(&self, suite: &Suite) -> Result<Job> {
-        let (program, folder) = match suite.program {
-            Program::Own => (std::env::current_exe()?, PathBuf::from("/")),
-            Program::Target { package, name } => self
-                .0
-                .get(&(package.to_owned(), name.to_owned()))
-                .with_context(|| format!("{package} has no tests called {name}"))?
-                .clone(),
         };
         let environment = [
+            // as cargo has it
             ("CARGO_MANIFEST_DIR", folder.to_string_lossy().into_owned()),
-            // What a stock kernel has must be there: no test may be left out.
+            // What a stock kernel has must be there: no test may leave itself out.
             ("PATHSTEER_REQUIRE_STOCK", "1".to_owned()),
             // Emulated, everything takes ten times as long.
             ("PATHSTEER_PATIENCE", "10".to_owned()),
         ];
-        Ok(Job {
-            program,
-            arguments: suite.arguments.iter().map(|word| (*word).to_owned()).collect(),
-            folder,
-            environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
-            deadline: suite.deadline,
-        })
+        let environment: BTreeMap<String, String> =
+            environment.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        let arguments = self.arguments.iter().map(|word| (*word).to_owned()).collect();
+        Ok(Job { program, arguments, folder, environment, deadline: self.deadline })
+    }
+
+    /// What is wrong with `outcome`, if anything is. A test that was left out is.
+    pub fn defect(&self, outcome: &Outcome) -> Option<String> {
+        match (outcome.code, &self.program) {
+            (None, _) => Some(format!("ended by a signal or the deadline of {} s", self.deadline)),
+            (Some(0), Program::Target { .. }) => gaps(&outcome.output),
+            (Some(0), Program::Own) => None,
+            (Some(code), _) => Some(format!("exit code {code}")),
+        }
     }
 }
 
-/// The name of the package whose manifest is at `path`.
-fn package(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path)?;
-    let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
-    name.map(str::to_owned).with_context(|| format!("{} names no package", path.display()))
-}
-
-/// What `output` of a test program says was left out or not run at all, if anything.
-pub fn gaps(output: &str) -> Option<String> {
+/// What `output` of a test program says was left out or not run at all.
+fn gaps(output: &str) -> Option<String> {
     let results: Vec<&str> = output.lines().filter(|line| line.starts_with("test result: ")).collect();
+    // `test result: ok. 3 passed; 0 failed; 0 ignored; …`
     let count = |word: &str| -> u64 {
-        let counts = results.iter().flat_map(|line| line.split("; "));
-        counts.filter_map(|part| part.trim().strip_suffix(word)?.trim().rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        let parts = results.iter().flat_map(|line| line.split("; "));
+        parts.filter_map(|part| part.trim().strip_suffix(word)?.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     };
     match (count(" passed"), count(" ignored")) {
         (0, _) => Some("no test has run".to_owned()),

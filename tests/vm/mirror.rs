@@ -1,0 +1,141 @@
+//! The whole product in an emulated machine: a site and its anchor, the kernel's own WireGuard, and an uplink that dies in
+//! silence while copies are on, and once more while they are not. Judged by counts alone: such a machine keeps no time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use pathsteer_lab::clock;
+use pathsteer_lab::demo::declare;
+use pathsteer_lab::emulator::Way;
+use pathsteer_lab::fleet::{Fleet, Paths};
+use pathsteer_lab::host::Host;
+use pathsteer_lab::netns;
+use pathsteer_lab::network::Network;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, CLIENT, EDGE, INTERNET, LAN, SERVER, UPLINKS, VAN};
+use pathsteer_lab::progress::Progress;
+use pathsteer_lab::traffic::udp::{Receiver, send};
+use pathsteer_lab::traffic::{Account, Datagrams};
+
+/// 50 a second each way: what an emulated processor carries with time to spare.
+const PERIOD: Duration = Duration::from_millis(20);
+/// 600 datagrams each way.
+const DURATION: Duration = Duration::from_secs(12);
+const FAULT: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(8));
+/// From the order to send until the first packet.
+const LEAD: Duration = Duration::from_secs(1);
+/// A port of the client and the server for each way and run.
+const PORT: u16 = 40_000;
+
+/// Plays it; what was counted is printed. To be called in a sandbox.
+///
+/// # Errors
+/// When anything was lost or doubled with copies, nothing was lost without, or the tunnels are not the kernel's.
+pub fn play(examples: &Path) -> Result<()> {
+    let logs = Path::new("/run/logs");
+    std::fs::create_dir_all(logs)?;
+    let network = Network::build(&VAN, logs)?;
+    let mut fleet = Fleet::start(&network, logs)?;
+    let played = perform(&network, &mut fleet, examples);
+    if played.is_err() {
+        for daemon in fleet.daemons() {
+            println!("the log of {} ends:\n{}", daemon.name(), daemon.last_lines(40).join("\n"));
+        }
+    }
+    played
+}
+
+fn perform(network: &Network, fleet: &mut Fleet, examples: &Path) -> Result<()> {
+    declare(fleet, examples, &Progress::start())?;
+    ensure_kernel_tunnels(network)?;
+
+    let fiber = UPLINKS[0].name;
+    let copying = fleet.wait_for_paths("copying", |paths| paths.active == fiber && !paths.copies.is_empty())?;
+    let doubles = |fleet: &Fleet, node: &str| Ok::<_, anyhow::Error>(fleet.counters(network.host(node))?.duplicate);
+    let before = [doubles(fleet, ANCHOR_HOST)?, doubles(fleet, EDGE)?];
+    let accounts = run(network, fleet, &copying, 1)?;
+    let after = [doubles(fleet, ANCHOR_HOST)?, doubles(fleet, EDGE)?];
+    for (index, (way, account)) in Way::BOTH.into_iter().zip(&accounts).enumerate() {
+        tell("with copies", way, account);
+        ensure!(account.lost.is_empty(), "{}: {} packets were lost", way.word(), account.lost.len());
+        ensure!(account.duplicated == 0, "{}: {} packets were delivered twice", way.word(), account.duplicated);
+        let dropped = after[index] - before[index];
+        println!("vm: {}: {dropped} second copies were dropped at the far end", way.word());
+        // Two thirds of the packets have two paths that work.
+        ensure!(dropped >= account.sent / 2, "{}: only {dropped} second copies came", way.word());
+    }
+
+    fleet.cli(&["mode", "set", EDGE, "training"])?;
+    let alone = fleet.wait_for_paths("not copying", |paths| paths.active == fiber && paths.copies.is_empty())?;
+    for (way, account) in Way::BOTH.into_iter().zip(run(network, fleet, &alone, 2)?) {
+        tell("without copies", way, &account);
+        ensure!(!account.lost.is_empty(), "{}: nothing was lost without copies: the fault was none", way.word());
+        ensure!(account.duplicated == 0, "{}: {} packets were delivered twice", way.word(), account.duplicated);
+    }
+    Ok(())
+}
+
+fn tell(words: &str, way: Way, account: &Account) {
+    let Account { sent, lost, duplicated, reordered, .. } = account;
+    println!(
+        "vm: {words}, {}: {sent} sent, {} lost, {duplicated} twice, {reordered} out of order",
+        way.word(),
+        lost.len()
+    );
+}
+
+/// Datagrams up and down of number `run`, while the line in use drops everything for a while.
+fn run(network: &Network, fleet: &mut Fleet, paths: &Paths, run: u64) -> Result<[Account; 2]> {
+    let line = network.link(paths.active)?;
+    let dropped = || Way::BOTH.map(|way| line.count(way).dropped());
+    let before = dropped();
+    let start = clock::now() + LEAD;
+    let (client, server) = (network.host(LAN), network.host(INTERNET));
+    let number = run as u16 * 2;
+    let address = |ip: std::net::Ipv4Addr, number: u16| (ip, PORT + number).into();
+    let (up, down) = (
+        (address(CLIENT, number), address(SERVER, number)),
+        (address(CLIENT, number + 1), address(SERVER, number + 1)),
+    );
+    let flow = |from: (&Host, _), to: (&Host, _)| {
+        let receiver = Receiver::start(to.0, to.1, run)?;
+        let sender = send(from.0, from.1, to.1, Datagrams::every(PERIOD, run), (start, start + DURATION))?;
+        Ok::<_, anyhow::Error>((sender, receiver))
+    };
+    let flows = [flow((client, up.0), (server, up.1))?, flow((server, down.1), (client, down.0))?];
+    clock::sleep_until(start + FAULT.0);
+    Way::BOTH.into_iter().for_each(|way| line.set_blackhole(way, true));
+    clock::sleep_until(start + FAULT.1);
+    Way::BOTH.into_iter().for_each(|way| line.set_blackhole(way, false));
+    let accounts = flows.map(|(sender, receiver)| {
+        let sent_at = netns::join(sender)?;
+        let (sent, last) = (sent_at.len() as u64, sent_at.last().copied().unwrap_or_default());
+        let received = receiver.finish(sent, last)?;
+        ensure!(received.socket_drops == 0, "the receiver's own socket dropped {} packets", received.socket_drops);
+        Ok(received.accounting.close(sent))
+    });
+    fleet.check()?;
+    for ((way, before), after) in Way::BOTH.into_iter().zip(before).zip(dropped()) {
+        ensure!(after > before, "{}: the line dropped nothing: the fault was none", way.word());
+    }
+    let [up, down] = accounts;
+    Ok([up?, down?])
+}
+
+/// A stock kernel has WireGuard: the agents must have taken it for every tunnel.
+fn ensure_kernel_tunnels(network: &Network) -> Result<()> {
+    let edge = UPLINKS.iter().map(|uplink| (EDGE, format!("psup{}", uplink.slot)));
+    for (node, netns) in edge.chain([(ANCHOR_HOST, "psan".to_owned())]) {
+        let list =
+            |words: &[&str]| network.host(node).output("ip", &[&["-n", &netns, "-o", "link", "show"], words].concat());
+        let wireguard = list(&["type", "wireguard"])?;
+        let tunnels = list(&[])?;
+        let count = |text: &str| text.lines().filter(|line| line.contains(": psw")).count();
+        match (count(&wireguard), count(&tunnels)) {
+            (0, _) => bail!("{node} has no tunnel of the kernel's in {netns}: {tunnels}"),
+            (kernel, all) if kernel < all => bail!("{node} has {} userspace tunnels in {netns}", all - kernel),
+            (kernel, _) => println!("vm: {node} {netns}: {kernel} tunnels, all of them the kernel's own WireGuard"),
+        }
+    }
+    Ok(())
+}
