@@ -183,7 +183,6 @@ mod tests {
     use std::{fs::File, os::fd::AsFd};
 
     use rtnetlink::packet_core::{Emitable, Parseable};
-    use rtnetlink::packet_route::link::LinkMessageBuffer;
 
     use super::*;
 
@@ -191,7 +190,7 @@ mod tests {
     fn travelled(message: &LinkMessage) -> LinkMessage {
         let mut bytes = vec![0; message.buffer_len()];
         message.emit(&mut bytes);
-        LinkMessage::parse(&LinkMessageBuffer::new(&bytes)).unwrap()
+        LinkMessage::parse(&bytes[..]).unwrap()
     }
 
     fn found(netns: &str, index: u32, message: &LinkMessage) -> (String, LinkMessage) {

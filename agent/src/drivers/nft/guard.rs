@@ -94,8 +94,9 @@ pub fn neighbour_discovery() -> Value {
 /// A direct flow is pinned to the uplink that it leaves by. What is neither shimmed nor direct has no business here.
 fn uplink(slot: u8, tables: &mut Ruleset) -> Vec<Rule> {
     let tag = || masked(meta("mark"), mark::TAG_MASK);
-    let others = masked(ct("mark"), !mark::SLOT_MASK);
-    let pinned = json!({"|": [others, u32::from(slot) << mark::path(1, 0).trailing_zeros()]});
+    let bits = mark::path(slot, 0);
+    // the bits to set kept too: so nft lists it
+    let pinned = json!({"|": [masked(ct("mark"), !mark::SLOT_MASK | bits), bits]});
     let in_clear = vec![is_not(tag(), mark::DIRECT), is_not(meta("l4proto"), libc::IPPROTO_GRE)];
     vec![vec![is(tag(), mark::DIRECT), mangle(ct("mark"), pinned)], tables.dropped(in_clear, "leak")]
 }

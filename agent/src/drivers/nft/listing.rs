@@ -122,6 +122,18 @@ fn as_range(prefix: &Value) -> Option<Value> {
 }
 
 #[cfg(test)]
+impl Listing {
+    /// Where `self` and `other` are not the same.
+    pub fn differences(&self, other: &Listing) -> String {
+        let keys = self.contents.keys().chain(other.contents.keys());
+        let differing = keys.filter(|key| self.contents.get(*key) != other.contents.get(*key));
+        let both =
+            |key| format!("{key:?}\n  {}\n  {}\n", json!(self.contents.get(key)), json!(other.contents.get(key)));
+        differing.map(both).collect()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

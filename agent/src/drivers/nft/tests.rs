@@ -40,6 +40,11 @@ fn is_as_declared(netns: &Netns, spec: &NftTableSpec) -> bool {
     list(netns).unwrap().is_same(&Listing::of(&render(spec).objects(&BTreeMap::new())))
 }
 
+fn assert_as_declared(netns: &Netns, spec: &NftTableSpec) {
+    let (found, declared) = (list(netns).unwrap(), Listing::of(&render(spec).objects(&BTreeMap::new())));
+    assert!(found.is_same(&declared), "found, and declared:\n{}", found.differences(&declared));
+}
+
 fn nft(netns: &Netns, words: &'static [&'static str]) {
     run(netns, words, None).unwrap();
 }
@@ -177,20 +182,15 @@ fn what_is_loaded_is_listed_as_it_was_written_whatever_the_rule() {
     in_namespace(|netns| {
         let everything = everything();
         put_into(netns, &everything, &BTreeMap::new());
-        let listed = list(netns).unwrap();
-        assert!(
-            is_as_declared(netns, &everything),
-            "{listed:#?}\n\n{:#?}",
-            Listing::of(&render(&everything).objects(&BTreeMap::new()))
-        );
+        assert_as_declared(netns, &everything);
         // and each alone: what one needs, another might bring along
         for rule in everything.rules {
             let alone = spec(vec![rule]);
             put_into(netns, &alone, &BTreeMap::new());
-            assert!(is_as_declared(netns, &alone), "{alone:?}\n{:#?}", list(netns).unwrap());
+            assert_as_declared(netns, &alone);
         }
         put_into(netns, &spec(vec![]), &BTreeMap::new());
-        assert!(is_as_declared(netns, &spec(vec![])));
+        assert_as_declared(netns, &spec(vec![]));
     });
 }
 
@@ -235,7 +235,7 @@ fn whatever_somebody_breaks_in_it_is_seen_and_put_right() {
             nft(netns, words);
             assert!(!is_as_declared(netns, &everything), "{words:?} is not seen");
             put_into(netns, &everything, &BTreeMap::new());
-            assert!(is_as_declared(netns, &everything), "{words:?} is not put right");
+            assert_as_declared(netns, &everything);
         }
     });
 }
@@ -249,14 +249,14 @@ fn another_table_goes_on_with_what_was_counted_and_a_deleted_one_with_what_is_re
         assert_eq!(used(1), Some(5_000_000_000));
         let larger = spec(vec![copy(1, 1_000, 70_000_000_000), copy(2, 1_000, 9), NftRule::DefaultClass { class: 1 }]);
         put_into(netns, &larger, &nothing);
-        assert!(is_as_declared(netns, &larger));
+        assert_as_declared(netns, &larger);
         assert_eq!((used(1), used(2)), (Some(5_000_000_000), Some(0)), "what was used stays, whatever is remembered");
         nft(netns, &["delete", "table", "ip", "pathsteer"]);
         put_into(netns, &larger, &BTreeMap::from([(1, 6_000_000_000)]));
         assert_eq!(used(1), Some(6_000_000_000));
         run(netns, &["-j", "-f", "-"], Some(json!({"nftables": [ruleset::reset_of(1)]}).to_string())).unwrap();
         assert_eq!(used(1), Some(0), "a month begins");
-        assert!(is_as_declared(netns, &larger));
+        assert_as_declared(netns, &larger);
     });
 }
 
@@ -269,6 +269,6 @@ fn a_thousand_elements_are_one_map_and_in_force_at_once() {
         let many =
             spec(vec![map(PolicySet::Tunnel, 1, None, (0..1_000).map(|index| element(10_000 + 2 * index)).collect())]);
         put_into(netns, &many, &BTreeMap::new());
-        assert!(is_as_declared(netns, &many));
+        assert_as_declared(netns, &many);
     });
 }
