@@ -89,8 +89,8 @@ pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocatio
     let vlans = admission.diagnostics.sound(&inventory.vlans);
     let doubly_used = interface::contest(&mut admission, &uplinks, &vlans);
     uplink::admit(&mut admission, uplinks, &doubly_used, &mut sites);
-    vlan::admit(&mut admission, vlans, &doubly_used, &mut sites);
     let policies = traffic_policy::admit(&mut admission);
+    vlan::admit(&mut admission, vlans, &doubly_used, &mut sites);
     let modes = mode::admit(&mut admission);
     overrides::admit(&mut admission, &modes, &mut sites);
     let classes = admission.pools.classes();

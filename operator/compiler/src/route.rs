@@ -92,12 +92,12 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
 
 pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     let fabric = &resolved.fabric;
-    let inner = mtu::inner(resolved, site);
-    let smaller = (inner < mtu::anchor_inner(resolved, anchor)).then_some(inner);
+    // Said even where the interface has no more: so that a larger site that comes changes nothing for this one.
+    let inner = Some(mtu::inner(resolved, site));
     for prefix in site.spec.all_prefixes() {
         let own = anchor.spec.internet.addresses.iter().map(IpNet::addr);
         let source = own.into_iter().find(|address| address.is_ipv6() == matches!(prefix, IpNet::V6(_)));
-        plan.routes.push(through_shim(ANCHOR_NETNS, prefix, source, smaller));
+        plan.routes.push(through_shim(ANCHOR_NETNS, prefix, source, inner));
     }
     let endpoint = host(fabric.shim_endpoint(site.node));
     for active in site.slots() {

@@ -37,7 +37,7 @@ fn overlay_ends_in_every_namespace(view: &mut View<'_>) {
 fn no_overlay_by_a_card(view: &mut View<'_>) {
     for route in &view.plan.routes {
         let Some(link) = out_link(route).filter(|link| view.is_nic(&route.netns, link)) else { continue };
-        let of_a_path = TABLES.contains(&route.table) && !view.is_direct(route.table);
+        let of_a_path = TABLES.contains(&route.table) && !View::is_direct(view.role, route.table);
         if of_a_path || view.in_overlay(&route.destination) {
             let message = format!("leads shimmed packets to the network card `{link}` in clear");
             view.finding("LeavesInClear", route_name(route), message);

@@ -3,10 +3,15 @@
 //! Knows the plan's format and the numbers fixed in [`pathsteer_crds`], and nothing of how plans are made: a mistake
 //! in the compiler is not made here a second time.
 
+mod class_map;
+mod direct;
+mod forward;
 mod leak;
+mod mtu;
 mod names;
 mod netns;
 mod path;
+mod segment;
 mod shim;
 mod tunnel;
 
@@ -14,7 +19,9 @@ use std::collections::BTreeMap;
 
 use ipnet::{IpNet, Ipv4Net};
 use pathsteer_crds::ownership::{ANCHOR_NETNS, DIRECT_TABLE, VIP_NETNS, path_table};
-use pathsteer_crds::plan::{Family, LinkKind, LinkSpec, PlanObjects, Program, Role, RouteKind, RouteSpec, RuleSpec};
+use pathsteer_crds::plan::{
+    Family, LinkKind, LinkSpec, NftRule, PlanObjects, Program, Role, RouteKind, RouteSpec, RuleSpec,
+};
 
 /// The kernel's main routing table.
 const MAIN: u32 = 254;
@@ -46,7 +53,12 @@ pub fn check(node: &str, plan: &PlanObjects, role: Role, overlay: Ipv4Net) -> Ve
     leak::check(&mut view);
     path::check(&mut view);
     tunnel::check(&mut view);
+    mtu::check(&mut view);
     shim::check(&mut view);
+    segment::check(&mut view);
+    class_map::check(&mut view);
+    direct::check(&mut view);
+    forward::check(&mut view);
     view.findings.sort();
     view.findings.dedup();
     view.findings
@@ -78,6 +90,12 @@ impl<'a> View<'a> {
         self.plan.links.iter().find(|link| link.netns == netns && link.name == name)
     }
 
+    /// What the nft table of `netns` holds.
+    fn nft(&self, netns: &str) -> impl Iterator<Item = &'a NftRule> + use<'a> {
+        let tables = self.plan.nft_tables.iter().filter(move |table| table.netns == netns);
+        tables.flat_map(|table| &table.rules).collect::<Vec<_>>().into_iter()
+    }
+
     fn is_nic(&self, netns: &str, name: &str) -> bool {
         self.link(netns, name).is_some_and(|link| link.kind == LinkKind::Nic)
     }
@@ -89,9 +107,9 @@ impl<'a> View<'a> {
     }
 
     /// Whether an edge's flows straight to the internet, and nothing else, find their way in `table`.
-    fn is_direct(&self, table: u32) -> bool {
+    fn is_direct(role: Role, table: u32) -> bool {
         let of_slot = (1..=8).any(|slot| table == path_table(slot, 0));
-        self.role == Role::Edge && (table == DIRECT_TABLE || of_slot)
+        role == Role::Edge && (table == DIRECT_TABLE || of_slot)
     }
 
     fn in_overlay(&self, network: &IpNet) -> bool {

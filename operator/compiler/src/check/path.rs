@@ -42,7 +42,7 @@ fn no_path_rule(view: &mut View<'_>) {
 
 fn path_rule(view: &mut View<'_>, rule: &RuleSpec) {
     let RuleAction::Table(table) = rule.action else { return };
-    if view.is_direct(table) {
+    if View::is_direct(view.role, table) {
         return;
     }
     let object = format!("rule {}", rule_name(rule));

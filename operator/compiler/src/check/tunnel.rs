@@ -4,19 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use pathsteer_crds::ownership::SHIM_LINK;
 use pathsteer_crds::plan::{LinkKind, Role};
 
 use super::{View, out_link};
-
-/// Bytes the shim adds.
-const SHIM_BYTES: u32 = 32;
 
 pub(super) fn check(view: &mut View<'_>) {
     devices(view);
     peers(view);
     routed(view);
-    packets_fit(view);
 }
 
 fn devices(view: &mut View<'_>) {
@@ -94,24 +89,6 @@ fn routed(view: &mut View<'_>) {
         if matches!(link.kind, LinkKind::Veth { .. }) && !by(&link.netns, &link.name, own) {
             let message = format!("shimmed packets to {own} do not find the way in by it");
             view.finding("NotRouted", format!("link {}/{}", link.netns, link.name), message);
-        }
-    }
-}
-
-/// A shimmed packet fits every tunnel it may be sent or copied to, or big packets vanish without a word.
-fn packets_fit(view: &mut View<'_>) {
-    let Some(inner) = view.link(view.clear_netns(), SHIM_LINK).and_then(|link| link.mtu) else {
-        return view.finding("TooBig", format!("link {}/{SHIM_LINK}", view.clear_netns()), "has no MTU");
-    };
-    let carriers = view.plan.links.iter().filter(|link| match &link.kind {
-        LinkKind::Tunnel => true,
-        LinkKind::Veth { peer_netns, .. } => *peer_netns != link.netns,
-        LinkKind::Loopback | LinkKind::Nic | LinkKind::Vlan { .. } => false,
-    });
-    for link in carriers {
-        if link.mtu.is_none_or(|mtu| mtu < inner + SHIM_BYTES) {
-            let message = format!("its MTU is under {}: what {SHIM_LINK} lets in would not fit", inner + SHIM_BYTES);
-            view.finding("TooBig", format!("link {}/{}", link.netns, link.name), message);
         }
     }
 }

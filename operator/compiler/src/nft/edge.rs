@@ -1,5 +1,7 @@
 //! The table of the vip namespace.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use pathsteer_crds::SegmentTreatment;
 use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER, uplink_veth};
@@ -43,7 +45,15 @@ pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>) -> Vec<NftRule> {
     for vlan in &site.vlans {
         rules.extend(borders(site, vlan));
     }
+    // Nobody is expected on a trunk without a tag, so the node takes nothing from there.
+    let untagged: BTreeSet<&str> = site.vlans.iter().filter(|vlan| vlan.spec.id.is_none()).map(card).collect();
+    let trunks: BTreeSet<&str> = site.vlans.iter().map(card).filter(|card| !untagged.contains(card)).collect();
+    rules.extend(trunks.iter().map(|trunk| NftRule::Protect { link: (*trunk).to_owned(), welcome: Vec::new() }));
     rules
+}
+
+fn card<'a>(vlan: &Vlan<'a>) -> &'a str {
+    &vlan.spec.interface
 }
 
 /// The maps of one set, from the policies that hold for the site.

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 use pathsteer_compiler::{check, compile};
-use pathsteer_crds::plan::{AddressSpec, LinkKind, NftRule, PlanObjects, Role, RouteKind, RouteSpec, RuleAction};
+use pathsteer_crds::plan::{
+    AddressSpec, Behind, LinkKind, NftRule, PlanObjects, Role, RouteKind, RouteSpec, RuleAction, RuleSpec,
+};
 
 use crate::case;
 
@@ -117,9 +119,14 @@ const FAULTS: &[Fault] = &[
         "NoBackup",
     ),
     ("a path by another slot's link", EDGE, |p| p.routes.retain(|r| r.table != 7717 || r.metric != 10), "PathBroken"),
-    ("a rule that leads to another path's table", EDGE, |p| p.rules[0].action = RuleAction::Table(7718), "PathBroken"),
-    ("a path table without a rule", EDGE, |p| drop(p.rules.remove(0)), "PathUnclear"),
-    ("a rule that matches the copy set", EDGE, |p| p.rules[0].fwmark = Some((0x101, 0xfff)), "PathUnclear"),
+    (
+        "a rule that leads to another path's table",
+        EDGE,
+        |p| rule(p, 7_717).action = RuleAction::Table(7718),
+        "PathBroken",
+    ),
+    ("a path table without a rule", EDGE, |p| p.rules.retain(|r| r.priority != 7_717), "PathUnclear"),
+    ("a rule that matches the copy set", EDGE, |p| rule(p, 7_717).fwmark = Some((0x101, 0xfff)), "PathUnclear"),
     (
         "no rule for what leaves the shim without a path",
         EDGE,
@@ -129,7 +136,7 @@ const FAULTS: &[Fault] = &[
     (
         "a rule for what leaves the shim that comes first",
         ANCHOR,
-        |p| p.rules.iter_mut().filter(|r| r.iif.is_some()).for_each(|r| r.priority = 7_700),
+        |p| rule(p, 7_999).priority = 7_700,
         "NoPathNotStopped",
     ),
     ("copies that leave by the wrong link", EDGE, |p| copy_links(p, "psu1"), "CopyBroken"),
@@ -209,13 +216,23 @@ const FAULTS: &[Fault] = &[
     (
         "overlay addresses inside the shim",
         EDGE,
-        |p| p.prefixes.iter_mut().filter(|one| one.prefix == net(OVERLAY)).for_each(|one| one.remote = Some(1)),
+        |p| {
+            p.prefixes
+                .iter_mut()
+                .filter(|one| one.prefix == net(OVERLAY))
+                .for_each(|one| one.behind = Behind::Remote(1))
+        },
         "OverlayInside",
     ),
     (
         "a prefix behind nobody known",
         ANCHOR,
-        |p| p.prefixes.iter_mut().filter(|one| one.remote.is_some()).for_each(|one| one.remote = Some(9)),
+        |p| {
+            p.prefixes
+                .iter_mut()
+                .filter(|one| matches!(one.behind, Behind::Remote(_)))
+                .for_each(|one| one.behind = Behind::Remote(9))
+        },
         "NothingThere",
     ),
     // Names and numbers.
@@ -313,7 +330,15 @@ fn net(text: &str) -> ipnet::IpNet {
 /// A further route.
 fn by(netns: &str, table: u32, destination: &str, link: &str) -> RouteSpec {
     let kind = RouteKind::Unicast { link: link.to_owned(), gateway: None, source: None };
-    RouteSpec { netns: netns.to_owned(), table, destination: net(destination), metric: 5, kind }
+    RouteSpec {
+        netns: netns.to_owned(),
+        table,
+        destination: net(destination),
+        metric: 5,
+        kind,
+        mtu: None,
+        while_default_in: None,
+    }
 }
 
 fn address(netns: &str, link: &str, address: &str) -> AddressSpec {
@@ -330,6 +355,10 @@ fn blackhole<'a>(plan: &'a mut PlanObjects, netns: &str) -> &'a mut RouteSpec {
 
 fn link<'a>(plan: &'a mut PlanObjects, name: &str) -> &'a mut pathsteer_crds::plan::LinkSpec {
     plan.links.iter_mut().find(|link| link.name == name).unwrap()
+}
+
+fn rule(plan: &mut PlanObjects, priority: u32) -> &mut RuleSpec {
+    plan.rules.iter_mut().find(|rule| rule.priority == priority).unwrap()
 }
 
 fn drop_nft(plan: &mut PlanObjects, netns: &str, fits: fn(&NftRule) -> bool) {
