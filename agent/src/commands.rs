@@ -189,7 +189,9 @@ impl Node {
             let uplinks = plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
             let defaults = route::defaults(&node.kernel, &uplinks).await?.into_keys().collect();
             let leases = node.state.leases();
-            node.desired = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments: false });
+            // as the agent found it out
+            let whole_segments = node.shim.as_ref().is_some_and(Shim::takes_whole_segments);
+            node.desired = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments });
         }
         Ok(node)
     }

@@ -25,6 +25,9 @@ pub struct Config {
     /// Who does WireGuard; default `auto`. A change interrupts the tunnels.
     #[serde(default)]
     pub wireguard: WireguardChoice,
+    /// Whether large segments are cut up before the shim; default `auto`.
+    #[serde(default)]
+    pub segmentation: SegmentationChoice,
     /// How the node reaches its operator before its first plan.
     #[serde(default)]
     pub bootstrap: Bootstrap,
@@ -41,6 +44,17 @@ pub enum WireguardChoice {
     Kernel,
     /// A worker process per slot.
     Userspace,
+}
+
+/// Whether large segments are cut up before the shim.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SegmentationChoice {
+    /// Unless a test at start shows that this kernel counts whole ones up rightly. They cost less.
+    #[default]
+    Auto,
+    /// Always, untested.
+    Always,
 }
 
 /// Empty on an anchor, whose own network is there already.

@@ -11,6 +11,7 @@ mod observe;
 mod reconcile;
 mod report;
 mod run;
+mod segmentation;
 mod session;
 mod state;
 mod steering;

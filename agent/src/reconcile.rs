@@ -33,6 +33,7 @@ use crate::{
     },
     observe::{Observed, observe},
     report::{self, Sources},
+    segmentation::Segmentation,
     state::StateDir,
     steering::{self, Orders},
     sys::{KernelError, netns::Netns},
@@ -64,6 +65,7 @@ pub struct Reconciler {
     leases: BTreeMap<u8, Lease>,
     dhcp: Dhcp,
     wireguard: Wireguard,
+    segmentation: Segmentation,
     shim: Option<Shim>,
     steering: Option<Steering>,
     watch: Watch,
@@ -100,6 +102,7 @@ impl Reconciler {
     pub fn new(
         state: StateDir,
         wireguard: WireguardChoice,
+        segmentation: Segmentation,
         plan: NodePlan,
         leases: mpsc::UnboundedSender<(u8, Lease)>,
         reports: watch::Sender<Option<NodeReport>>,
@@ -111,6 +114,7 @@ impl Reconciler {
             plan,
             dhcp: Dhcp::new(leases),
             wireguard,
+            segmentation,
             shim: None,
             steering: None,
             watch: Watch::new(),
@@ -202,7 +206,8 @@ impl Reconciler {
     /// What the kernel has to hold now, as far as the last look tells.
     fn desired(&self) -> PlanObjects {
         let defaults = self.seen.defaults.keys().cloned().collect();
-        desired(&self.plan, Surroundings { leases: &self.leases, defaults: &defaults, whole_segments: false })
+        let whole_segments = self.segmentation.whole;
+        desired(&self.plan, Surroundings { leases: &self.leases, defaults: &defaults, whole_segments })
     }
 
     async fn converge(&mut self) -> Result<Turn, KernelError> {
@@ -244,7 +249,7 @@ impl Reconciler {
             self.steering = None;
         }
         if self.shim.is_none() && !self.plan.objects.datapath.is_empty() {
-            match Shim::open(&self.state) {
+            match Shim::open(&self.state, self.segmentation.whole) {
                 Ok(shim) => self.shim = Some(shim),
                 Err(error) => return error.to_string(),
             }
@@ -296,6 +301,7 @@ impl Reconciler {
             workers,
             steering,
             shim: self.shim.as_ref(),
+            segmentation: &self.segmentation.why,
         });
         let old = self.reports.borrow().clone();
         if old.is_none_or(|old| report::differ(&old, &fresh)) || self.reported.elapsed() > QUIET_REPORT {

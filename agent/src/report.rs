@@ -23,11 +23,12 @@ pub struct Sources<'a> {
     pub workers: &'a BTreeMap<u8, WorkerStatus>,
     pub steering: Vec<SteeringReport>,
     pub shim: Option<&'a Shim>,
+    pub segmentation: &'a str,
 }
 
 /// The report.
 pub fn report(sources: Sources) -> NodeReport {
-    let Sources { plan, desired, leases, seen, turn, drift, workers, steering, shim } = sources;
+    let Sources { plan, desired, leases, seen, turn, drift, workers, steering, shim, segmentation } = sources;
     NodeReport {
         node: plan.node.clone(),
         agent_version: VERSION.to_owned(),
@@ -41,7 +42,7 @@ pub fn report(sources: Sources) -> NodeReport {
         steering,
         following: shim.map(following).unwrap_or_default(),
         counters: counters(shim, &seen.tallies, workers),
-        segmentation: String::new(),
+        segmentation: segmentation.to_owned(),
     }
 }
 

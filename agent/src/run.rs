@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     config::Config,
     reconcile::{RUN_DIR, Reconciler},
+    segmentation::Segmentation,
     session::Session,
     state::StateDir,
 };
@@ -36,10 +37,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (plans, plan_changes) = watch::channel(Some(plan.clone()));
     let (reports, report_changes) = watch::channel(None);
     let (leases, lease_changes) = mpsc::unbounded_channel();
-    let wireguard = config.wireguard;
+    let (wireguard, segmentation) = (config.wireguard, config.segmentation);
     let session = Session::new(config, state.clone(), identity, saved, plans, report_changes)?;
-    let reconciler = Reconciler::new(state, wireguard, plan, leases, reports)?;
     let session = tokio::spawn(session.run());
+    let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
+    tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");
+    let reconciler = Reconciler::new(state, wireguard, segmentation, plan, leases, reports)?;
     let reconciler = tokio::spawn(reconciler.run(plan_changes, lease_changes));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

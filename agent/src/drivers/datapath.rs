@@ -30,7 +30,11 @@ const ANCHOR: u32 = 2;
 
 /// The opened datapath; shared with the threads that visit namespaces.
 #[derive(Clone)]
-pub struct Shim(Arc<Mutex<Datapath>>);
+pub struct Shim {
+    datapath: Arc<Mutex<Datapath>>,
+    /// Large segments pass whole.
+    whole_segments: bool,
+}
 
 /// Where our pins are.
 pub fn bpffs() -> PathBuf {
@@ -39,10 +43,11 @@ pub fn bpffs() -> PathBuf {
 
 impl Shim {
     /// Opens the datapath. One that lacks a pin is made anew as a whole: maps of different ages would not fit each other.
+    /// Whole segments are taken from now on, if they shall be: before any are let in.
     ///
     /// # Errors
     /// The kernel refuses the programs, or the epoch cannot be written: nothing may be sent then.
-    pub fn open(state: &StateDir) -> Result<Self, KernelError> {
+    pub fn open(state: &StateDir, whole_segments: bool) -> Result<Self, KernelError> {
         let bpffs = bpffs();
         if !pathsteer_bpf::is_pinned(&bpffs) {
             // before the first map: who dies in between advances it once more, which does no harm
@@ -50,12 +55,18 @@ impl Shim {
             pathsteer_bpf::unpin_all(&bpffs).map_err(|error| KernelError::new("remove the old pins", error))?;
         }
         let datapath = Datapath::open(&bpffs).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
-        Ok(Shim(Arc::new(Mutex::new(datapath))))
+        let shim = Shim { datapath: Arc::new(Mutex::new(datapath)), whole_segments };
+        if whole_segments {
+            let config =
+                shim.lock().maps.config().map_err(|error| KernelError::new("bpf config", io::Error::other(error)))?;
+            shim.set_config(Config { gso: 1, ..config })?;
+        }
+        Ok(shim)
     }
 
     /// A lock that a panicking thread left behind guards nothing half-done: every map write is one system call.
     pub fn lock(&self) -> MutexGuard<'_, Datapath> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.datapath.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a datapath that is pinned, to look at it or to take it away; makes none.
@@ -64,7 +75,14 @@ impl Shim {
     /// What the kernel says.
     pub fn adopt() -> Result<Option<Self>, KernelError> {
         let datapath = Datapath::adopt(&bpffs()).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
-        Ok(datapath.map(|datapath| Shim(Arc::new(Mutex::new(datapath)))))
+        let Some(datapath) = datapath else { return Ok(None) };
+        let config = datapath.maps.config().map_err(|error| KernelError::new("bpf config", io::Error::other(error)))?;
+        Ok(Some(Shim { datapath: Arc::new(Mutex::new(datapath)), whole_segments: config.gso != 0 }))
+    }
+
+    /// Whether large segments pass whole.
+    pub fn takes_whole_segments(&self) -> bool {
+        self.whole_segments
     }
 
     /// Whether the maps still have their pins: somebody may have deleted them.
@@ -87,7 +105,8 @@ impl Shim {
         let fail = |error| KernelError::new("bpf map", io::Error::other(error));
         let mut observed = PlanObjects::default();
         let config = datapath.maps.config().map_err(fail)?;
-        if config.self_address != [0; 4] {
+        // one that takes other segments than it shall is not as declared
+        if config.self_address != [0; 4] && (config.gso != 0) == self.whole_segments {
             let role = if config.role == ANCHOR { Role::Anchor } else { Role::Edge };
             observed.datapath.push(DatapathSpec {
                 netns: netns_of(role).to_owned(),
@@ -132,7 +151,7 @@ impl Shim {
             epoch: epoch & 31,
             window_shift: spec.window_packets.trailing_zeros(),
             role: if spec.role == Role::Anchor { ANCHOR } else { EDGE },
-            gso: 0,
+            gso: self.whole_segments.into(),
         })
     }
 
