@@ -1,6 +1,6 @@
 //! The programs: loaded, attached, and tried on single packets.
 
-use std::{os::fd::AsFd, path::PathBuf};
+use std::{os::fd::AsFd, path::PathBuf, time::Duration};
 
 use aya::{
     Ebpf,
@@ -44,6 +44,8 @@ pub struct Trial {
     pub verdict: u32,
     pub packet: Vec<u8>,
     pub mark: u32,
+    /// As the kernel has it, its clock's own cost included.
+    pub duration: Duration,
 }
 
 /// The loaded programs.
@@ -114,11 +116,30 @@ impl Programs {
     /// # Errors
     /// What the kernel says; packets shorter than an Ethernet header are refused.
     pub fn try_packet(&mut self, kind: Kind, packet: &[u8], mark: u32) -> Result<Trial, Error> {
-        /// `struct __sk_buff` and where its mark is.
+        self.try_segments(kind, packet, mark, 0)
+    }
+
+    /// The same with a packet of so many segments, still whole; 0 for one that never was more. Their number is known
+    /// until a header is added, their size thereafter: so the programs see it in the kernel, and so they see it here.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn try_segments(&mut self, kind: Kind, packet: &[u8], mark: u32, segments: u32) -> Result<Trial, Error> {
+        /// `struct __sk_buff` and where its fields are.
         const CONTEXT: usize = 192;
-        const MARK: std::ops::Range<usize> = 8..12;
+        const MARK: usize = 8;
+        const GSO_SEGMENTS: usize = 164;
+        const GSO_SIZE: usize = 176;
         let (mut context, mut context_out) = ([0; CONTEXT], [0; CONTEXT]);
-        context[MARK].copy_from_slice(&mark.to_ne_bytes());
+        let shape = match kind {
+            Kind::Encap => (GSO_SEGMENTS, segments),
+            Kind::DecapEthernet | Kind::DecapIp => {
+                (GSO_SIZE, (packet.len() as u32).checked_div(segments).unwrap_or_default())
+            }
+        };
+        for (at, value) in [(MARK, mark), shape] {
+            context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
         let mut packet_out = vec![0; packet.len() + 256];
         let options = TestRunOptions {
             data_in: Some(packet),
@@ -130,8 +151,13 @@ impl Programs {
         let result = program(&mut self.object, kind)?.test_run(options)?;
         packet_out.truncate(result.data_size_out as usize);
         let mut mark = [0; 4];
-        mark.copy_from_slice(&context_out[MARK]);
-        Ok(Trial { verdict: result.return_value, packet: packet_out, mark: u32::from_ne_bytes(mark) })
+        mark.copy_from_slice(&context_out[MARK..MARK + 4]);
+        Ok(Trial {
+            verdict: result.return_value,
+            packet: packet_out,
+            mark: u32::from_ne_bytes(mark),
+            duration: result.duration,
+        })
     }
 }
 

@@ -145,7 +145,7 @@ fn tunnel(name: &str) -> io::Result<File> {
 
 /// A pair does not merge unless it is told to.
 fn merge_on_receive(socket: &impl AsRawFd, name: &str) -> io::Result<()> {
-    /// <linux/ethtool.h>: ETHTOOL_SGRO and `struct ethtool_value`.
+    // <linux/ethtool.h>: ETHTOOL_SGRO and `struct ethtool_value`
     let mut value: [u32; 2] = [0x2c, 1];
     let mut request = request_for(name);
     request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();

@@ -109,6 +109,27 @@ impl Node {
         self.datapath.programs.try_packet(Kind::DecapEthernet, packet, 0).unwrap()
     }
 
+    /// What the programs do with `packet`, and the counters that rose by it.
+    pub fn receive_and_count(&mut self, packet: &[u8]) -> (Trial, BTreeMap<&'static str, u64>) {
+        let before = self.counters();
+        let trial = self.receive(packet);
+        let risen = self.counters().into_iter().map(|(name, count)| (name, count - before[name]));
+        (trial, risen.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Asserts that `packet` is dropped and counted once, as this.
+    pub fn refuses(&mut self, packet: &[u8], counter: &'static str, what: &str) {
+        let (trial, risen) = self.receive_and_count(packet);
+        assert_eq!((trial.verdict, risen), (DROP, BTreeMap::from([(counter, 1)])), "{what}");
+    }
+
+    /// Asserts that `packet` is delivered and counted once, and returns it.
+    pub fn delivers(&mut self, packet: &[u8], what: &str) -> Vec<u8> {
+        let (trial, risen) = self.receive_and_count(packet);
+        assert_eq!((trial.verdict, risen), (PASS, BTreeMap::from([("delivered", 1)])), "{what}");
+        trial.packet
+    }
+
     /// Every counter, summed over remotes.
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
