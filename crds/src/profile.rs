@@ -24,13 +24,14 @@ pub enum Profile {
 impl Profile {
     /// What the profile stands for, in order of protocol and port.
     pub fn matches(self) -> Vec<Match> {
-        let (tcp, udp): (&[(u16, u16)], &[(u16, u16)]) = match self {
+        type Ports = &'static [(u16, u16)];
+        let (tcp, udp): (Ports, Ports) = match self {
             Profile::Sip => (&[(5_060, 5_061)], &[(5_060, 5_060), (10_000, 20_000)]),
             Profile::Webex => (&[(5_004, 5_004)], &[(5_004, 5_004), (9_000, 9_000), (33_434, 33_598)]),
             Profile::Zoom => (&[(8_801, 8_802)], &[(3_478, 3_479), (8_801, 8_810)]),
             Profile::Games => (&[(3_074, 3_074)], &[(3_074, 3_076), (3_478, 3_480), (27_000, 27_100)]),
         };
-        let one = |protocol, ports: &[(u16, u16)]| Match {
+        let one = |protocol, ports: Ports| Match {
             protocol: Some(protocol),
             ports: ports.iter().map(|&(first, last)| PortRange { first, last }).collect(),
             ..Match::default()
