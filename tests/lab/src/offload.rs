@@ -1,10 +1,18 @@
 //! What a network card does for the kernel: switched on or off, because it decides what a frame on the wire looks like.
 
-use std::io;
+use std::os::fd::AsRawFd;
+use std::{fs, io};
 
 use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use std::os::fd::AsRawFd;
+
+use crate::mounts;
+use crate::netns::Namespace;
+
+/// How long a segment waits for the next one to be merged with, in nanoseconds: longer than between two segments of a
+/// window, shorter than any round trip of the lab.
+const MERGING_TIME: u32 = 200_000;
 
 /// What can be switched; the numbers are the commands of linux/ethtool.h that do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,4 +56,22 @@ pub fn set(interface: &str, offload: Offload, on: bool) -> Result<()> {
 /// When there is no such interface.
 pub fn complete_frames(interface: &str) -> Result<()> {
     set(interface, Offload::TransmitChecksum, false)
+}
+
+/// Lets `interface` in `namespace` put TCP segments together that come in one after another, as a card of a busy host
+/// does. What comes over a veth from a card that cuts segments up itself is never put together.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn merge_segments(namespace: &Namespace, interface: &str) -> Result<()> {
+    namespace.run(|| {
+        set(interface, Offload::ReceiveMerging, true)?;
+        // A veth hands over one segment at a time: without waiting, none would ever meet another. Only sysfs can say
+        // so, and it shows the namespace in which it was mounted; this thread's mounts go with it.
+        unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace needs root")?;
+        mounts::make_private()?;
+        mounts::filesystem("sysfs", "/sys")?;
+        let file = format!("/sys/class/net/{interface}/gro_flush_timeout");
+        fs::write(&file, MERGING_TIME.to_string()).with_context(|| format!("writing {file}"))
+    })
 }

@@ -10,6 +10,7 @@ use nix::sys::socket::{
 };
 
 use crate::host::Host;
+use crate::offload;
 
 /// Which packets of a socket may be cut into fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,7 @@ pub fn receive_with_class(socket: &UdpSocket, bytes: &mut [u8]) -> Result<(usize
 /// # Errors
 /// When nft or the kernel refuses.
 pub fn fix_ip_ids(host: &Host, interface: &str) -> Result<()> {
+    host.net.run(|| offload::complete_frames(interface))?;
     host.ip(&format!("link set {interface} gso_max_segs 1"))?;
     host.nft(&format!(
         "table ip fixed-ids {{

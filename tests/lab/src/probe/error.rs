@@ -6,12 +6,12 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, SockaddrStorage, recvmsg, setsockopt, sockopt};
 
 use crate::clock;
 use crate::host::Host;
 use crate::shape::{self, Discovery};
-use crate::traffic::Marker;
+use crate::traffic::{Marker, socket};
 
 /// An ICMP error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Prober {
 impl Prober {
     /// # Errors
     /// When the address is not to be had.
-    pub fn open(host: &Host, local: SocketAddr, discovery: Discovery) -> Result<Prober> {
-        let socket = host.net.run(|| UdpSocket::bind(local).with_context(|| format!("binding UDP {local}")))?;
+    pub fn open(host: &Host, local: IpAddr, discovery: Discovery) -> Result<Prober> {
+        let socket = host.net.run(|| UdpSocket::bind((local, 0)).with_context(|| format!("binding UDP {local}")))?;
         if local.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
         } else {
@@ -66,11 +66,11 @@ impl Prober {
         Ok(())
     }
 
-    /// The first error that comes until `deadline`.
+    /// The first error about what was sent to `to` that comes until `deadline`.
     ///
     /// # Errors
     /// When the kernel does not say what it was.
-    pub fn error(&self, deadline: Duration) -> Result<Option<PathError>> {
+    pub fn error(&self, to: SocketAddr, deadline: Duration) -> Result<Option<PathError>> {
         loop {
             let left = deadline.saturating_sub(clock::now());
             // An error wakes whoever polls, whatever he asked for.
@@ -78,7 +78,10 @@ impl Prober {
             // SAFETY: one pollfd, alive until the call returns.
             unsafe { libc::poll(&mut poll, 1, left.as_millis() as i32) };
             if poll.revents & libc::POLLERR != 0 {
-                return self.read().map(Some);
+                let (about, error) = self.read()?;
+                if about == to {
+                    return Ok(Some(error));
+                }
             }
             if left.is_zero() {
                 return Ok(None);
@@ -86,12 +89,13 @@ impl Prober {
         }
     }
 
-    fn read(&self) -> Result<PathError> {
+    /// The next error, and where the packet it is about was going.
+    fn read(&self) -> Result<(SocketAddr, PathError)> {
         let mut bytes = [0; 128];
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
         let flags = MsgFlags::MSG_ERRQUEUE;
-        let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+        let message = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
         let error = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::Ipv4RecvErr(error, Some(from)) => {
                 Some((error, IpAddr::from(u32::from_be(from.sin_addr.s_addr).to_be_bytes())))
@@ -104,6 +108,7 @@ impl Prober {
         let (error, from) = error.context("the kernel does not say who complained")?;
         // Where no MTU is told, the kernel leaves 0.
         let mtu = (error.ee_info > 0).then_some(error.ee_info);
-        Ok(PathError { from, kind: error.ee_type, code: error.ee_code, mtu })
+        let about = message.address.as_ref().and_then(socket::address).context("the kernel does not say about what")?;
+        Ok((about, PathError { from, kind: error.ee_type, code: error.ee_code, mtu }))
     }
 }

@@ -22,13 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When a socket is not to be had.
-pub fn hops(from: (&Host, SocketAddr), to: IpAddr, most: u8) -> Result<Vec<Option<IpAddr>>> {
+pub fn hops(from: (&Host, IpAddr), to: IpAddr, most: u8) -> Result<Vec<Option<IpAddr>>> {
+    let prober = Prober::open(from.0, from.1, Discovery::Never)?;
     let mut all = Vec::new();
     for hop in 1..=most {
-        let prober = Prober::open(from.0, from.1, Discovery::Never)?;
         prober.set_hops(hop)?;
-        prober.send(SocketAddr::new(to, PORTS + u16::from(hop)), 60)?;
-        let error = prober.error(clock::now() + PATIENCE)?;
+        let target = SocketAddr::new(to, PORTS + u16::from(hop));
+        prober.send(target, 60)?;
+        let error = prober.error(target, clock::now() + PATIENCE)?;
         all.push(error.map(|error| error.from));
         if error.is_some_and(|error| error.from == to) {
             break;
@@ -42,8 +43,9 @@ pub fn hops(from: (&Host, SocketAddr), to: IpAddr, most: u8) -> Result<Vec<Optio
 ///
 /// # Errors
 /// When a socket is not to be had, or the host's own interface is too narrow.
-pub fn complaint(from: (&Host, SocketAddr), to: IpAddr, size: usize) -> Result<Option<PathError>> {
+pub fn complaint(from: (&Host, IpAddr), to: IpAddr, size: usize) -> Result<Option<PathError>> {
     let prober = Prober::open(from.0, from.1, Discovery::Probe)?;
-    prober.send(SocketAddr::new(to, PORTS), size)?;
-    prober.error(clock::now() + PATIENCE)
+    let target = SocketAddr::new(to, PORTS);
+    prober.send(target, size)?;
+    prober.error(target, clock::now() + PATIENCE)
 }
