@@ -211,8 +211,8 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
     let _lock = run::lock()?;
     // what is ours is known without a plan, which may be damaged
     let nothing = PlanObjects::default();
-    let config = Config::load(config)?;
-    let mut node = Node::declared(StateDir::open(&config.state_dir)?, config.wireguard, nothing.clone())?;
+    let state = StateDir::open(&Config::load(config)?.state_dir)?;
+    let mut node = Node::declared(state, WireguardChoice::Auto, nothing.clone())?;
     let pending = changes(&nothing, &node.observe().await?, true);
     // the workers hold what the deletions need to be free
     for slot in 1..=8 {

@@ -39,8 +39,8 @@ fn neighbours_meet(net: &Net) {
     socket.connect((net.b.wan_address6, 9)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     wait("the neighbours to meet", SOON, || {
-        let _ = socket.send(b"?");
-        socket.recv(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        let asked = socket.send(b"?").and_then(|_| socket.recv(&mut [0; 1]));
+        asked.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
 }
 
