@@ -91,3 +91,21 @@ fn interfaces_that_come_and_go_leave_room_for_others() {
     assert_eq!(datapath.maps.slot(496).unwrap(), Some(1));
     assert_eq!(datapath.maps.slot(495).unwrap(), None);
 }
+
+#[test]
+fn memory_for_a_remote_is_what_its_window_is_declared_to_hold() {
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open(&bpffs.path()).unwrap();
+    for (id, window) in [(1, 1_024u32), (2, 16_384), (3, 65_536)] {
+        let remote = Remote { address: [10, 100, 0, id as u8], ..REMOTE };
+        datapath.maps.set_remote(id, remote, &[1, 2, 3], window).unwrap();
+        let measured = datapath.maps.memory(id).unwrap();
+        // 256 buckets: a word of 8 bytes for 32 packets, and a counter that the kernel rounds up to 8 bytes
+        let reckoned = 3 * 256 * u64::from(window / 32 * 8 + 8);
+        println!("window {window}, 3 classes: {measured} bytes, reckoned {reckoned}");
+        // each of the six maps has a head, pages are whole, and before 6.4 the kernel reckons a key of every entry too
+        assert!((reckoned..2 * reckoned + 6 * 8_192).contains(&measured), "{measured} bytes, not {reckoned}");
+    }
+    datapath.maps.remove_remote(2).unwrap();
+    assert_eq!(datapath.maps.memory(2).unwrap(), 0);
+}

@@ -47,6 +47,48 @@ fn a_window_full_of_reordering_is_delivered_and_one_word_more_is_late() {
     assert_eq!(anchor.count("late"), 1);
 }
 
+/// The default width, against WANs of very different delay.
+#[test]
+fn six_hundred_milliseconds_at_twenty_thousand_packets_a_second_lose_and_double_nothing() {
+    const DEFAULT_WINDOW: u32 = 16_384;
+    const BEHIND: u32 = 12_000;
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor_with(DEFAULT_WINDOW));
+    let one = packet(&mut edge);
+    // half of the packets are lost on the fast path, so that only the slow one brings them
+    let mut delivered = 0;
+    for sequence in 1..=BEHIND + 4_000 {
+        if sequence % 2 == 0 {
+            anchor.arrive_by(2);
+            delivered += u32::from(anchor.receive(&with_sequence(&one, sequence)).verdict == PASS);
+        }
+        if let Some(slow) = sequence.checked_sub(BEHIND).filter(|slow| *slow > 0) {
+            anchor.arrive_by(1);
+            let verdict = anchor.receive(&with_sequence(&one, slow)).verdict;
+            assert_eq!(verdict == PASS, slow % 2 == 1, "{slow}: only what the fast path lost");
+            delivered += u32::from(verdict == PASS);
+        }
+    }
+    assert_eq!((delivered, anchor.count("late")), ((BEHIND + 4_000) / 2 + 4_000 / 2, 0));
+    assert_eq!(anchor.count("duplicate"), 4_000 / 2);
+}
+
+#[test]
+fn complete_reordering_within_the_window_loses_nothing_from_anywhere_in_the_sequence_space() {
+    for first in [1, 77, u32::MAX - WINDOW / 2] {
+        let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+        let one = packet(&mut edge);
+        // a step that shares no divisor with the number visits each once, and no two neighbours in turn
+        let number = WINDOW - 32;
+        for index in 0..number {
+            let sequence = first.wrapping_add(index * 389 % number);
+            assert_eq!(anchor.receive(&with_sequence(&one, sequence)).verdict, PASS, "{sequence}");
+        }
+        for index in 0..number {
+            anchor.refuses(&with_sequence(&one, first.wrapping_add(index)), "duplicate", "again, in order");
+        }
+    }
+}
+
 #[test]
 fn a_restarted_sender_is_heard_at_once_and_its_former_self_is_not() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());

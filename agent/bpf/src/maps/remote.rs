@@ -1,0 +1,142 @@
+//! Remotes with what is kept for each of them.
+
+use std::{collections::BTreeMap, fs, os::fd::AsFd, os::fd::AsRawFd};
+
+use aya::maps::{Array, MapData, MapError, PerCpuValues};
+
+use super::{INNER_MAP, Maps, NO_EXIST, exists_is_fine, gone_is_fine, optional};
+use crate::layout::{self, BUCKETS, Counters, Incarnation, Learned, Remote, class_key, split_class_key};
+
+impl Maps {
+    /// Every remote with its classes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remotes(&self) -> Result<BTreeMap<u32, (Remote, Vec<u8>)>, MapError> {
+        let mut all = BTreeMap::new();
+        for id in self.remote_ids()? {
+            all.insert(id, (self.remote.get(&id, 0)?, Vec::new()));
+        }
+        for key in self.window.keys() {
+            let (id, class) = split_class_key(key?);
+            if let Some((_, classes)) = all.get_mut(&id) {
+                classes.push(class);
+                classes.sort_unstable();
+            }
+        }
+        Ok(all)
+    }
+
+    fn remote_ids(&self) -> Result<Vec<u32>, MapError> {
+        self.endpoint.iter().map(|entry| entry.map(|(_, id)| id)).collect()
+    }
+
+    /// Makes a remote known, with sequences and windows for `classes`; what exists of these stays, what is no longer
+    /// named goes. A remote with another identity has lost its memory: its next packet begins anew, whatever its epoch.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_remote(&mut self, id: u32, remote: Remote, classes: &[u8], window_packets: u32) -> Result<(), MapError> {
+        exists_is_fine(self.incarnation.insert(
+            id,
+            Incarnation { previous: layout::NO_EPOCH, ..Incarnation::default() },
+            NO_EXIST,
+        ))?;
+        for class in 1..=15 {
+            let key = class_key(id, class);
+            if !classes.contains(&class) {
+                self.remove_class(key)?;
+                continue;
+            }
+            exists_is_fine(self.learned.insert(key, Learned::default(), NO_EXIST))?;
+            if !present(self.sequence.get(&key, 0))? {
+                self.sequence.insert(key, &Array::create(BUCKETS, 0)?, 0)?;
+            }
+            if !present(self.window.get(&key, 0))? {
+                self.window.insert(key, &Array::create(BUCKETS * (window_packets / 32), INNER_MAP)?, 0)?;
+            }
+        }
+        let before = self.remote.get(&id, 0)?;
+        if before.address != [0; 4] {
+            if before.address != remote.address {
+                gone_is_fine(self.endpoint.remove(&before.address))?;
+            }
+            if before.identity != remote.identity {
+                self.begin_anew(id)?;
+            }
+        }
+        // the remote itself last: what a program finds is complete
+        self.remote.set(id, remote, 0)?;
+        self.endpoint.insert(remote.address, id, 0)
+    }
+
+    /// No epoch is valid: the next packet makes its own valid, with the next number for what the windows hold.
+    fn begin_anew(&mut self, id: u32) -> Result<(), MapError> {
+        let state = self.incarnation.get(&id, 0)?.state & !0xff;
+        let fresh = Incarnation { state, previous: layout::NO_EPOCH, ..Incarnation::default() };
+        self.incarnation.insert(id, fresh, 0)
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove_remote(&mut self, id: u32) -> Result<(), MapError> {
+        gone_is_fine(self.endpoint.remove(&self.remote.get(&id, 0)?.address))?;
+        self.remote.set(id, Remote::default(), 0)?;
+        for class in 1..=15 {
+            self.remove_class(class_key(id, class))?;
+        }
+        gone_is_fine(self.incarnation.remove(&id))?;
+        // another node may get the id, and begins at zero
+        let none = vec![Counters::default(); self.counter.get(&id, 0)?.len()];
+        self.counter.set(id, PerCpuValues::try_from(none)?, 0)
+    }
+
+    fn remove_class(&mut self, key: u32) -> Result<(), MapError> {
+        gone_is_fine(self.sequence.remove(&key))?;
+        gone_is_fine(self.window.remove(&key))?;
+        gone_is_fine(self.learned.remove(&key))?;
+        gone_is_fine(self.chosen.remove(&key))
+    }
+
+    /// Bytes of kernel memory that the sequences and windows of a remote take, in all of its classes, as the kernel
+    /// itself reckons them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn memory(&self, id: u32) -> Result<u64, MapError> {
+        let mut bytes = 0;
+        for class in 1..=15 {
+            for outer in &self.inner {
+                if let Some(inner) = optional(outer.get(&class_key(id, class), 0))? {
+                    bytes += memory_of(&inner)?;
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Every counter of every remote, summed over processors; remote 0 has what cannot be laid to one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn counters(&self) -> Result<BTreeMap<u32, BTreeMap<&'static str, u64>>, MapError> {
+        let mut all = BTreeMap::new();
+        for id in self.remote_ids()?.into_iter().chain([0]) {
+            let processors = self.counter.get(&id, 0)?;
+            let sum = |index: usize| processors.iter().map(|counters| counters.0[index]).sum();
+            all.insert(id, layout::COUNTERS.into_iter().enumerate().map(|(index, name)| (name, sum(index))).collect());
+        }
+        Ok(all)
+    }
+}
+
+fn present<T>(result: Result<T, MapError>) -> Result<bool, MapError> {
+    Ok(optional(result)?.is_some())
+}
+
+fn memory_of(map: &MapData) -> Result<u64, MapError> {
+    let path = format!("/proc/thread-self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let text = fs::read_to_string(path)?;
+    let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok());
+    bytes.ok_or_else(|| std::io::Error::other("no memlock in a map's fdinfo").into())
+}
