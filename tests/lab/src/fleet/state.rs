@@ -1,6 +1,6 @@
 //! What the fleet says about itself: which paths it uses, what its datapath has dropped as second copies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -28,7 +28,7 @@ pub struct Paths {
 /// How the name of a class that is never copied ends.
 const SERVICE: &str = "/service";
 
-/// Counters of a node's datapath, since its maps were made.
+/// Counters of a node's datapath, all its remotes together, since its maps were made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Counters {
     /// Packets dropped because their first copy had come.
@@ -110,6 +110,11 @@ impl Fleet {
     /// When the agent's program cannot read them.
     pub fn counters(&self, node: &Host) -> Result<Counters> {
         let answer = self.agent_command(node, &["observe", "--counters", "-o", "json"])?;
-        serde_json::from_str(&answer).with_context(|| format!("reading the counters of {}: {answer}", node.name))
+        let remotes: BTreeMap<String, Counters> = serde_json::from_str(&answer)
+            .with_context(|| format!("reading the counters of {}: {answer}", node.name))?;
+        Ok(remotes.into_values().fold(Counters::default(), |all, one| Counters {
+            duplicate: all.duplicate + one.duplicate,
+            forged: all.forged + one.forged,
+        }))
     }
 }
