@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pathsteer_crds::plan::{NODE_SCOPE, PlanObjects, Role};
 
 use crate::anchor::Anchor;
+use crate::nft::SiteMaps;
 use crate::resolve::{Resolved, resolve};
 use crate::site::Site;
 use crate::{
@@ -47,8 +48,9 @@ pub fn compile(inventory: &Inventory) -> Compiled {
     let (resolved, allocations, diagnostics) = resolve(inventory);
     let mut plans = BTreeMap::new();
     if let Some(resolved) = resolved {
+        let mut maps = SiteMaps::new();
         for site in resolved.sites.values() {
-            plans.insert(site.name.to_owned(), edge(&resolved, site));
+            plans.insert(site.name.to_owned(), edge(&resolved, site, &mut maps));
         }
         for one in resolved.anchors.values() {
             plans.insert(one.name.to_owned(), anchor(&resolved, one));
@@ -57,7 +59,7 @@ pub fn compile(inventory: &Inventory) -> Compiled {
     Compiled { plans, allocations, diagnostics }
 }
 
-fn edge(resolved: &Resolved<'_>, site: &Site<'_>) -> CompiledPlan {
+fn edge(resolved: &Resolved<'_>, site: &Site<'_>, maps: &mut SiteMaps) -> CompiledPlan {
     let mut plan = PlanObjects::default();
     netns::edge(site, &mut plan);
     link::edge(resolved, site, &mut plan);
@@ -65,7 +67,7 @@ fn edge(resolved: &Resolved<'_>, site: &Site<'_>) -> CompiledPlan {
     wireguard::edge(resolved, site, &mut plan);
     route::edge(resolved, site, &mut plan);
     rule::edge(resolved, site, &mut plan);
-    nft::edge(resolved, site, &mut plan);
+    nft::edge(resolved, site, maps, &mut plan);
     datapath::edge(resolved, site, &mut plan);
     steering::edge(resolved, site, &mut plan);
     plan.sort();

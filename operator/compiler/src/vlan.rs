@@ -73,18 +73,26 @@ pub(crate) fn admit<'a>(
         };
         let wanted = vlans.iter().flat_map(|(key, spec)| networks(spec).map(move |network| (network, *key)));
         let mut taken = admission.claims.networks(format!("segment {name}"), wanted);
+        let mut too_late = Vec::new();
         for (key, spec) in vlans {
             // All run, so that all that is wrong is said at once.
             let sound = [
                 addresses_fit(admission, key, spec, &prefixes),
-                networks_are_free(admission, key, spec, &taken),
                 class_exists(admission, key, spec),
                 !doubly_used.contains(&(Kind::Vlan, key)),
             ];
-            if !sound.contains(&false) {
-                networks(spec).for_each(|network| taken.insert(network, key));
-                site.vlans.push(Vlan { name: split_key(key).1, spec, reaches: BTreeSet::new() });
+            if sound.contains(&false) {
+                continue;
             }
+            if networks(spec).any(|network| taken.overlapping(network, key).is_some()) {
+                too_late.push((key, spec));
+                continue;
+            }
+            networks(spec).for_each(|network| taken.insert(network, key));
+            site.vlans.push(Vlan { name: split_key(key).1, spec, reaches: BTreeSet::new() });
+        }
+        for (key, spec) in too_late {
+            report_overlaps(admission, key, spec, &taken);
         }
         admission.claims.record(taken);
         reach(admission, site);
@@ -142,17 +150,13 @@ fn addresses_fit(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, pref
     fit
 }
 
-/// Whether no other segment of the site has one of its networks.
-fn networks_are_free(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, taken: &Networks<'_>) -> bool {
-    let mut free = true;
+fn report_overlaps(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, taken: &Networks<'_>) {
     for segment in networks(spec) {
         if let Some((network, owner)) = taken.overlapping(segment, key) {
-            free = false;
             let message = format!("{segment} overlaps {network} of Vlan `{owner}`: use another");
             admission.diagnostics.error(Kind::Vlan, key, "AddressOverlap", message);
         }
     }
-    free
 }
 
 /// Whether there is a class for its flows in a tunnel that no policy names.

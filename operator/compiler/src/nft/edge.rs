@@ -1,6 +1,6 @@
 //! The table of the vip namespace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use pathsteer_crds::SegmentTreatment;
@@ -13,12 +13,16 @@ use crate::address::veth_peer_address;
 use crate::allocate::{DEFAULT_CLASS_ID, DEFAULT_SERVICE_CLASS};
 use crate::resolve::Resolved;
 use crate::site::Site;
+use crate::traffic_policy::Policy;
 use crate::vlan::Vlan;
 
-pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>) -> Vec<NftRule> {
-    let mut rules = maps(resolved, site, PolicySet::Tunnel);
+/// The maps of policies made so far, by set and places of the policies in their order: most sites have the same.
+pub(crate) type SiteMaps = BTreeMap<(PolicySet, Vec<usize>), Vec<NftRule>>;
+
+pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps) -> Vec<NftRule> {
+    let mut rules = maps(resolved, site, PolicySet::Tunnel, made);
     if site.vlans.iter().any(|vlan| vlan.spec.treatment == SegmentTreatment::Mixed) {
-        rules.extend(maps(resolved, site, PolicySet::Mixed));
+        rules.extend(maps(resolved, site, PolicySet::Mixed, made));
     }
     rules.extend(site.vlans.iter().map(|vlan| segment(resolved, vlan)));
     rules.push(NftRule::DefaultClass { class: DEFAULT_CLASS_ID });
@@ -57,14 +61,18 @@ fn card<'a>(vlan: &Vlan<'a>) -> &'a str {
 }
 
 /// The maps of one set, from the policies that hold for the site.
-fn maps(resolved: &Resolved<'_>, site: &Site<'_>, set: PolicySet) -> Vec<NftRule> {
-    let mut maps = ClassMaps::default();
-    for policy in resolved.policies.iter().filter(|policy| policy.holds_for(site.name)) {
-        if set == PolicySet::Mixed || policy.to != FlowTo::Direct {
-            element::of_policy(policy, None).into_iter().for_each(|element| maps.add(element));
-        }
-    }
-    maps.into_rules(set, RemoteSide::Destination)
+fn maps(resolved: &Resolved<'_>, site: &Site<'_>, set: PolicySet, made: &mut SiteMaps) -> Vec<NftRule> {
+    let wanted = |policy: &Policy<'_>| set == PolicySet::Mixed || policy.to != FlowTo::Direct;
+    let all = resolved.policies.iter().enumerate();
+    let holding = all.filter(|(_, policy)| policy.holds_for(site.name) && wanted(policy)).map(|(place, _)| place);
+    let make = |places: &[usize]| {
+        let mut maps = ClassMaps::default();
+        let elements = places.iter().flat_map(|place| element::of_policy(&resolved.policies[*place], None));
+        elements.for_each(|element| maps.add(element));
+        maps.into_rules(set, RemoteSide::Destination)
+    };
+    let places: Vec<usize> = holding.collect();
+    made.entry((set, places)).or_insert_with_key(|(_, places)| make(places)).clone()
 }
 
 fn segment(resolved: &Resolved<'_>, vlan: &Vlan<'_>) -> NftRule {

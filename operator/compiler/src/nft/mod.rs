@@ -6,6 +6,8 @@ mod edge;
 mod element;
 mod uplink;
 
+pub(crate) use edge::SiteMaps;
+
 use ipnet::IpNet;
 use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS, uplink_netns};
 use pathsteer_crds::plan::{NftRule, NftTableSpec, Only, PlanObjects};
@@ -14,8 +16,8 @@ use crate::anchor::Anchor;
 use crate::resolve::Resolved;
 use crate::site::Site;
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    plan.nft_tables.push(NftTableSpec { netns: VIP_NETNS.to_owned(), rules: edge::rules(resolved, site) });
+pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps, plan: &mut PlanObjects) {
+    plan.nft_tables.push(NftTableSpec { netns: VIP_NETNS.to_owned(), rules: edge::rules(resolved, site, made) });
     plan.nft_tables.extend(site.uplinks.iter().map(|uplink| NftTableSpec {
         netns: uplink_netns(uplink.spec.slot),
         rules: uplink::rules(resolved, site, uplink),

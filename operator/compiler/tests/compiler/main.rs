@@ -3,6 +3,7 @@
 mod case;
 mod faults;
 mod golden;
+mod policies;
 mod pools;
 mod properties;
 mod random;
