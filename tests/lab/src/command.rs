@@ -61,6 +61,9 @@ enum Command {
     },
     /// Prove that the lab itself works, without PathSteer in it
     Selftest {
+        /// The network with many sites instead of the van's
+        #[arg(long)]
+        many: bool,
         /// Where logs are written
         #[arg(long, default_value = "target/demo")]
         out: PathBuf,
@@ -134,7 +137,8 @@ fn inside(command: Command) -> Result<i32> {
             let order = demo::Order { names: &scenario, all, examples: &examples, out: &out };
             Ok(i32::from(!demo::run(&order, &progress)?))
         }
-        Command::Selftest { out } => selftest::run(&logs(&out)?, &progress).map(|()| 0),
+        Command::Selftest { many: false, out } => selftest::run(&logs(&out)?, &progress).map(|()| 0),
+        Command::Selftest { many: true, out } => selftest::run_many(&logs(&out)?, &progress).map(|()| 0),
         Command::Lab(LabCommand::Up { examples, out }) => lab::live(&out, &examples, &progress).map(|()| 0),
         Command::Lab(_) | Command::Enter { .. } | Command::Fault { .. } | Command::Measure { .. } => {
             bail!("this is done outside of the sandbox")

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pair::{CLIENT, LINE, Pair, SERVER, pair};
 use pathsteer_lab::clock;
 use pathsteer_lab::emulator::{Profile, Way};
+use pathsteer_lab::realtime;
 use pathsteer_lab::traffic::{Marker, Stamp};
 
 const TARGET: SocketAddrV4 = SocketAddrV4::new(SERVER, 7_000);
@@ -30,6 +31,8 @@ fn delays(sender: &UdpSocket, receiver: &UdpSocket, count: u64, run: u64) -> Vec
     receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let reader = receiver.try_clone().unwrap();
     let receiving = std::thread::spawn(move || {
+        // A late reader must not look like a slow line.
+        realtime::claim(realtime::SENDER);
         let mut delays = Vec::new();
         let mut bytes = [0; 256];
         while let Ok(length) = reader.recv(&mut bytes) {
@@ -97,6 +100,39 @@ fn random_loss_is_as_frequent_as_asked_and_every_frame_is_accounted_for() {
     assert_eq!(after.lost - before.lost + received, 1_000);
     // Ten percent of 1,000 with a standard deviation below 10: 60 to 140 is four of them.
     assert!((60..=140).contains(&(1_000 - received)), "{} of 1,000 were lost", 1_000 - received);
+}
+
+#[test]
+fn frames_held_back_are_overtaken_and_doubled_ones_come_twice() {
+    let pair = pair();
+    let (sender, receiver) = sockets(&pair);
+    let hold = Duration::from_millis(5);
+    pair.link.settings(Way::Up).set_profile(Profile { reorder_ppm: 500_000, hold, double_ppm: 200_000, ..LINE });
+    let all = delays(&sender, &receiver, 500, 1);
+    let count = pair.link.count(Way::Up);
+    assert_eq!(all.len() as u64, 500 + count.doubled);
+    assert!((50..=150).contains(&count.doubled) && (200..=300).contains(&count.held), "{count:?}");
+    let held = all.iter().filter(|delay| **delay >= LINE.delay + hold).count();
+    assert!(held >= 200, "{held} were late");
+}
+
+#[test]
+fn a_line_of_9000_bytes_carries_them_also_when_its_card_has_moved() {
+    let pair = pair();
+    let inner = pathsteer_lab::host::Host::new("inner").unwrap();
+    let mut holder = inner.command("sleep").arg("60").spawn().unwrap();
+    let moved = pair.ends.client.ip(&format!("link set e0 netns {}", holder.id()));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    moved.unwrap();
+    inner.ip(&format!("address add {CLIENT}/24 dev e0\nlink set e0 up")).unwrap();
+    for mtu in [9_000_u16, 1_280] {
+        pair.link.set_mtu(mtu).unwrap();
+        for (size, passes) in [(mtu - 28, true), (mtu - 27, false)] {
+            let words = ["-M", "do", "-c", "1", "-W", "1", "-s", &size.to_string(), &SERVER.to_string()];
+            assert_eq!(inner.output("ping", &words).is_ok(), passes, "{size} bytes at {mtu}");
+        }
+    }
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 mod pair;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use pair::{LINE, pair};
+use pair::{CLIENT, CLIENT6, LINE, SERVER, SERVER6, dual_pair, pair};
+use pathsteer_lab::capture::{Frame, Recording};
 use pathsteer_lab::clock;
 use pathsteer_lab::emulator::{Profile, Way};
-use pathsteer_lab::traffic::{self, Datagrams, Load, Outcome};
+use pathsteer_lab::traffic::{self, Datagrams, Ends, Load, Marker, Outcome, exchange};
 
 fn load(run: u64) -> Load {
     Load { datagrams: Datagrams::every(Duration::from_millis(1), run), duration: Duration::from_secs(1) }
@@ -29,6 +31,65 @@ fn assert_clean(outcome: &Outcome) {
 fn a_clean_line_gives_a_clean_account_both_ways() {
     let pair = pair();
     assert_clean(&traffic::run(&pair.ends, load(1), |_| Ok(())).unwrap());
+}
+
+#[test]
+fn the_same_holds_for_ipv6_for_other_sizes_and_other_markers() {
+    let pair = dual_pair();
+    pair.link.set_mtu(9_000).unwrap();
+    let ends = Ends { client_address: CLIENT6.into(), server_address: SERVER6.into(), ..pair.ends.clone() };
+    let watching = Recording::start(&pair.ends.server.net, "e0").unwrap();
+    let datagrams = Datagrams { size: 8_952, marker: Marker::SERVICE, ..load(11).datagrams };
+    assert_clean(&traffic::run(&ends, Load { datagrams, ..load(11) }, |_| Ok(())).unwrap());
+    let frames = watching.finish().unwrap();
+    // Datagrams, pings and streams of both ways: hardly a frame but acknowledgements and neighbours is without it.
+    assert!(frames.marked(Marker::SERVICE) >= 2_000 + 4 * 10 + 2 * 60, "{}", frames.marked(Marker::SERVICE));
+    let unmarked = |frame: &Frame| frame.bytes.len() > 300 && !Marker::SERVICE.is_in(&frame.bytes);
+    assert_eq!(frames.count(unmarked), 0);
+    assert!(frames.count(|frame| frame.bytes.len() == 14 + 9_000) >= 2_000);
+}
+
+#[test]
+fn questions_and_answers_are_accounted_apart_and_the_translated_client_is_seen() {
+    let pair = pair();
+    pair.ends
+        .client
+        .nft(
+            "table ip plant {
+                chain out {
+                    type nat hook postrouting priority 100
+                    udp sport >= 40000 masquerade to :61000-61999
+                }
+            }",
+        )
+        .unwrap();
+    let (client, server) = (SocketAddr::new(CLIENT.into(), 40_000), SocketAddr::new(SERVER.into(), 5_000));
+    let start = clock::now() + Duration::from_millis(50);
+    let span = (start, start + Duration::from_millis(400));
+    let run = |run| {
+        let datagrams = load(run).datagrams;
+        exchange((&pair.ends.client, client), (&pair.ends.server, server), datagrams, span).unwrap()
+    };
+    let clean = run(12);
+    assert_eq!((clean.questions.received, clean.answers.received), (400, 400));
+    assert!(clean.seen_as.iter().all(|seen| seen.port() >= 61_000), "{:?}", clean.seen_as);
+    assert_eq!(clean.seen_as.len(), 1);
+}
+
+#[test]
+fn an_answer_that_is_lost_is_no_lost_question() {
+    let pair = pair();
+    pair.link.set_blackhole(Way::Down, true);
+    // Without a way back nobody would find the other's card.
+    let shown = pair.ends.server.output("ip", &["-br", "link", "show", "e0"]).unwrap();
+    let card = shown.split_whitespace().nth(2).unwrap();
+    pair.ends.client.ip(&format!("neighbour replace {SERVER} lladdr {card} dev e0 nud permanent")).unwrap();
+    let (client, server) = (SocketAddr::new(CLIENT.into(), 40_000), SocketAddr::new(SERVER.into(), 5_000));
+    let start = clock::now() + Duration::from_millis(50);
+    let span = (start, start + Duration::from_millis(100));
+    let datagrams = load(13).datagrams;
+    let outcome = exchange((&pair.ends.client, client), (&pair.ends.server, server), datagrams, span).unwrap();
+    assert_eq!((outcome.questions.lost.len(), outcome.answers.lost.len()), (0, 100));
 }
 
 #[test]
