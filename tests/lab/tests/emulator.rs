@@ -28,7 +28,8 @@ fn sockets(pair: &Pair) -> (UdpSocket, UdpSocket) {
 
 /// Sends `count` datagrams and returns the delays of those that came.
 fn delays(sender: &UdpSocket, receiver: &UdpSocket, count: u64, run: u64) -> Vec<Duration> {
-    receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    // The sender may be late by much on a busy machine, by this much it is not.
+    receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let reader = receiver.try_clone().unwrap();
     let receiving = std::thread::spawn(move || {
         // A late reader must not look like a slow line.

@@ -13,7 +13,7 @@ pub const CHI_A: &str = "chi-a";
 pub const CHI_SERVER: Ipv4Addr = Ipv4Addr::new(198, 19, 52, 2);
 pub const CHI_SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x52, 0, 0, 0, 0, 2);
 
-/// The van's, the yacht's over the sea and the clinic's, whose lines carry large frames as its anchor does.
+/// The van; a yacht, whose satellite is slow and narrow; and a clinic, whose lines carry large frames as both anchors do.
 pub static MANY: Plan = Plan {
     sites: &[
         Site {
@@ -112,7 +112,7 @@ pub static MANY: Plan = Plan {
             v4: ANCHOR,
             v6: ANCHOR6,
             port: "dal0",
-            mtu: 1_500,
+            mtu: 9_000,
             server: INTERNET,
             server_v4: SERVER,
             server_v6: SERVER6,
