@@ -22,7 +22,7 @@ const CONFIG: &str = "/etc/pathsteer/agent.yaml";
 const BPFFS: &str = "/sys/fs/bpf/pathsteer";
 /// From nothing to in sync takes a second, with 500 sites and their gigabyte of windows a few; the rest is for a loaded
 /// machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// How often the agent's log is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -95,10 +95,18 @@ impl Blank {
             arguments: vec!["run".to_owned()],
         };
         let mut node = Node { agent: Daemon::start(&self.host, recipe, &folders.logs)?, host: self.host };
-        let is_in_sync = || node.agent.last_lines(usize::MAX).iter().any(|line| line.contains("in sync generation="));
-        if !clock::wait_until(clock::now() + DEADLINE, LOOK, is_in_sync) {
+        let deadline = clock::now() + DEADLINE;
+        while !node.agent.last_lines(usize::MAX).iter().any(|line| line.contains("in sync generation=")) {
             node.agent.check()?;
-            bail!("{} is not in sync:\n{}", node.host.name, node.agent.last_lines(20).join("\n"));
+            if clock::now() > deadline {
+                let pending = node.host.output(folders.agent(), &["plan"])?;
+                bail!(
+                    "{} is not in sync; its log is {}; pending: {pending}",
+                    node.host.name,
+                    node.agent.log().display()
+                );
+            }
+            clock::sleep_until(clock::now() + LOOK);
         }
         Ok(node)
     }

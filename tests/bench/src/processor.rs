@@ -1,9 +1,9 @@
-//! Processor time of threads and processes. Where the kernel does not account interrupts apart, it includes what they
+//! What threads and processes take: memory, and processor time. Where the kernel does not account interrupts apart, it includes what they
 //! forward meanwhile: on veth that is the whole way of a packet.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
 
 /// Processor time of the calling thread so far.
@@ -28,4 +28,14 @@ pub fn of(processes: &[u32]) -> Result<Duration> {
         }
     }
     Ok(Duration::from_nanos(total))
+}
+
+/// Resident bytes of a process.
+///
+/// # Errors
+/// When it has ended.
+pub fn resident(process: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+    Ok(kib.context("the kernel does not tell a process's memory")?.trim().parse::<u64>()? * 1_024)
 }

@@ -50,8 +50,8 @@ fn one(case: &Case, medium: &str) -> Result<f64> {
 fn sent(carrier: &Carrier, medium: &str) -> Result<u64> {
     match carrier {
         Carrier::Chain(chain) => sent_by(&chain.uplink, &[if medium == "veth" { "t1" } else { "wan" }]),
-        Carrier::Shim(rig, _) => {
-            let rig = rig.borrow();
+        Carrier::Shim(shim) => {
+            let rig = shim.rig.borrow();
             let by = |slot: u8| {
                 let link = if medium == "veth" { wire(slot) } else { format!("wan{slot}") };
                 rig.edge.within(&uplink_netns(slot), || sent_bytes(&link))

@@ -48,7 +48,7 @@ pub fn measure(folders: &Folders) -> Result<Vec<Row>> {
         rig.choose(1, 0)?;
         // Nobody listens, and nobody shall answer that.
         let quiet =
-            "table inet quiet { chain in { type filter hook prerouting priority -300; ip protocol udp drop; } }";
+            "table ip quiet {\nchain in {\ntype filter hook prerouting priority -300\nmeta l4proto udp drop\n}\n}";
         rig.ends.server.nft(quiet)?;
         for (node, netns) in [(&rig.edge, VIP_NETNS), (&rig.anchor, ANCHOR_NETNS)] {
             node.within(netns, || Ok(std::fs::write("/proc/sys/net/netfilter/nf_conntrack_udp_timeout", "1")?))

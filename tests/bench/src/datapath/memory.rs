@@ -13,6 +13,7 @@ use super::rigs::Rigs;
 use crate::inventory::{self, ANCHOR, ENDPOINT, SLOTS};
 use crate::node::{Blank, Node};
 use crate::plan::plans;
+use crate::processor::resident;
 use crate::report::Row;
 use crate::rig::{Ends, Medium};
 use crate::series::load;
@@ -55,7 +56,8 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
     let many_peers = mean(&workers)?;
     let few_peers = mean(&one.anchor.workers())?;
     let per_peer = (many_peers - few_peers) / (SITES - 1) as f64;
-    let agent = resident(node.agent())?;
+    let agent = resident(node.agent())? as f64;
+    let [edge_agent, anchor_agent] = one.agents.map(|bytes| bytes as f64 / KIB);
 
     let row = |what: &str, unit: &str, value: f64| Row {
         n: SITES,
@@ -74,7 +76,9 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
             many_peers / KIB,
             few_peers / KIB
         )),
-        row("the agent, 500 sites", "KiB", agent / KIB),
+        row("the agent, 500 sites", "KiB", agent / KIB).noted(format!(
+            "{anchor_agent:.0} KiB with 1 site, {edge_agent:.0} at an edge; once a node, not in the sum"
+        )),
         row("all of it, 3 slots", "KiB", total)
             .noted(format!("{:.0} MiB for {SITES} sites", total * SITES as f64 / KIB)),
     ])
@@ -123,13 +127,6 @@ fn locked(map: &MapData) -> Result<u64> {
 
 /// The mean of the processes' resident bytes.
 fn mean(processes: &[u32]) -> Result<f64> {
-    let all: Vec<f64> = processes.iter().map(|process| resident(*process)).collect::<Result<_>>()?;
+    let all: Vec<f64> = processes.iter().map(|process| Ok(resident(*process)? as f64)).collect::<Result<_>>()?;
     Ok(all.iter().sum::<f64>() / all.len() as f64)
-}
-
-/// Resident bytes of a process.
-fn resident(process: u32) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
-    Ok(kib.context("the kernel does not tell a process's memory")?.trim().parse::<f64>()? * KIB)
 }

@@ -17,8 +17,16 @@ use crate::rig::{Chain, Ends, Medium, ShimRig, Tunnel};
 #[derive(Clone)]
 pub enum Carrier {
     Chain(Rc<Chain>),
-    /// The product, with so many copies.
-    Shim(Rc<RefCell<ShimRig>>, usize),
+    Shim(Shim),
+}
+
+/// The product in one of its states.
+#[derive(Clone)]
+pub struct Shim {
+    pub rig: Rc<RefCell<ShimRig>>,
+    pub copies: usize,
+    /// Big sends pass in one piece.
+    pub whole: bool,
 }
 
 impl Carrier {
@@ -26,7 +34,7 @@ impl Carrier {
     pub fn with<T>(&self, work: impl FnOnce(&Ends) -> T) -> T {
         match self {
             Carrier::Chain(chain) => work(&chain.ends),
-            Carrier::Shim(rig, _) => work(&rig.borrow().ends),
+            Carrier::Shim(shim) => work(&shim.rig.borrow().ends),
         }
     }
 
@@ -37,7 +45,13 @@ impl Carrier {
     pub fn prepare(&self) -> Result<()> {
         match self {
             Carrier::Chain(_) => Ok(()),
-            Carrier::Shim(rig, copies) => rig.borrow_mut().choose(1, *copies),
+            Carrier::Shim(Shim { rig, copies, whole }) => {
+                let mut rig = rig.borrow_mut();
+                if rig.is_whole()? != *whole {
+                    rig.pass_whole(*whole)?;
+                }
+                rig.choose(1, *copies)
+            }
         }
     }
 
@@ -48,7 +62,7 @@ impl Carrier {
     pub fn workers_time(&self) -> Result<Duration> {
         match self {
             Carrier::Chain(chain) => processor::of(&chain.workers),
-            Carrier::Shim(rig, _) => processor::of(&rig.borrow().workers()),
+            Carrier::Shim(shim) => processor::of(&shim.rig.borrow().workers()),
         }
     }
 }
@@ -57,6 +71,16 @@ impl Carrier {
 pub struct Case {
     pub name: &'static str,
     pub carrier: Carrier,
+}
+
+impl Case {
+    /// Whether big sends pass in one piece although the self-test refuses it.
+    pub fn is_forced(&self) -> bool {
+        match &self.carrier {
+            Carrier::Chain(_) => false,
+            Carrier::Shim(shim) => shim.whole && !shim.rig.borrow().allowed_whole,
+        }
+    }
 }
 
 /// Every rig there is so far.
@@ -95,6 +119,7 @@ impl Rigs {
     pub fn chain(&mut self, tunnel: &Tunnel) -> Result<Rc<Chain>> {
         let name = match tunnel {
             Tunnel::Veth => "plain",
+            Tunnel::VethSegmented => "cut",
             Tunnel::VethCopied => "dup",
             Tunnel::Worker { segmentation: true } => "worker",
             Tunnel::Worker { segmentation: false } => "workerseg",
@@ -116,7 +141,7 @@ impl Rigs {
     pub fn on_veth(&mut self) -> Result<Vec<Case>> {
         let plain = self.chain(&Tunnel::Veth)?;
         let shim = self.shim(Medium::Wires)?;
-        Ok(in_turn(["plain routing", "shim", "shim + 1 copy", "shim + 2 copies"], plain, &shim))
+        in_turn(["plain routing", "shim", "shim + 1 copy", "shim + 2 copies"], plain, &shim)
     }
 
     /// Plain WireGuard and the product with no, one and two copies, with userspace workers at both ends.
@@ -126,7 +151,7 @@ impl Rigs {
     pub fn on_wireguard(&mut self) -> Result<Vec<Case>> {
         let plain = self.chain(&Tunnel::Worker { segmentation: true })?;
         let shim = self.shim(Medium::Wireguard)?;
-        Ok(in_turn(["plain WireGuard", "shim", "shim + 1 copy", "shim + 2 copies"], plain, &shim))
+        in_turn(["plain WireGuard", "shim", "shim + 1 copy", "shim + 2 copies"], plain, &shim)
     }
 }
 
@@ -141,13 +166,15 @@ pub fn wireguard_go() -> (PathBuf, Vec<String>) {
     (PathBuf::from("/usr/bin/wireguard-go"), vec!["-f".to_owned()])
 }
 
-fn in_turn(names: [&'static str; 4], plain: Rc<Chain>, shim: &Rc<RefCell<ShimRig>>) -> Vec<Case> {
+/// What is compared first, then the product as its self-test has left it.
+fn in_turn(names: [&'static str; 4], plain: Rc<Chain>, rig: &Rc<RefCell<ShimRig>>) -> Result<Vec<Case>> {
     let [first, rest @ ..] = names;
     let mut cases = vec![Case { name: first, carrier: Carrier::Chain(plain) }];
     for (copies, name) in rest.into_iter().enumerate() {
-        cases.push(Case { name, carrier: Carrier::Shim(Rc::clone(shim), copies) });
+        let shim = Shim { rig: Rc::clone(rig), copies, whole: rig.borrow().allowed_whole };
+        cases.push(Case { name, carrier: Carrier::Shim(shim) });
     }
-    cases
+    Ok(cases)
 }
 
 /// Bytes that left by `link` of the calling thread's namespace so far.

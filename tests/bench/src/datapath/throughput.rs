@@ -1,12 +1,13 @@
 //! How much goes: TCP bits and UDP packets a second. The machine is saturated on purpose, so no run is rejected.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::rigs::{Carrier, Case, Rigs, gotatun, wireguard_go};
+use super::rigs::{Carrier, Case, Rigs, Shim, gotatun, wireguard_go};
 use crate::report::{Row, Target};
-use crate::rig::Tunnel;
+use crate::rig::{Medium, Tunnel};
 use crate::series::{Discipline, Series, interleave};
 use crate::traffic::udp::Pace;
 use crate::traffic::{Window, tcp, udp};
@@ -18,8 +19,11 @@ const WARM_UP: Duration = Duration::from_millis(250);
 /// Long enough for a hundred thousand packets.
 const LENGTH: Duration = Duration::from_millis(600);
 
+/// Plain routing that cuts big sends up: what of a difference to plain routing is the shim's, and what is segmentation's.
+const CUT: &str = "plain routing, segmented";
+
 /// What is sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Load {
     Tcp,
     /// UDP with so many bytes of payload.
@@ -65,27 +69,14 @@ impl Load {
 /// # Errors
 /// When a rig cannot be built or a run fails.
 pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
-    let mut veth = rigs.on_veth()?;
-    veth.push(Case { name: "nft dup", carrier: Carrier::Chain(rigs.chain(&Tunnel::VethCopied)?) });
-    let mut wireguard = rigs.on_wireguard()?;
-    let unsegmented = rigs.chain(&Tunnel::Worker { segmentation: false })?;
-    wireguard.push(Case { name: "plain WireGuard, TUN without segmentation", carrier: Carrier::Chain(unsegmented) });
-    let mut absent = Vec::new();
-    for (name, (program, arguments)) in [("wireguard-go", wireguard_go()), ("gotatun-cli", gotatun())] {
-        if !program.exists() {
-            absent.push((name, format!("{} is not installed", program.display())));
-            continue;
-        }
-        match rigs.chain(&Tunnel::Other { program, arguments }) {
-            Ok(chain) => wireguard.push(Case { name, carrier: Carrier::Chain(chain) }),
-            Err(error) => absent.push((name, format!("{error:#}"))),
-        }
-    }
-
+    let veth = on_veth(rigs)?;
+    let (wireguard, absent) = through_wireguard(rigs)?;
     let mut rows = Vec::new();
     for load in Load::ALL {
-        rows.extend(group(load, "veth", &veth, [0.65, 0.45])?);
-        rows.extend(group(load, "WireGuard", &wireguard, [0.70, 0.50])?);
+        // of the loads only TCP is sent in big pieces
+        let is_told_apart = |case: &&Case| load == Load::Tcp || !case.is_forced() && case.name != CUT;
+        rows.extend(group(load, "veth", &veth.iter().filter(is_told_apart).collect::<Vec<_>>())?);
+        rows.extend(group(load, "WireGuard", &wireguard.iter().collect::<Vec<_>>())?);
         for (name, why) in &absent {
             rows.push(Row::missing(format!("{}, WireGuard, {name}", load.name()), load.unit(), why));
         }
@@ -93,9 +84,41 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// One load through `cases`, of which the first is what the others are compared with. `promised` are the least ratios of
-/// TCP with the shim and with one copy.
-fn group(load: Load, medium: &str, cases: &[Case], promised: [f64; 2]) -> Result<Vec<Row>> {
+/// The product between plain routing and nft's bare copies; and as it would be if big sends passed in one piece.
+fn on_veth(rigs: &mut Rigs) -> Result<Vec<Case>> {
+    let mut cases = rigs.on_veth()?;
+    let rig = rigs.shim(Medium::Wires)?;
+    for (copies, name) in ["shim, whole", "shim + 1 copy, whole"].into_iter().enumerate() {
+        if !rig.borrow().allowed_whole {
+            cases.push(Case { name, carrier: Carrier::Shim(Shim { rig: Rc::clone(&rig), copies, whole: true }) });
+        }
+    }
+    cases.push(Case { name: CUT, carrier: Carrier::Chain(rigs.chain(&Tunnel::VethSegmented)?) });
+    cases.push(Case { name: "nft dup", carrier: Carrier::Chain(rigs.chain(&Tunnel::VethCopied)?) });
+    Ok(cases)
+}
+
+/// The product beside the same worker alone and other people's WireGuard, and whom of these there is not, and why.
+fn through_wireguard(rigs: &mut Rigs) -> Result<(Vec<Case>, Vec<(&'static str, String)>)> {
+    let mut cases = rigs.on_wireguard()?;
+    let unsegmented = rigs.chain(&Tunnel::Worker { segmentation: false })?;
+    cases.push(Case { name: "plain WireGuard, TUN without segmentation", carrier: Carrier::Chain(unsegmented) });
+    let mut absent = Vec::new();
+    for (name, (program, arguments)) in [("wireguard-go", wireguard_go()), ("gotatun-cli", gotatun())] {
+        if !program.exists() {
+            absent.push((name, format!("{} is not installed", program.display())));
+            continue;
+        }
+        match rigs.chain(&Tunnel::Other { program, arguments }) {
+            Ok(chain) => cases.push(Case { name, carrier: Carrier::Chain(chain) }),
+            Err(error) => absent.push((name, format!("{error:#}"))),
+        }
+    }
+    Ok((cases, absent))
+}
+
+/// One load through `cases`, of which the first is what the others are compared with.
+fn group(load: Load, medium: &str, cases: &[&Case]) -> Result<Vec<Row>> {
     let name = |case: &Case| format!("{}, {medium}, {}", load.name(), case.name);
     let all = interleave(cases, ROUNDS, Discipline::Saturating, |case| load.run(&case.carrier))?;
     let rates: Vec<Series<f64>> = all.iter().map(|series| series.map(|(rate, _)| *rate)).collect();
@@ -103,22 +126,40 @@ fn group(load: Load, medium: &str, cases: &[Case], promised: [f64; 2]) -> Result
     for ((case, series), outcomes) in cases.iter().zip(&rates).zip(&all) {
         let mut row = Row::of(name(case), load.unit(), series);
         if case.name != cases[0].name {
-            row = row.compared(series, &name(&cases[0]), &rates[0]);
+            row = row.compared(series, &name(cases[0]), &rates[0]);
         }
         let doubled: u64 = outcomes.valid().map(|(_, doubled)| doubled).sum();
-        match &case.carrier {
-            Carrier::Shim(..) if doubled > 0 => row = row.unsound(format!("{doubled} packets were delivered twice")),
-            Carrier::Chain(_) if doubled > 0 => row = row.noted("second copies are delivered too"),
-            _ => {}
+        if doubled > 0 {
+            row = match &case.carrier {
+                Carrier::Shim(_) => row.unsound(format!("{doubled} packets were delivered twice")),
+                Carrier::Chain(_) => row.noted("second copies are delivered too"),
+            };
         }
-        let least = match (load, &case.carrier) {
-            (Load::Tcp, Carrier::Shim(_, copies)) => promised.get(*copies),
-            _ => None,
-        };
-        rows.push(match least {
-            Some(least) => row.promised(Target::Ratio(*least)),
+        if case.is_forced() {
+            row = row.noted("the self-test refuses that on this kernel");
+        }
+        rows.push(match least(load, medium, case) {
+            Some(least) => row.promised(Target::Ratio(least)),
             None => row,
         });
     }
     Ok(rows)
+}
+
+/// The least ratio that is promised of a case.
+fn least(load: Load, medium: &str, case: &Case) -> Option<f64> {
+    let Carrier::Shim(Shim { copies, whole, .. }) = &case.carrier else { return None };
+    if load != Load::Tcp || case.is_forced() {
+        return None;
+    }
+    let [single, copied] = match (medium, whole) {
+        ("veth", false) => [0.65, 0.45],
+        ("veth", true) => [0.90, 0.65],
+        _ => [0.70, 0.50],
+    };
+    match copies {
+        0 => Some(single),
+        1 => Some(copied),
+        _ => None,
+    }
 }

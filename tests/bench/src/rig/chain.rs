@@ -25,6 +25,8 @@ const WAN: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 pub enum Tunnel {
     /// A veth.
     Veth,
+    /// A veth behind an edge that cuts big sends up, as it does before a shim that takes one packet at a time.
+    VethSegmented,
     /// Two veths, and nft copies everything to the second one. Nobody drops second copies.
     VethCopied,
     /// The product's own worker at both ends.
@@ -68,6 +70,10 @@ impl Chain {
         chain.lay()?;
         match tunnel {
             Tunnel::Veth => chain.wire(1, &chain.uplink)?,
+            Tunnel::VethSegmented => {
+                chain.wire(1, &chain.uplink)?;
+                chain.edge.ip("link set up1 gso_max_segs 1")?;
+            }
             Tunnel::VethCopied => {
                 chain.wire(1, &chain.uplink)?;
                 chain.copy(&router("u2")?)?;

@@ -1,17 +1,23 @@
 //! The product: an edge and an anchor as their agents make them, with tunnels or with wires in place of them.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pathsteer_bpf::Datapath;
-use pathsteer_bpf::layout::Chosen;
+use pathsteer_bpf::layout::{Chosen, Config};
 use pathsteer_crds::mark;
+use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_LINK, VIP_NETNS};
 use pathsteer_crds::plan::PlanObjects;
 
 use super::{Ends, cable};
 use crate::inventory::{self, ANCHOR, ENDPOINT, SLOTS, underlay};
 use crate::node::{Blank, Folders, Node};
 use crate::plan::{plans, wire};
+use crate::processor;
+
+/// What the kernel gives a new interface (GSO_MAX_SEGS).
+const MOST_SEGMENTS: u32 = 65_535;
 
 /// What carries shimmed packets between the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +35,13 @@ pub struct ShimRig {
     pub edge: Node,
     pub anchor: Node,
     pub edge_plan: PlanObjects,
+    /// Resident bytes of the agents when everything was as declared: the edge's, the anchor's.
+    pub agents: [u64; 2],
+    /// Whether the agents' self-tests let big sends pass the shim in one piece.
+    pub allowed_whole: bool,
     chosen: BTreeMap<(u32, u8), Chosen>,
     datapath: Datapath,
+    anchor_datapath: Datapath,
 }
 
 impl ShimRig {
@@ -60,11 +71,16 @@ impl ShimRig {
         let mut anchor = anchor.become_node(&anchor_plan, folders)?;
         let mut edge = edge.become_node(&edge_plan, folders)?;
         ends.await_passage().with_context(|| format!("rig {name}"))?;
+        let agents = [processor::resident(edge.agent())?, processor::resident(anchor.agent())?];
         edge.leave_alone()?;
         anchor.leave_alone()?;
-        let datapath = edge.datapath()?;
+        let (datapath, anchor_datapath) = (edge.datapath()?, anchor.datapath()?);
         let chosen = datapath.maps.chosen()?;
-        Ok(ShimRig { ends, edge, anchor, edge_plan: edge_plan.objects(), chosen, datapath })
+        let edge_plan = edge_plan.objects();
+        let mut rig =
+            ShimRig { ends, edge, anchor, edge_plan, agents, allowed_whole: false, chosen, datapath, anchor_datapath };
+        rig.allowed_whole = rig.is_whole()?;
+        Ok(rig)
     }
 
     /// Sends every class by `active`, with copies by so many of the other slots.
@@ -77,6 +93,35 @@ impl ShimRig {
         for ((remote, class), chosen) in &mut self.chosen {
             *chosen = Chosen { active, copies, counter: chosen.counter + 1, ..Chosen::default() };
             self.datapath.maps.choose(*remote, *class, *chosen)?;
+        }
+        Ok(())
+    }
+
+    /// Whether big sends pass the shim in one piece, at both ends. A node that starts decides that by its self-test.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn is_whole(&self) -> Result<bool> {
+        Ok(self.datapath.maps.config()?.gso == 1 && self.anchor_datapath.maps.config()?.gso == 1)
+    }
+
+    /// Lets big sends pass the shim in one piece or not, whatever the self-test says.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn pass_whole(&mut self, whole: bool) -> Result<()> {
+        let ends =
+            [(&mut self.datapath, &self.edge, VIP_NETNS), (&mut self.anchor_datapath, &self.anchor, ANCHOR_NETNS)];
+        let segments = if whole { MOST_SEGMENTS } else { 1 };
+        for (datapath, node, netns) in ends {
+            let config = datapath.maps.config()?;
+            datapath.maps.set_config(Config { gso: whole.into(), ..config })?;
+            let words = format!("link set {SHIM_LINK} gso_max_segs {segments}");
+            node.within(netns, || {
+                let done = Command::new("ip").args(words.split(' ')).status()?;
+                ensure!(done.success(), "`ip {words}` failed");
+                Ok(())
+            })?;
         }
         Ok(())
     }
