@@ -1,23 +1,11 @@
-//! Faults planted in finished plans: check must find each, and call it by its name.
+//! Paths, tunnels, the shim, names and numbers.
 
-use std::collections::BTreeSet;
+use pathsteer_crds::plan::{Behind, LinkKind, NftRule, Role, RuleAction};
 
-use ipnet::Ipv4Net;
-use pathsteer_compiler::{check, compile};
-use pathsteer_crds::plan::{
-    AddressSpec, Behind, LinkKind, NftRule, PlanObjects, Role, RouteKind, RouteSpec, RuleAction, RuleSpec,
-};
+use super::plant::{address, blackhole, by, copy_links, drop_nft, is_blackhole, link, net, rule};
+use super::{ANCHOR, EDGE, Fault, OVERLAY};
 
-use crate::case;
-
-const OVERLAY: &str = "10.100.0.0/16";
-const EDGE: &str = "rv-07";
-const ANCHOR: &str = "dal-a";
-
-type Fault = (&'static str, &'static str, fn(&mut PlanObjects), &'static str);
-
-/// What is done to the plan of which node, and what check must say.
-const FAULTS: &[Fault] = &[
+pub const FAULTS: &[Fault] = &[
     // Survivable traffic leaves by a tunnel or not at all.
     (
         "a default route by a segment's card",
@@ -269,107 +257,3 @@ const FAULTS: &[Fault] = &[
     ),
     ("a source nobody has", EDGE, |p| p.addresses.retain(|own| own.link != "lo"), "NothingThere"),
 ];
-
-#[test]
-fn check_finds_each_planted_fault_and_nothing_without_it() {
-    let plans = compile(&case::inventory("rv")).plans;
-    let mut missed = Vec::new();
-    for (what, node, plant, reason) in FAULTS {
-        let (role, mut objects) = (plans[*node].role, plans[*node].objects());
-        assert_eq!(check(node, &objects, role, overlay()), []);
-        plant(&mut objects);
-        let found: BTreeSet<&str> = check(node, &objects, role, overlay()).iter().map(|one| one.reason).collect();
-        if !found.contains(reason) {
-            missed.push(format!("{what} on {node}: expected {reason}, found {found:?}"));
-        }
-    }
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
-}
-
-/// Whatever kind of object loses any one of its own, something no longer works, and check says so.
-#[test]
-fn check_misses_no_single_object_that_a_path_needs() {
-    let plans = compile(&case::inventory("rv")).plans;
-    for (node, plan) in &plans {
-        let whole = plan.objects();
-        let mut without: Vec<(String, PlanObjects)> = Vec::new();
-        macro_rules! each {
-            ($($field:ident),*) => {$(
-                for index in 0..whole.$field.len() {
-                    let mut less = whole.clone();
-                    let gone = less.$field.remove(index);
-                    without.push((format!("{gone:?}"), less));
-                }
-            )*};
-        }
-        each!(netns, links, wireguard_devices, rules, nft_tables, datapath, programs, remotes);
-        assert!(without.len() > 20);
-        for (gone, objects) in without {
-            assert_ne!(check(node, &objects, plan.role, overlay()), [], "{node} without {gone}");
-        }
-    }
-}
-
-#[test]
-fn a_finding_names_node_object_and_consequence() {
-    let plans = compile(&case::inventory("rv")).plans;
-    let mut objects = plans[EDGE].objects();
-    objects.routes.retain(|route| !is_blackhole(route, "psup2", 254));
-    let findings: Vec<String> = check(EDGE, &objects, Role::Edge, overlay()).iter().map(ToString::to_string).collect();
-    assert_eq!(findings, ["rv-07: netns psup2: has no blackhole for the overlay 10.100.0.0/16 (OverlayNotBlackholed)"]);
-}
-
-fn overlay() -> Ipv4Net {
-    OVERLAY.parse().unwrap()
-}
-
-fn net(text: &str) -> ipnet::IpNet {
-    text.parse().unwrap()
-}
-
-/// A further route.
-fn by(netns: &str, table: u32, destination: &str, link: &str) -> RouteSpec {
-    let kind = RouteKind::Unicast { link: link.to_owned(), gateway: None, source: None };
-    RouteSpec {
-        netns: netns.to_owned(),
-        table,
-        destination: net(destination),
-        metric: 5,
-        kind,
-        mtu: None,
-        while_default_in: None,
-    }
-}
-
-fn address(netns: &str, link: &str, address: &str) -> AddressSpec {
-    AddressSpec { netns: netns.to_owned(), link: link.to_owned(), address: net(address) }
-}
-
-fn is_blackhole(route: &RouteSpec, netns: &str, table: u32) -> bool {
-    route.netns == netns && route.table == table && route.kind == RouteKind::Blackhole
-}
-
-fn blackhole<'a>(plan: &'a mut PlanObjects, netns: &str) -> &'a mut RouteSpec {
-    plan.routes.iter_mut().find(|route| is_blackhole(route, netns, 254)).unwrap()
-}
-
-fn link<'a>(plan: &'a mut PlanObjects, name: &str) -> &'a mut pathsteer_crds::plan::LinkSpec {
-    plan.links.iter_mut().find(|link| link.name == name).unwrap()
-}
-
-fn rule(plan: &mut PlanObjects, priority: u32) -> &mut RuleSpec {
-    plan.rules.iter_mut().find(|rule| rule.priority == priority).unwrap()
-}
-
-fn drop_nft(plan: &mut PlanObjects, netns: &str, fits: fn(&NftRule) -> bool) {
-    let table = plan.nft_tables.iter_mut().find(|table| table.netns == netns).unwrap();
-    table.rules.retain(|rule| !fits(rule));
-}
-
-fn copy_links(plan: &mut PlanObjects, to: &str) {
-    for rule in plan.nft_tables.iter_mut().flat_map(|table| &mut table.rules) {
-        if let NftRule::Copy { link, .. } = rule {
-            *link = to.to_owned();
-        }
-    }
-}
