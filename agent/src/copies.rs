@@ -20,13 +20,14 @@ const SAVE: Duration = Duration::from_secs(10);
 pub struct Copies {
     month: CopyMonth,
     state: StateDir,
-    saved: (CopyMonth, Instant),
+    /// As it is on disk, and since when.
+    saved: (CopyMonth, Option<Instant>),
 }
 
 impl Copies {
     pub fn new(state: StateDir) -> Self {
         let month = state.copy_month();
-        Copies { saved: (month.clone(), Instant::now()), month, state }
+        Copies { saved: (month.clone(), None), month, state }
     }
 
     /// Bytes by slot: what a quota that is made begins with.
@@ -55,11 +56,11 @@ impl Copies {
 
     fn save(&mut self, month: u32) {
         let (saved, when) = &self.saved;
-        if *saved == self.month || (!saved.is_over(month) && when.elapsed() < SAVE) {
+        if *saved == self.month || (!saved.is_over(month) && when.is_some_and(|when| when.elapsed() < SAVE)) {
             return;
         }
         match self.state.save_copy_month(&self.month) {
-            Ok(()) => self.saved = (self.month.clone(), Instant::now()),
+            Ok(()) => self.saved = (self.month.clone(), Some(Instant::now())),
             Err(error) => tracing::warn!(%error, "cannot save what copies have used"),
         }
     }

@@ -136,7 +136,9 @@ impl Reconciler {
     ) {
         let mut retry = RETRY;
         loop {
+            let began = Instant::now();
             let (turn, desired) = self.turn().await;
+            tracing::debug!(took = ?began.elapsed(), changes = turn.outcomes.len(), "turn");
             let pause = if turn.verified() { RESYNC } else { retry };
             retry = if turn.verified() { RETRY } else { RESYNC.min(retry * 2) };
             let next = tokio::time::sleep(pause);

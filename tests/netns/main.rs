@@ -15,6 +15,11 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use pathsteer_lab::sandbox::{self, Lifetime};
 
+use crate::cases::Case;
+
+/// Set where the kernel is promised to have what distributions' kernels have.
+const REQUIRE_STOCK: &str = "PATHSTEER_REQUIRE_STOCK";
+
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let code = match words.first().and_then(|word| word.to_str()) {
@@ -36,8 +41,13 @@ fn main() -> ExitCode {
 
 fn run(words: &[OsString]) -> ExitCode {
     let arguments = Arguments::from_iter(std::iter::once(OsString::from("netns")).chain(words.iter().cloned()));
-    let trials = cases::all()
-        .into_iter()
-        .map(|(name, case)| Trial::test(name, move || case().map_err(|error| format!("{error:#}").into())));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let trial = |&(name, case): &(&'static str, Case)| {
+        Trial::test(name, move || case().map_err(|error| format!("{error:#}").into()))
+    };
+    let (stock, is_stock) = cases::stock();
+    // Where a stock kernel is promised they run, and fail if it is none.
+    let ignored = !is_stock && std::env::var_os(REQUIRE_STOCK).is_none();
+    let mut trials: Vec<Trial> = cases::all().iter().map(trial).collect();
+    trials.extend(stock.iter().map(|case| trial(case).with_ignored_flag(ignored)));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -12,7 +12,7 @@ use pathsteer_lab::clock;
 use pathsteer_lab::daemon::{Daemon, Recipe};
 use pathsteer_lab::host::Host;
 
-use crate::plans::{ANCHOR, Plan};
+use crate::plans::Plan;
 
 /// The agent's files on its node.
 pub const STATE: &str = "/var/lib/pathsteer";
@@ -48,8 +48,7 @@ impl Node {
     /// and a running agent.
     pub fn start(name: &'static str, plan: &Plan) -> Result<Node> {
         Node::prepare(name, plan.node)?.begin(|node| {
-            let cards = if plan.node == ANCHOR { &["inet0"][..] } else { &["wan1", "wan2", "wan3", "lan0"] };
-            cards.iter().try_for_each(|card| node.plug(card))?;
+            plan.cards().iter().try_for_each(|card| node.plug(card))?;
             node.keep(plan, 1)
         })
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use pathsteer_compiler::{Compiled, Inventory, compile};
-use pathsteer_crds::plan::{PLAN_VERSION, PlanObjects, PlanRoot, Role, split};
+use pathsteer_crds::plan::{LinkKind, PLAN_VERSION, PlanObjects, PlanRoot, Role, split};
 use pathsteer_crds::{canonical, manifest};
 
 /// The example's nodes.
@@ -27,6 +27,14 @@ impl Plan {
         self.scopes.values().cloned().for_each(|objects| all.extend(objects));
         all.sort();
         all
+    }
+
+    /// Names of the cards it takes, sorted.
+    pub fn cards(&self) -> Vec<String> {
+        let links = self.objects().links.into_iter();
+        let mut cards: Vec<String> = links.filter(|link| link.kind == LinkKind::Nic).map(|link| link.name).collect();
+        cards.sort();
+        cards
     }
 
     /// The plan as an agent keeps it on disk, in the order of `generation`.
@@ -52,12 +60,16 @@ pub fn example() -> Result<Inventory> {
     let mut inventory = Inventory { identities: serde_saphyr::from_str(&read(&identities)?)?, ..Inventory::default() };
     for entry in std::fs::read_dir(root().join("examples/rv"))? {
         let path = entry?.path();
-        let located = manifest::parse(&read(&path)?, &path.display().to_string());
-        for one in located.map_err(|errors| anyhow!("{}: {errors:?}", path.display()))? {
-            inventory.insert(one.object);
-        }
+        declare(&mut inventory, &read(&path)?).with_context(|| path.display().to_string())?;
     }
     Ok(inventory)
+}
+
+/// Adds the objects of `manifests` (YAML) to `inventory`, in the place of those of the same name.
+pub fn declare(inventory: &mut Inventory, manifests: &str) -> Result<()> {
+    let located = manifest::parse(manifests, "the case's manifests").map_err(|errors| anyhow!("{errors:?}"))?;
+    located.into_iter().for_each(|one| inventory.insert(one.object));
+    Ok(())
 }
 
 /// The plan of `node`. Numbers given out are kept in `inventory`, as an operator keeps them.

@@ -13,7 +13,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("what_others_put_into_our_namespaces_stays_as_long_as_these_do", inside),
 ];
 
-const CARDS: [&str; 4] = ["wan1", "wan2", "wan3", "lan0"];
+const CARDS: [&str; 6] = ["wan1", "wan2", "wan3", "lan0", "lan1", "lan2"];
 
 /// Somebody else's namespace, and things in the node's own that come close to ours: a rule in our range of priorities,
 /// a table with our name in another family, another protocol number.

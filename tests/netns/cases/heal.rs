@@ -18,7 +18,7 @@ pub const CASES: &[(&str, Case)] = &[
 ];
 
 /// What is broken, by a script on the node.
-type Break = (&'static str, &'static str);
+pub type Break = (&'static str, &'static str);
 
 const LINKS: &[Break] = &[
     ("a veth end is deleted", "ip -n psup1 link del psv"),
@@ -45,9 +45,9 @@ const CONTENTS: &[Break] = &[
 
 const PINS: &[Break] = &[
     ("every pin is deleted", "rm -r /sys/fs/bpf/pathsteer"),
-    ("the pins of the maps are deleted", "rm /sys/fs/bpf/pathsteer/v1/ps_*"),
-    ("one map's pin is deleted", "rm /sys/fs/bpf/pathsteer/v1/ps_window"),
-    ("the pins of the programs are deleted", "rm -r /sys/fs/bpf/pathsteer/v1/links"),
+    ("the pins of the maps are deleted", "rm /sys/fs/bpf/pathsteer/v2/ps_*"),
+    ("one map's pin is deleted", "rm /sys/fs/bpf/pathsteer/v2/ps_window"),
+    ("the pins of the programs are deleted", "rm -r /sys/fs/bpf/pathsteer/v2/links"),
 ];
 
 fn edge() -> Result<()> {
@@ -73,7 +73,7 @@ fn anchor() -> Result<()> {
     heals(&mut node, &[own, PINS].concat(), &reference)
 }
 
-fn heals(node: &mut Node, breaks: &[Break], reference: &str) -> Result<()> {
+pub fn heals(node: &mut Node, breaks: &[Break], reference: &str) -> Result<()> {
     for (what, script) in breaks {
         let applies = node.applies();
         node.host.output("sh", &["-c", script])?;
@@ -96,17 +96,18 @@ fn namespaces() -> Result<()> {
     node.settle()?;
     node.host.output("ip", &["netns", "exec", "psup2", "nft", COUNT])?;
     let reference = dump::ours(&node.host)?;
-    for (netns, card) in [("psup1", "wan1"), ("psvip", "lan0")] {
+    for (netns, cards) in [("psup1", &["wan1"][..]), ("psvip", &["lan0", "lan1", "lan2"])] {
         node.ip(&format!("netns del {netns}"))?;
         // A veth ends with its namespace (a real card would go home), and the namespace ends when nobody holds it.
-        let freed = node.wait("let go", |node| !has_link(&node.outside, &format!("far-{card}")))?;
-        plug(&node.host, &node.outside, card)?;
+        let gone = |node: &Node| cards.iter().all(|card| !has_link(&node.outside, &format!("far-{card}")));
+        let freed = node.wait("let go", gone)?;
+        cards.iter().try_for_each(|card| plug(&node.host, &node.outside, card))?;
         let healed = node.settle()?;
         let now = dump::ours(&node.host)?;
         ensure!(now == reference, "{netns}: {}", dump::difference(&reference, &now));
         let said = told(&node)?;
         node.wait("telling the far end of its path", |node| told(node).is_ok_and(|now| now > said))?;
-        println!("{netns} deleted: let go after {freed:?}, in sync {healed:?} after its card came back");
+        println!("{netns} deleted: let go after {freed:?}, in sync {healed:?} after its cards came back");
     }
     Ok(())
 }
@@ -136,7 +137,7 @@ fn renamed() -> Result<()> {
 fn half_made() -> Result<()> {
     let plan = example_plan(EDGE)?;
     let mut node = Node::prepare("edge3h", EDGE)?.begin(|node| {
-        ["wan1", "wan2", "wan3", "lan0"].iter().try_for_each(|card| node.plug(card))?;
+        plan.cards().iter().try_for_each(|card| node.plug(card))?;
         // What an agent leaves that dies between making the file and mounting a namespace on it, and what one leaves
         // that dies a little later.
         node.host.output(

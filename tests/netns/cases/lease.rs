@@ -58,7 +58,7 @@ fn lease() -> Result<()> {
 fn report() -> Result<()> {
     let plan = example_plan(EDGE)?;
     let mut node = Node::prepare("edge9o", EDGE)?.begin(|node| {
-        ["wan1", "wan3", "lan0"].iter().try_for_each(|card| node.plug(card))?;
+        plan.cards().iter().filter(|card| *card != "wan2").try_for_each(|card| node.plug(card))?;
         node.keep(&plan, 1)
     })?;
     let (_server, _) = serve(&node, "edge9o", "192.0.2.50", 1)?;

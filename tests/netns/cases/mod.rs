@@ -1,5 +1,7 @@
 //! The cases: a sentence each, and what it takes to show it.
 
+mod budget;
+mod direct;
 mod foreign;
 mod heal;
 mod kill;
@@ -7,6 +9,7 @@ mod lease;
 mod settle;
 mod teardown;
 mod transition;
+mod treatments;
 mod trouble;
 
 use anyhow::Result;
@@ -25,6 +28,14 @@ pub fn all() -> Vec<(&'static str, Case)> {
         transition::CASES,
         trouble::CASES,
         lease::CASES,
+        treatments::CASES,
+        direct::CASES,
+        budget::CASES,
     ]
     .concat()
+}
+
+/// Cases for kernels with 802.1Q, and whether this is one.
+pub fn stock() -> (&'static [(&'static str, Case)], bool) {
+    (treatments::STOCK_CASES, treatments::has_802_1q())
 }

@@ -1,6 +1,8 @@
 //! From nothing to in sync.
 
 use anyhow::{Result, ensure};
+use ipnet::IpNet;
+use pathsteer_agent_core::MAIN_TABLE;
 use pathsteer_crds::plan::PlanObjects;
 
 use super::Case;
@@ -26,10 +28,19 @@ fn becomes(name: &'static str, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// A plan's default routes that were found in the main table of `netns`: enough where nobody else makes any.
+fn has_default(found: &PlanObjects, netns: &str, destination: IpNet) -> bool {
+    found.routes.iter().any(|route| (&*route.netns, route.table, route.destination) == (netns, MAIN_TABLE, destination))
+}
+
 /// Compares what was found with what is declared, field by field where something is declared.
 pub fn assert_as_declared(declared: &PlanObjects, mut found: PlanObjects) {
     // These three are no state of a kernel.
-    let declared = PlanObjects { dhcp: vec![], paths: vec![], steering: vec![], ..declared.clone() };
+    let mut declared = PlanObjects { dhcp: vec![], paths: vec![], steering: vec![], ..declared.clone() };
+    declared.routes.retain_mut(|route| match route.while_default_in.take() {
+        Some(netns) => has_default(&found, &netns, route.destination),
+        None => true,
+    });
     for link in &mut found.links {
         let Some(one) = declared.links.iter().find(|one| (&one.netns, &one.name) == (&link.netns, &link.name)) else {
             continue;

@@ -13,7 +13,8 @@ pub const CASES: &[(&str, Case)] = &[
 ];
 
 fn teardown(name: &'static str, identity: &'static str) -> Result<()> {
-    let mut node = Node::start(name, &example_plan(identity)?)?;
+    let plan = example_plan(identity)?;
+    let mut node = Node::start(name, &plan)?;
     node.settle()?;
     let refused = node.run(&["teardown"])?;
     ensure!(!refused.well && refused.text.contains("stop it first"), "with the agent running: {}", refused.text);
@@ -24,7 +25,7 @@ fn teardown(name: &'static str, identity: &'static str) -> Result<()> {
     let before = node.workers();
     ensure!(before.len() == 3, "a worker per slot: {before:?}");
     node.teardown()?;
-    nothing_is_left(&node, if identity == ANCHOR { &["inet0"] } else { &["lan0", "wan1", "wan2", "wan3"] })?;
+    nothing_is_left(&node, &plan.cards())?;
     let again = node.run(&["teardown"])?;
     ensure!(again.well && again.text == "0 objects removed\n", "the second time: {}", again.text);
 
@@ -35,7 +36,7 @@ fn teardown(name: &'static str, identity: &'static str) -> Result<()> {
 }
 
 /// Nothing of ours is on the node, and its own namespace has `cards` (and no other interface but the loopback).
-pub fn nothing_is_left(node: &Node, cards: &[&str]) -> Result<()> {
+pub fn nothing_is_left(node: &Node, cards: &[String]) -> Result<()> {
     let links = dump::ip(&node.host, "", "link")?;
     let mut names: Vec<&str> =
         links.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str()).collect();
