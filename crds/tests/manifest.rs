@@ -45,7 +45,7 @@ fn an_unknown_field_is_named_with_its_place_and_what_was_meant() {
     assert_eq!(
         errors(&text),
         [
-            "site.yaml:6:3: spec.colour: unknown field `colour` (fields here are slot, kind, interface, attach, address, cost)"
+            "site.yaml:6:3: spec.colour: unknown field `colour` (fields here are slot, kind, interface, attach, address, mtu, underlay, copyBudget, cost)"
         ]
     );
 }
@@ -139,7 +139,7 @@ fn merge_keys_are_refused_and_aliases_are_read() {
     let text = UPLINK.replace("name: fiber", "name: &n fiber").replace("  slot: 1", "  slot: 1\n  address: *n");
     assert_eq!(
         errors(&text),
-        ["site.yaml:6:12: spec.address: `fiber` is not known here (words here are dhcp, static)"]
+        ["site.yaml:6:12: spec.address: `fiber` is not known here (words here are dhcp, slaac, static)"]
     );
     let text = UPLINK.replace("spec:", "spec: &s").replace("  slot: 1", "  slot: 1\n  <<: {cost: 3}");
     assert!(errors(&text)[0].contains("erge"), "{:?}", errors(&text));

@@ -78,9 +78,13 @@ fn the_version_needs_no_settings() {
 }
 
 #[test]
-fn the_examples_are_valid() {
+fn each_example_is_valid() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let (code, out, err) = texts(&pathsteer(&["validate", "-f", examples.to_str().unwrap()], ""));
-    assert_eq!((code, err.as_str()), (0, ""));
-    assert!(out.lines().count() >= 8, "{out}");
+    let folders: Vec<_> = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(folders.len() >= 2, "{folders:?}");
+    for folder in folders {
+        let (code, out, err) = texts(&pathsteer(&["validate", "-f", folder.to_str().unwrap()], ""));
+        assert_eq!((code, err.as_str()), (0, ""), "{folder:?}");
+        assert!(out.lines().count() >= 8, "{folder:?}: {out}");
+    }
 }
