@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::control::{LineFault, Order};
+use crate::network::plan::Plan;
 use crate::progress::Progress;
 use crate::sandbox::{self, Lifetime};
 use crate::{demo, lab, selftest};
@@ -49,7 +50,7 @@ enum Command {
     },
     /// Break a line of the running lab, or mend it
     Fault {
-        /// fiber, starlink or cellular
+        /// A provider, such as fiber, starlink or cellular
         uplink: String,
         #[command(subcommand)]
         fault: LineFault,
@@ -74,9 +75,12 @@ enum Command {
 enum LabCommand {
     /// Start it
     Up {
-        /// The manifests to apply
-        #[arg(long, value_name = "DIR", default_value = "examples/rv")]
-        examples: PathBuf,
+        /// Three sites and two anchors instead of the van
+        #[arg(long)]
+        many: bool,
+        /// The manifests to apply; by default those that match the network
+        #[arg(long, value_name = "DIR")]
+        examples: Option<PathBuf>,
         /// Where logs are written
         #[arg(long, value_name = "DIR", default_value = "target/lab")]
         out: PathBuf,
@@ -114,7 +118,7 @@ fn outside(command: Command, words: &[OsString]) -> Result<i32> {
             let init = sandbox::start(words, Lifetime::WithStarter, |_| {})?;
             Ok(sandbox::wait(init)?.code().unwrap_or(130))
         }
-        Command::Lab(LabCommand::Up { out, .. }) => lab::up(words, &out).map(|()| 0),
+        Command::Lab(LabCommand::Up { many, out, .. }) => lab::up(words, many, &out).map(|()| 0),
         Command::Lab(LabCommand::Down) => lab::down().map(|()| 0),
         Command::Lab(LabCommand::Status) => lab::status().map(|()| 0),
         Command::Enter { host, words } => lab::enter(&host, &words),
@@ -137,9 +141,15 @@ fn inside(command: Command) -> Result<i32> {
             let order = demo::Order { names: &scenario, all, examples: &examples, out: &out };
             Ok(i32::from(!demo::run(&order, &progress)?))
         }
-        Command::Selftest { many: false, out } => selftest::run(&logs(&out)?, &progress).map(|()| 0),
-        Command::Selftest { many: true, out } => selftest::run_many(&logs(&out)?, &progress).map(|()| 0),
-        Command::Lab(LabCommand::Up { examples, out }) => lab::live(&out, &examples, &progress).map(|()| 0),
+        Command::Selftest { many, out } => {
+            let run = if many { selftest::run_many } else { selftest::run };
+            run(&logs(&out)?, &progress).map(|()| 0)
+        }
+        Command::Lab(LabCommand::Up { many, examples, out }) => {
+            let plan = Plan::choose(many);
+            let examples = examples.unwrap_or_else(|| plan.examples.into());
+            lab::live(plan, &out, &examples, &progress).map(|()| 0)
+        }
         Command::Lab(_) | Command::Enter { .. } | Command::Fault { .. } | Command::Measure { .. } => {
             bail!("this is done outside of the sandbox")
         }

@@ -176,7 +176,7 @@ fn heal(network: &Network, name: &str) -> Result<()> {
 
 fn show(network: &Network) -> String {
     let mut text = format!(
-        "{:<10}{:<6}{:>9}{:>10}{:>10}{:>12}{:>11}\n",
+        "{:<13}{:<6}{:>9}{:>10}{:>10}{:>12}{:>11}\n",
         "line", "way", "delay ms", "loss ppm", "blackhole", "forwarded", "dropped"
     );
     for (name, link) in network.links() {
@@ -184,7 +184,7 @@ fn show(network: &Network) -> String {
             let (settings, count) = (link.settings(way), link.count(way));
             let profile = settings.profile();
             text.push_str(&format!(
-                "{name:<10}{:<6}{:>9.1}{:>10}{:>10}{:>12}{:>11}\n",
+                "{name:<13}{:<6}{:>9.1}{:>10}{:>10}{:>12}{:>11}\n",
                 way.word(),
                 profile.delay.as_secs_f64() * 1_000.0,
                 profile.loss_ppm,

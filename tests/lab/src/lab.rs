@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{CLI_CONFIG, Fleet};
 use crate::host::{MOUNTS_FOLDER, NETNS_FOLDER};
 use crate::network::Network;
-use crate::network::plan::VAN;
+use crate::network::plan::{DISH, HQ, Plan, SWITCHES, WAN, WEB};
 use crate::progress::Progress;
 use crate::sandbox::{self, Lifetime};
 use crate::{clock, control, demo};
@@ -35,6 +35,8 @@ const END_DEADLINE: Duration = Duration::from_secs(10);
 struct State {
     /// The lab's init.
     pid: i32,
+    /// Whether it is the network of many sites.
+    many: bool,
     /// Where its logs are.
     out: PathBuf,
 }
@@ -43,7 +45,7 @@ struct State {
 ///
 /// # Errors
 /// When one runs already, or it does not come up.
-pub fn up(arguments: &[OsString], out: &Path) -> Result<()> {
+pub fn up(arguments: &[OsString], many: bool, out: &Path) -> Result<()> {
     if let Some(state) = running()? {
         bail!("a lab is running (process {}): end it with `make lab-down`", state.pid);
     }
@@ -53,13 +55,13 @@ pub fn up(arguments: &[OsString], out: &Path) -> Result<()> {
     let mut init = sandbox::start(arguments, Lifetime::Detached, |command| {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
     })?;
-    let state = State { pid: init.id().try_into()?, out: fs::canonicalize(out)? };
+    let state = State { pid: init.id().try_into()?, many, out: fs::canonicalize(out)? };
     fs::write(state_file(), serde_json::to_string_pretty(&state)?)?;
     let lines = BufReader::new(init.stdout.take().context("the lab's output is a pipe")?).lines();
     for line in lines {
         let line = line?;
         if line == READY {
-            print!("{}", hints());
+            print!("{}", hints(Plan::choose(many)));
             return Ok(());
         }
         println!("{line}");
@@ -73,10 +75,10 @@ pub fn up(arguments: &[OsString], out: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When something does not come up.
-pub fn live(out: &Path, examples: &Path, progress: &Progress) -> Result<()> {
+pub fn live(plan: &'static Plan, out: &Path, examples: &Path, progress: &Progress) -> Result<()> {
     let logs = crate::command::logs(out)?;
-    progress.say("a van with three uplinks, an anchor in a data centre and the internet behind it are wired up");
-    let network = Network::build(&VAN, &logs)?;
+    progress.say("sites with their uplinks, anchors and the internet behind them are wired up");
+    let network = Network::build(plan, &logs)?;
     progress.say("the operator starts, keys are made and certified, the agents start");
     let mut fleet = Fleet::start(&network, &logs)?;
     demo::declare(&mut fleet, examples, progress)?;
@@ -118,7 +120,7 @@ pub fn status() -> Result<()> {
         None => println!("lab: none is running; start one with `make lab`"),
         Some(state) => {
             println!("lab: running (process {}), logs in {}/logs\n", state.pid, state.out.display());
-            print!("{}\n{}", order(&control::Order::Show)?, hints());
+            print!("{}\n{}", order(&control::Order::Show)?, hints(Plan::choose(state.many)));
         }
     }
     Ok(())
@@ -207,17 +209,14 @@ fn required() -> Result<State> {
     running()?.context("no lab is running: start one with `make lab`")
 }
 
-fn hints() -> String {
+fn hints(plan: &Plan) -> String {
     let lab = std::env::current_exe().map_or("pathsteer-lab".into(), |program| {
         let folder = std::env::current_dir().unwrap_or_default();
         program.strip_prefix(folder).unwrap_or(&program).display().to_string()
     });
     format!(
         "
-Hosts: rv-07 (the site's node), dal-a (the anchor), hq (the operator); lan, media and guest (clients at the site),
-       internet (a server behind the anchor), web (one that is not); fiber, starlink, cellular (providers), dish, wan;
-       neighbour and rack (on the wires of the fiber and of the anchor, where they do not belong), switches (the hubs).
-
+{}
 Enter one:            {lab} enter rv-07
 Look at the fleet:    {lab} enter hq pathsteer status
                       {lab} enter hq pathsteer describe site rv-07
@@ -229,6 +228,29 @@ Without copies:       {lab} enter hq pathsteer mode set rv-07 training
 Another uplink:       {lab} enter hq pathsteer uplink force rv-07/starlink
 See the copies:       {lab} enter starlink tcpdump -ni edge0 udp
 End it:               make lab-down
-"
+",
+        hosts(plan)
     )
+}
+
+/// Every host there is, and what it is.
+fn hosts(plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, names: &mut dyn Iterator<Item = &str>| {
+        let mut names: Vec<&str> = names.collect();
+        names.dedup();
+        if !names.is_empty() {
+            text.push_str(&format!("{what:<22}{}\n", names.join(", ")));
+        }
+    };
+    line("Sites' nodes:", &mut plan.sites.iter().map(|site| site.name));
+    line("Clients behind them:", &mut plan.segments().map(|segment| segment.client));
+    line("Providers:", &mut plan.uplinks().map(|uplink| uplink.router));
+    line("Beside a provider:", &mut plan.uplinks().filter_map(|uplink| uplink.dish.map(|_| DISH)));
+    line("Anchors:", &mut plan.anchors.iter().map(|anchor| anchor.name));
+    line("Servers behind them:", &mut plan.anchors.iter().map(|anchor| anchor.server));
+    line("On others' wires:", &mut plan.neighbours().map(|neighbour| neighbour.host));
+    line("And:", &mut [HQ, WEB, WAN, SWITCHES].into_iter());
+    line("", &mut ["hq is the operator's, web a server in front of the anchors, switches hold the hubs"].into_iter());
+    text
 }

@@ -35,7 +35,7 @@ impl Bytes {
     /// The next bytes of the stream.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         for byte in buffer {
-            if self.position % 8 == 0 {
+            if self.position.is_multiple_of(8) {
                 self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
                 let mut word = self.state;
                 word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

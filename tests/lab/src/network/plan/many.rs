@@ -15,6 +15,7 @@ pub const CHI_SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x52, 0, 0, 0, 0,
 
 /// The van; a yacht, whose satellite is slow and narrow; and a clinic, whose lines carry large frames as both anchors do.
 pub static MANY: Plan = Plan {
+    examples: "examples/fleet",
     sites: &[
         Site {
             name: EDGE,

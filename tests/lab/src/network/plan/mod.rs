@@ -14,6 +14,8 @@ use crate::emulator::{Profile, Way};
 /// A network. Beside what is named here it has `wan`, `hq`, `web` and `switches`.
 #[derive(Debug)]
 pub struct Plan {
+    /// Folder of the manifests that match it.
+    pub examples: &'static str,
     pub sites: &'static [Site],
     pub anchors: &'static [Anchor],
 }
@@ -114,6 +116,11 @@ impl Plan {
     pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> {
         let at_lines = self.uplinks().filter_map(|uplink| uplink.neighbour);
         at_lines.chain(self.anchors.iter().flat_map(|anchor| anchor.neighbours.into_iter().flatten()))
+    }
+
+    /// The van's network, or that of many sites.
+    pub fn choose(many: bool) -> &'static Plan {
+        if many { &MANY } else { &VAN }
     }
 
     /// Hosts that run our programs, edges first.

@@ -106,6 +106,7 @@ pub const UPLINKS: [Uplink; 3] = [
 
 /// The van, its anchor, and people who do not mean well.
 pub static VAN: Plan = Plan {
+    examples: "examples/rv",
     sites: &[Site {
         name: EDGE,
         segments: &[
