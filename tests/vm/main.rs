@@ -9,6 +9,7 @@ mod job;
 mod kernel;
 mod machine;
 mod mirror;
+mod segmentation;
 mod stage;
 mod suite;
 mod targets;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
             .and_then(sandbox::wait)
             .map(|status| status.code().unwrap_or(130)),
         Some(sandbox::INIT) => sandbox::init(&words[2..]),
+        Some(suite::SEGMENTATION) => segmentation::test().map(|()| 0),
         Some(sandbox::INSIDE) => mirror::play(Path::new("examples/rv")).map(|()| 0),
         _ => return stage::run(libtest_mimic::Arguments::from_iter(words)),
     };

@@ -28,19 +28,35 @@ pub enum Program {
 /// First argument of this program when it is to play the mirror scenario.
 pub const MIRROR: &str = "mirror";
 
+/// First argument of this program when it is to say what the segmentation self-test finds.
+pub const SEGMENTATION: &str = "segmentation";
+
 /// In the order in which they run.
 pub const SUITES: &[Suite] = &[
     Suite {
         name: "programs_verify_attach_and_carry_packets",
         program: Program::Target { folder: "agent/bpf", name: "kernel" },
-        arguments: &[],
+        // The window is arithmetic and the same everywhere, and the self-test has a suite of its own here.
+        arguments: &["--skip", "window::", "--skip", "selftest::"],
         deadline: 240,
+    },
+    Suite {
+        name: "the_segmentation_self_test_comes_to_a_verdict",
+        program: Program::Own,
+        arguments: &[SEGMENTATION],
+        deadline: 60,
     },
     Suite {
         name: "the_kernels_own_wireguard_takes_orders",
         program: Program::Target { folder: "agent/wireguard", name: "kernel_backend" },
         arguments: &[],
         deadline: 120,
+    },
+    Suite {
+        name: "an_agent_makes_keeps_and_removes_what_plans_declare",
+        program: Program::Target { folder: "tests", name: "netns" },
+        arguments: &[],
+        deadline: 500,
     },
     Suite {
         name: "an_uplink_that_dies_in_silence_loses_nothing_while_copies_are_on",

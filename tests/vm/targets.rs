@@ -35,6 +35,14 @@ impl Targets {
     /// When cargo cannot.
     pub fn build<'a>(root: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Targets> {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // What cargo says to a test about its package is nothing to another cargo, but build scripts that watch these
+        // would run again, and everything above them be built again.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&*name);
+            }
+        }
         command.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
         for name in names {
             command.args(["--test", name]);
