@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use pathsteer_crds::Kind;
 use pathsteer_crds::ownership::{ANCHOR_NETNS, anchor_tunnel, edge_tunnel, uplink_netns};
-use pathsteer_crds::plan::{PlanObjects, WireguardDeviceSpec, WireguardPeerSpec};
+use pathsteer_crds::plan::{Family, PlanObjects, WireguardDeviceSpec, WireguardPeerSpec};
 
 use crate::anchor::Anchor;
 use crate::diagnostics::Diagnostics;
@@ -71,17 +71,29 @@ pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site
     }
 }
 
-/// Says which uplinks have no address family in common with an anchor.
+/// Says which uplinks have no address family in common with an anchor, or not the one they prefer.
 pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
     for site in resolved.sites.values() {
         for uplink in &site.uplinks {
-            for anchor in resolved.anchors_of(site).filter(|anchor| uplink.endpoint(anchor).is_none()) {
-                let message = format!(
-                    "Anchor `{}` has no endpoint of an address family this uplink has: no tunnel to it; add an endpoint",
-                    anchor.name
-                );
-                let key = format!("{}/{}", site.name, uplink.name);
-                diagnostics.warning(Kind::Uplink, &key, "NoCommonFamily", message);
+            let key = format!("{}/{}", site.name, uplink.name);
+            let mut warn = |reason, message| diagnostics.warning(Kind::Uplink, &key, reason, message);
+            for anchor in resolved.anchors_of(site) {
+                let name = anchor.name;
+                match (uplink.endpoint(anchor).map(|endpoint| endpoint.is_ipv6()), uplink.spec.underlay) {
+                    (None, _) => warn(
+                        "NoCommonFamily",
+                        format!(
+                            "Anchor `{name}` has no endpoint of an address family this uplink has: no tunnel to it; add an endpoint"
+                        ),
+                    ),
+                    (Some(v6), Some(wanted)) if v6 != (wanted == Family::Ipv6) => warn(
+                        "OtherFamily",
+                        format!(
+                            "its tunnel to Anchor `{name}` runs over the other family than `underlay` says: one of the two ends has no other"
+                        ),
+                    ),
+                    _ => {}
+                }
             }
         }
     }

@@ -83,7 +83,7 @@ fn given_once(view: &mut View<'_>) {
     once(view, "network card", cards.map(|one| &one.name));
     once(view, "neighbour", plan.neighbours.iter().map(|one| format!("{}/{} {}", one.netns, one.link, one.address)));
     once(view, "route", plan.routes.iter().map(route_name));
-    once(view, "rule", plan.rules.iter().map(|one| rule_name(one)));
+    once(view, "rule", plan.rules.iter().map(rule_name));
     once(view, "nft table", plan.nft_tables.iter().map(|one| &one.netns));
     once(view, "wireguard device", plan.wireguard_devices.iter().map(|one| &one.link));
     once(view, "wireguard peer", plan.wireguard_peers.iter().map(|one| format!("{} {}", one.link, one.public_key)));

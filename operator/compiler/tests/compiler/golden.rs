@@ -66,6 +66,7 @@ fn every_sort_of_mistake_a_manifest_can_hold_is_in_some_case() {
         "NotDefault",
         "OperatorsUnknown",
         "OverlayOverlap",
+        "OtherFamily",
         "Overruled",
         "PoolLacksFamily",
         "PoolTaken",

@@ -165,7 +165,7 @@ fn a_thousand() -> BTreeMap<String, TrafficPolicySpec> {
             2 => Match { ports: ports(), ..tcp },
             _ => Match { dscp: Some((number % 63) as u8), ..tcp },
         };
-        let treatment = if number % 3 == 0 { Treatment::Service } else { Treatment::Survivable };
+        let treatment = if number.is_multiple_of(3) { Treatment::Service } else { Treatment::Survivable };
         let steering_class = format!("class-{}", number % 6);
         TrafficPolicySpec { sites: Vec::new(), priority: number % 7, matches: vec![one], treatment, steering_class }
     };
