@@ -19,7 +19,7 @@ use crate::{
     drivers::{
         Kernel,
         datapath::{Shim, bpffs},
-        route,
+        nft, route,
         wireguard::Wireguard,
     },
     observe::observe,
@@ -203,7 +203,16 @@ impl Node {
 
     async fn observe(&self) -> anyhow::Result<PlanObjects> {
         let workers = self.wireguard.status();
-        Ok(observe(&self.kernel, self.shim.as_ref(), &self.wireguard, &workers, &self.desired).await?.objects)
+        Ok(observe(
+            &self.kernel,
+            self.shim.as_ref(),
+            &self.wireguard,
+            &workers,
+            &mut nft::Memory::default(),
+            &self.desired,
+        )
+        .await?
+        .objects)
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Observed {
     pub tallies: Tallies,
 }
 
-/// What is in the kernel. `shim` is absent where the datapath was never opened.
+/// What is in the kernel. `shim` is absent where the datapath was never opened; `memory` is of the look before.
 ///
 /// # Errors
 /// The first dump that fails: half an observation would look like drift.
@@ -37,6 +37,7 @@ pub async fn observe(
     shim: Option<&Shim>,
     wireguard: &Wireguard,
     workers: &BTreeMap<u8, WorkerStatus>,
+    memory: &mut nft::Memory,
     declared: &PlanObjects,
 ) -> Result<Observed, KernelError> {
     let mut observed = match shim {
@@ -51,7 +52,7 @@ pub async fn observe(
     observed.neighbours = neighbour::observe(kernel).await?;
     observed.routes = route::observe(kernel).await?;
     observed.rules = rule::observe(kernel).await?;
-    let (nft_tables, tallies) = nft::observe(kernel, &declared.nft_tables)?;
+    let (nft_tables, tallies) = nft::observe(kernel, &declared.nft_tables, memory)?;
     observed.nft_tables = nft_tables;
     if let Some(shim) = shim {
         observed.programs = shim.observe_programs(kernel).await?;

@@ -27,7 +27,7 @@ use crate::{
         Kernel,
         datapath::Shim,
         dhcp::Dhcp,
-        nft::Tallies,
+        nft::{self, Tallies},
         route::{self, Defaults},
         wireguard::Wireguard,
     },
@@ -70,6 +70,7 @@ pub struct Reconciler {
     steering: Option<Steering>,
     watch: Watch,
     copies: Copies,
+    tables: nft::Memory,
     seen: Seen,
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
@@ -119,6 +120,7 @@ impl Reconciler {
             steering: None,
             watch: Watch::new(),
             copies: Copies::new(state.clone()),
+            tables: nft::Memory::default(),
             seen: Seen::default(),
             verified: None,
             drift: 0,
@@ -223,7 +225,7 @@ impl Reconciler {
             let desired = &self.desired();
             let workers = self.wireguard.status();
             let Observed { objects: observed, advertised, tallies } =
-                observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, desired).await?;
+                observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, &mut self.tables, desired).await?;
             self.copies.count(&kernel, &desired.nft_tables, &tallies.copied);
             (self.seen.advertised, self.seen.tallies) = (advertised, tallies);
             let changes = changes(desired, &observed, self.complete);

@@ -3,6 +3,7 @@
 pub mod monitor;
 pub mod netlink;
 pub mod netns;
+pub mod nfnetlink;
 pub mod tun;
 
 use std::io;

@@ -126,7 +126,7 @@ fn pinned() -> Result<()> {
 }
 
 fn counted() -> Result<()> {
-    let Guests { mut node, guest, .. } = guests("edge16")?;
+    let Guests { mut node, guest, providers: _behind } = guests("edge16")?;
     // the twin of them all
     node.wait("answered", |_| answered(&guest))?;
     let counter = |name: &str| -> Result<u64> {

@@ -6,17 +6,13 @@ use ipnet::IpNet;
 use pathsteer_crds::ownership::NFT_TABLE;
 use serde_json::{Value, json};
 
-use super::{address_set, ruleset::quota_slot};
+use super::address_set;
 
 /// Our tables of one namespace.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// By kind, family and name (of the chain, where it is a rule), everything in the order in which it has a meaning.
     contents: BTreeMap<(String, String, String), Vec<Value>>,
-    /// Packets by counter.
-    pub counters: BTreeMap<String, u64>,
-    /// Bytes copied by slot, where they are limited.
-    pub copied: BTreeMap<u8, u64>,
 }
 
 impl Listing {
@@ -40,14 +36,8 @@ impl Listing {
         let name = if kind == "rule" { text("chain") } else { text("name") };
         let content = match kind {
             "rule" => normal(&body["expr"]),
-            "counter" => {
-                self.counters.insert(name.clone(), body["packets"].as_u64().unwrap_or(0));
-                Value::Null
-            }
-            "quota" => {
-                self.copied.extend(quota_slot(&name).zip(body["used"].as_u64()));
-                json!([body["bytes"], body["inv"]])
-            }
+            "counter" => Value::Null,
+            "quota" => json!([body["bytes"], body["inv"]]),
             _ => {
                 let mut bare = body.clone();
                 if let Some(fields) = bare.as_object_mut() {
@@ -159,7 +149,6 @@ mod tests {
     #[test]
     fn handles_counts_and_the_order_of_elements_make_no_difference_but_a_missing_one_does() {
         let before = Listing::of(&listed());
-        assert_eq!((before.counters["leak"], before.copied[&3]), (7, 90));
         let mut objects = listed();
         objects[5]["rule"]["handle"] = 77.into();
         objects[2]["counter"]["packets"] = 8.into();

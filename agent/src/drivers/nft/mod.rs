@@ -25,7 +25,11 @@ use serde_json::{Value, json};
 
 use self::{listing::Listing, ruleset::Ruleset};
 use super::Kernel;
-use crate::sys::{KernelError, netns::Netns};
+use crate::sys::{
+    KernelError,
+    netns::{Netns, NetnsId},
+    nfnetlink::{self, Counted},
+};
 
 /// What our tables have counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,30 +40,71 @@ pub struct Tallies {
     pub copied: BTreeMap<u8, u64>,
 }
 
+/// What was found, by namespace, and in which generation of its tables: listing them costs more than everything else a
+/// look does.
+#[derive(Default)]
+pub struct Memory(BTreeMap<String, Known>);
+
+struct Known {
+    netns: NetnsId,
+    generation: u32,
+    declared: Option<NftTableSpec>,
+    observed: Option<NftTableSpec>,
+}
+
 /// Our tables in our namespaces, and what they have counted. A namespace whose tables are not exactly as declared comes
 /// back without rules.
 ///
 /// # Errors
-/// What nft says.
-pub fn observe(kernel: &Kernel, declared: &[NftTableSpec]) -> Result<(Vec<NftTableSpec>, Tallies), KernelError> {
-    let (mut observed, mut tallies) = (Vec::new(), Tallies::default());
-    for (netns, netlink) in kernel.owned() {
-        let found = list(&netlink.netns).map_err(|error| KernelError::new(format!("nft list in {netns}"), error))?;
-        if found.is_empty() {
-            continue;
-        }
-        tallies.counters.extend(found.counters.iter().map(|(name, packets)| CounterReport {
-            name: name.clone(),
-            place: netns.to_owned(),
-            remote: 0,
-            packets: *packets,
-        }));
-        tallies.copied.extend(&found.copied);
-        let declared = declared.iter().find(|spec| spec.netns == netns);
-        let same = declared.filter(|spec| found.is_same(&Listing::of(&render(spec).objects(&BTreeMap::new()))));
-        observed.push(same.cloned().unwrap_or_else(|| NftTableSpec { netns: netns.to_owned(), rules: Vec::new() }));
+/// What nft and the kernel say.
+pub fn observe(
+    kernel: &Kernel,
+    declared: &[NftTableSpec],
+    memory: &mut Memory,
+) -> Result<(Vec<NftTableSpec>, Tallies), KernelError> {
+    let (mut observed, mut tallies, mut known) = (Vec::new(), Tallies::default(), BTreeMap::new());
+    for (name, netlink) in kernel.owned() {
+        let fail = |error| KernelError::new(format!("nft list in {name}"), error);
+        let netns = netlink.netns.id().map_err(fail)?;
+        let asked = netlink.netns.run(|| Ok((nfnetlink::generation()?, nfnetlink::counted(ownership::NFT_TABLE)?)));
+        let (generation, counted) = asked.map_err(fail)?;
+        tallies.add(name, counted);
+        let declared = declared.iter().find(|spec| spec.netns == name);
+        let same = |old: &Known| (old.netns, old.generation, old.declared.as_ref()) == (netns, generation, declared);
+        let now = match memory.0.remove(name).filter(same) {
+            Some(old) => old,
+            None => {
+                let observed = found(&netlink.netns, name, declared).map_err(fail)?;
+                Known { netns, generation, declared: declared.cloned(), observed }
+            }
+        };
+        observed.extend(now.observed.clone());
+        known.insert(name.to_owned(), now);
     }
+    memory.0 = known;
     Ok((observed, tallies))
+}
+
+fn found(netns: &Netns, name: &str, declared: Option<&NftTableSpec>) -> io::Result<Option<NftTableSpec>> {
+    let found = list(netns)?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let same = declared.filter(|spec| found.is_same(&Listing::of(&render(spec).objects(&BTreeMap::new()))));
+    Ok(Some(same.cloned().unwrap_or_else(|| NftTableSpec { netns: name.to_owned(), rules: Vec::new() })))
+}
+
+impl Tallies {
+    fn add(&mut self, netns: &str, counted: Vec<(String, Counted)>) {
+        for (name, counted) in counted {
+            match counted {
+                Counted::Packets(packets) => {
+                    self.counters.push(CounterReport { name, place: netns.to_owned(), remote: 0, packets });
+                }
+                Counted::QuotaBytes(bytes) => self.copied.extend(ruleset::quota_slot(&name).map(|slot| (slot, bytes))),
+            }
+        }
+    }
 }
 
 /// Replaces our tables in one transaction: no packet sees a moment without them. Counters and quotas go on counting; a

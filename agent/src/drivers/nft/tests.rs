@@ -243,7 +243,11 @@ fn whatever_somebody_breaks_in_it_is_seen_and_put_right() {
 #[test]
 fn another_table_goes_on_with_what_was_counted_and_a_deleted_one_with_what_is_remembered() {
     in_namespace(|netns| {
-        let used = |slot: u8| list(netns).unwrap().copied.get(&slot).copied();
+        let used = |slot: u8| {
+            let mut tallies = Tallies::default();
+            tallies.add("psvip", netns.run(|| nfnetlink::counted(ownership::NFT_TABLE)).unwrap());
+            tallies.copied.get(&slot).copied()
+        };
         let nothing = BTreeMap::new();
         put_into(netns, &spec(vec![copy(1, 1_000, 60_000_000_000)]), &BTreeMap::from([(1, 5_000_000_000)]));
         assert_eq!(used(1), Some(5_000_000_000));
@@ -270,5 +274,25 @@ fn a_thousand_elements_are_one_map_and_in_force_at_once() {
             spec(vec![map(PolicySet::Tunnel, 1, None, (0..1_000).map(|index| element(10_000 + 2 * index)).collect())]);
         put_into(netns, &many, &BTreeMap::new());
         assert_as_declared(netns, &many);
+    });
+}
+
+#[test]
+fn the_kernel_tells_that_something_changed_and_what_was_counted() {
+    in_namespace(|netns| {
+        let generation = || netns.run(nfnetlink::generation).unwrap();
+        let before = generation();
+        assert_eq!(generation(), before, "nothing happened");
+        put_into(netns, &everything(), &BTreeMap::from([(2, 77)]));
+        let loaded = generation();
+        assert_ne!(loaded, before);
+        nft(netns, &["add", "table", "inet", "other"]);
+        nft(netns, &["add", "counter", "inet", "other", "leak", "{ packets 9 bytes 9 }"]);
+        assert_ne!(generation(), loaded, "another table");
+        let counted = netns.run(|| nfnetlink::counted(ownership::NFT_TABLE)).unwrap();
+        let names: Vec<&str> = counted.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["barred", "denied", "forgedMark", "leak", "overlay", "spoofed", "copies1", "copies2"]);
+        assert_eq!(counted[3].1, Counted::Packets(0), "not the other table's");
+        assert_eq!(counted[7].1, Counted::QuotaBytes(77));
     });
 }
