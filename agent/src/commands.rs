@@ -14,7 +14,7 @@ use pathsteer_crds::plan::PlanObjects;
 use crate::{
     VERSION,
     apply::Applier,
-    config::{Config, WireguardChoice},
+    config::{Config, SegmentationChoice, WireguardChoice},
     doctor,
     drivers::{
         Kernel,
@@ -25,6 +25,7 @@ use crate::{
     observe::observe,
     reconcile::RUN_DIR,
     run,
+    segmentation::Segmentation,
     state::StateDir,
     tls,
 };
@@ -154,6 +155,10 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
                     None => println!("ok    {}", finding.what),
                     Some(remedy) => println!("FAIL  {}: {remedy}", finding.what),
                 }
+            }
+            println!("info  large segments: {}", Segmentation::find(SegmentationChoice::Auto).why);
+            for line in doctor::counted() {
+                println!("count {line}");
             }
             Ok(findings.iter().all(|finding| finding.remedy.is_none()))
         }

@@ -1,13 +1,18 @@
 //! `doctor`: what this node lacks, each with the remedy.
 
-use std::{fs, io, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, io, path::Path, process::Command};
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use pathsteer_crds::ownership;
+use pathsteer_crds::{ownership, report::CounterReport};
+use pathsteer_wireguard::BackendKind;
 
-use crate::sys::{
-    netlink::Netlink,
-    netns::{self, Netns},
+use crate::{
+    counters::counters,
+    drivers::{Kernel, datapath::Shim, nft},
+    sys::{
+        netlink::Netlink,
+        netns::{self, Netns},
+    },
 };
 
 /// One thing looked at.
@@ -22,7 +27,7 @@ pub struct Finding {
 pub async fn examine() -> Vec<Finding> {
     let mut findings = vec![
         finding("root", nix::unistd::geteuid().is_root(), "run it as root"),
-        finding("kernel 6.6 or newer (tcx)", kernel_at_least(6, 6), "boot a kernel from 6.6 on: older ones lack tcx"),
+        finding("kernel 6.1 or newer", kernel_at_least(6, 1), "boot a kernel from 6.1 on: no older one was ever tried"),
         finding(
             "BTF",
             Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -60,6 +65,18 @@ pub async fn examine() -> Vec<Finding> {
         Err(error) => Finding { what: "netlink", remedy: Some(error.to_string()) },
     });
     findings
+}
+
+/// What the shim and our nft tables have counted, if anything, a line each.
+pub fn counted() -> Vec<String> {
+    let shim = Shim::adopt().ok().flatten();
+    let tallies = Kernel::open(BackendKind::Userspace).and_then(|kernel| nft::tallies(&kernel)).unwrap_or_default();
+    let described = |counter: CounterReport| {
+        let CounterReport { name, place, remote, packets } = counter;
+        let of = if remote == 0 { String::new() } else { format!(" remote {remote}") };
+        format!("{place}{of} {name}: {packets}")
+    };
+    counters(shim.as_ref(), &tallies, &BTreeMap::new()).into_iter().map(described).collect()
 }
 
 fn finding(what: &'static str, well: bool, remedy: &str) -> Finding {

@@ -147,6 +147,7 @@ impl Reconciler {
             tokio::pin!(next);
             loop {
                 let workers = self.wireguard.status();
+                self.count();
                 self.report(&turn, &desired, &workers);
                 tokio::select! {
                     Ok(()) = plans.changed() => {
@@ -290,6 +291,14 @@ impl Reconciler {
         {
             steering.last = orders.clone();
             let _ = steering.orders.send(orders);
+        }
+    }
+
+    /// For a report that is due anyway what was counted is looked at again.
+    fn count(&mut self) {
+        if self.reported.elapsed() > QUIET_REPORT {
+            let counted = Kernel::open(self.wireguard.kind()).and_then(|kernel| nft::tallies(&kernel));
+            counted.map_or_else(|error| tracing::warn!(%error, "cannot count"), |tallies| self.seen.tallies = tallies);
         }
     }
 

@@ -85,6 +85,19 @@ pub fn observe(
     Ok((observed, tallies))
 }
 
+/// What our tables have counted.
+///
+/// # Errors
+/// What the kernel says.
+pub fn tallies(kernel: &Kernel) -> Result<Tallies, KernelError> {
+    let mut tallies = Tallies::default();
+    for (name, netlink) in kernel.owned() {
+        let counted = netlink.netns.run(|| nfnetlink::counted(ownership::NFT_TABLE));
+        tallies.add(name, counted.map_err(|error| KernelError::new(format!("nft counters in {name}"), error))?);
+    }
+    Ok(tallies)
+}
+
 fn found(netns: &Netns, name: &str, declared: Option<&NftTableSpec>) -> io::Result<Option<NftTableSpec>> {
     let found = list(netns)?;
     if found.is_empty() {
