@@ -24,6 +24,7 @@ pub fn bootstrap_plan(node: &str, uplinks: &BTreeMap<u8, String>) -> NodePlan {
         };
         objects.netns.push(NetnsSpec { name: netns.clone() });
         objects.sysctls.extend(SysctlSpec::of_namespace(&netns));
+        objects.sysctls.push(SysctlSpec::of_uplink(&netns));
         objects.links.push(link("lo", LinkKind::Loopback));
         objects.links.push(link(interface, LinkKind::Nic));
         objects.dhcp.push(DhcpSpec { netns: netns.clone(), link: interface.clone(), slot });

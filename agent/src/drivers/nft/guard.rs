@@ -75,9 +75,12 @@ fn segment(sources: &[IpNet], barred: &[IpNet], tables: &mut Ruleset) -> Vec<Rul
         rules.extend(own.map(|own| tables.dropped(vec![is_not(field(family, "saddr"), own)], "spoofed")));
     }
     if !barred.is_empty() {
-        // Link-local networks may be barred, where neighbours find each other.
-        let link_local = is(field("ip6", "daddr"), prefix(not_forwarded[2]));
-        rules.push(vec![link_local, is(field("icmpv6", "type"), neighbour_discovery()), accept()]);
+        // Barred networks may hold the segment's own, where neighbours find each other.
+        let here = addresses(of_family("ip6", &allowed));
+        rules.extend(here.map(|here| {
+            let to_neighbours = is(field("ip6", "daddr"), here);
+            vec![to_neighbours, is(field("icmpv6", "type"), neighbour_discovery()), accept()]
+        }));
     }
     for family in FAMILIES {
         let those = addresses(of_family(family, barred));
