@@ -83,12 +83,13 @@ impl Apt {
         Ok(file?.path())
     }
 
-    /// Downloads `names` and everything they depend on; returns the files.
+    /// Downloads `names` of `release` and everything they depend on; returns the files.
     ///
     /// # Errors
     /// When the mirror does not have them, or what came is not what Debian signed.
-    pub fn download_whole(&self, names: &[&str]) -> Result<Vec<PathBuf>> {
-        let order = ["-qq", "--yes", "--no-install-recommends", "--download-only", "install"];
+    pub fn download_whole(&self, release: &str, names: &[&str]) -> Result<Vec<PathBuf>> {
+        self.run("apt-get", ["clean"], &self.folder)?;
+        let order = ["-qq", "--yes", "--no-install-recommends", "--download-only", "-t", release, "install"];
         self.run("apt-get", order.iter().chain(names), &self.folder)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(self.folder.join("cache/archives"))? {

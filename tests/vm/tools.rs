@@ -10,12 +10,16 @@ use anyhow::{Context, Result};
 
 use crate::apt::{self, Apt};
 
-/// QEMU brings the server of the shared root.
-const PACKAGES: [&str; 2] = ["qemu-system-x86", "busybox-static"];
+/// From the backports: before 8.1 an emulated processor may run a breakpoint that another has just taken out of the
+/// kernel's code, and the kernel dies of it ("Oops: int3").
+const QEMU: (&str, &[&str]) = ("bookworm-backports", &["qemu-system-x86"]);
+/// The QEMU of Debian 12 is the last that brings a server of shared folders.
+const OTHERS: (&str, &[&str]) = ("bookworm", &["qemu-system-common", "busybox-static"]);
 
 /// Unpacked tools.
 pub struct Tools {
-    folder: PathBuf,
+    qemu: PathBuf,
+    others: PathBuf,
 }
 
 impl Tools {
@@ -24,36 +28,39 @@ impl Tools {
     /// # Errors
     /// When they are not to be had.
     pub fn fetch(cache: &Path) -> Result<Tools> {
-        let folder = cache.join("tools");
-        if !folder.exists() {
-            let partial = folder.with_extension("partial");
-            let _ = fs::remove_dir_all(&partial);
-            for file in Apt::update(&cache.join("apt"))?.download_whole(&PACKAGES)? {
-                apt::unpack(&file, &partial)?;
+        let fetch = |name: &str, (release, packages)| {
+            let folder = cache.join(name);
+            if !folder.exists() {
+                let partial = folder.with_extension("partial");
+                let _ = fs::remove_dir_all(&partial);
+                for file in Apt::update(&cache.join("apt"))?.download_whole(release, packages)? {
+                    apt::unpack(&file, &partial)?;
+                }
+                fs::rename(&partial, &folder)?;
             }
-            fs::rename(&partial, &folder)?;
-        }
-        Ok(Tools { folder })
+            Ok::<_, anyhow::Error>(folder)
+        };
+        Ok(Tools { qemu: fetch("qemu", QEMU)?, others: fetch("tools", OTHERS)? })
     }
 
     /// QEMU, knowing where its firmware and its parts are: started by another's loader, it does not find them itself.
     pub fn qemu(&self) -> Command {
-        let mut command = self.program("usr/bin/qemu-system-x86_64");
-        command.env("QEMU_MODULE_DIR", self.folder.join("usr/lib/x86_64-linux-gnu/qemu"));
+        let mut command = program(&self.qemu, "usr/bin/qemu-system-x86_64");
+        command.env("QEMU_MODULE_DIR", self.qemu.join("usr/lib/x86_64-linux-gnu/qemu"));
         for folder in ["usr/share/qemu", "usr/share/seabios"] {
-            command.arg("-L").arg(self.folder.join(folder));
+            command.arg("-L").arg(self.qemu.join(folder));
         }
         command
     }
 
     /// The program that serves a folder to a machine.
     pub fn virtiofsd(&self) -> Command {
-        self.program("usr/lib/qemu/virtiofsd")
+        program(&self.others, "usr/lib/qemu/virtiofsd")
     }
 
     /// The static busybox.
     pub fn busybox(&self) -> PathBuf {
-        self.folder.join("bin/busybox")
+        self.others.join("bin/busybox")
     }
 
     /// What busybox's `applet` makes of `arguments`, run in `folder`.
@@ -80,12 +87,13 @@ impl Tools {
         anyhow::ensure!(output.status.success(), "busybox {applet} {} failed", arguments.join(" "));
         Ok(output.stdout)
     }
+}
 
-    fn program(&self, path: &str) -> Command {
-        let library = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|part| self.folder.join(part));
-        let [first, second] = library.map(|path| path.display().to_string());
-        let mut command = Command::new(self.folder.join("lib64/ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(format!("{first}:{second}")).arg(self.folder.join(path));
-        command
-    }
+/// The program at `path` of the unpacked packages in `root`, with their libraries.
+fn program(root: &Path, path: &str) -> Command {
+    let libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|part| root.join(part));
+    let [first, second] = libraries.map(|path| path.display().to_string());
+    let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
+    command.arg("--library-path").arg(format!("{first}:{second}")).arg(root.join(path));
+    command
 }
