@@ -24,7 +24,8 @@ const LOST_AT_MOST: f64 = 0.01;
 /// When a rig cannot be built or a run fails.
 pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
     // all in turn: what encryption costs is a difference between the two media
-    let (veth, wireguard) = (rigs.on_veth()?, rigs.on_wireguard()?);
+    let (mut veth, wireguard) = (rigs.on_veth()?, rigs.on_wireguard()?);
+    veth.push(rigs.without_nft()?);
     let split = veth.len();
     let cases: Vec<Case> = veth.into_iter().chain(wireguard).collect();
     let all = interleave(&cases, ROUNDS, Discipline::Timed, one)?;
@@ -36,6 +37,7 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
     let difference = |metric: &str, above: usize, below: usize| more(metric, &all[above], &all[below]);
     rows.push(difference("processor time of the shim, veth", 1, 0));
     rows.push(difference("processor time of a copy, veth", 2, 1));
+    rows.push(difference("processor time of the shim's nft rules, veth", 1, split - 1));
     rows.push(difference("processor time of encryption, both ends", split, 0));
     rows.push(difference("processor time of the shim, WireGuard", split + 1, split));
     rows.push(difference("processor time of a copy, WireGuard", split + 2, split + 1));

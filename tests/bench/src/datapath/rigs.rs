@@ -13,6 +13,9 @@ use crate::node::Folders;
 use crate::processor;
 use crate::rig::{Chain, Ends, Medium, ShimRig, Tunnel};
 
+/// Name of [`Rigs::without_nft`].
+pub const NFT_EMPTIED: &str = "shim, nft emptied";
+
 /// What carries packets.
 #[derive(Clone)]
 pub enum Carrier {
@@ -110,6 +113,25 @@ impl Rigs {
         let rig = Rc::new(RefCell::new(ShimRig::build(name, medium, 1, &self.folders)?));
         self.shims.insert(name, Rc::clone(&rig));
         Ok(rig)
+    }
+
+    /// The product on veth with its nft tables emptied: what it costs less is what the rules cost.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn without_nft(&mut self) -> Result<Case> {
+        let rig = match self.shims.get("bare") {
+            Some(rig) => Rc::clone(rig),
+            None => {
+                let rig = ShimRig::build("bare", Medium::Wires, 1, &self.folders)?;
+                rig.empty_nft()?;
+                rig.ends.await_passage()?;
+                Rc::new(RefCell::new(rig))
+            }
+        };
+        self.shims.insert("bare", Rc::clone(&rig));
+        let whole = rig.borrow().allowed_whole;
+        Ok(Case { name: NFT_EMPTIED, carrier: Carrier::Shim(Shim { rig, copies: 0, whole }) })
     }
 
     /// The chain with `tunnel`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::rigs::{Carrier, Case, Rigs, Shim, gotatun, wireguard_go};
+use super::rigs::{Carrier, Case, NFT_EMPTIED, Rigs, Shim, gotatun, wireguard_go};
 use crate::report::{Row, Target};
 use crate::rig::{Medium, Tunnel};
 use crate::series::{Discipline, Series, interleave};
@@ -93,6 +93,7 @@ fn on_veth(rigs: &mut Rigs) -> Result<Vec<Case>> {
             cases.push(Case { name, carrier: Carrier::Shim(Shim { rig: Rc::clone(&rig), copies, whole: true }) });
         }
     }
+    cases.push(rigs.without_nft()?);
     cases.push(Case { name: CUT, carrier: Carrier::Chain(rigs.chain(&Tunnel::VethSegmented)?) });
     cases.push(Case { name: "nft dup", carrier: Carrier::Chain(rigs.chain(&Tunnel::VethCopied)?) });
     Ok(cases)
@@ -149,7 +150,7 @@ fn group(load: Load, medium: &str, cases: &[&Case]) -> Result<Vec<Row>> {
 /// The least ratio that is promised of a case.
 fn least(load: Load, medium: &str, case: &Case) -> Option<f64> {
     let Carrier::Shim(Shim { copies, whole, .. }) = &case.carrier else { return None };
-    if load != Load::Tcp || case.is_forced() {
+    if load != Load::Tcp || case.is_forced() || case.name == NFT_EMPTIED {
         return None;
     }
     let [single, copied] = match (medium, whole) {

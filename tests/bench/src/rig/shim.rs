@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use pathsteer_bpf::Datapath;
 use pathsteer_bpf::layout::{Chosen, Config};
 use pathsteer_crds::mark;
-use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_LINK, VIP_NETNS};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_LINK, VIP_NETNS, uplink_netns};
 use pathsteer_crds::plan::PlanObjects;
 
 use super::{Ends, cable};
@@ -116,18 +116,32 @@ impl ShimRig {
         for (datapath, node, netns) in ends {
             let config = datapath.maps.config()?;
             datapath.maps.set_config(Config { gso: whole.into(), ..config })?;
-            let words = format!("link set {SHIM_LINK} gso_max_segs {segments}");
-            node.within(netns, || {
-                let done = Command::new("ip").args(words.split(' ')).status()?;
-                ensure!(done.success(), "`ip {words}` failed");
-                Ok(())
-            })?;
+            run(node, netns, "ip", &format!("link set {SHIM_LINK} gso_max_segs {segments}"))?;
         }
         Ok(())
+    }
+
+    /// Empties every nft table, to see what the rules cost. Routes, rules and programs still lead single packets.
+    ///
+    /// # Errors
+    /// What nft says.
+    pub fn empty_nft(&self) -> Result<()> {
+        let uplinks = SLOTS.map(|slot| (&self.edge, uplink_netns(slot)));
+        let rest = [(&self.edge, VIP_NETNS.to_owned()), (&self.anchor, ANCHOR_NETNS.to_owned())];
+        uplinks.into_iter().chain(rest).try_for_each(|(node, netns)| run(node, &netns, "nft", "flush ruleset"))
     }
 
     /// Processes that encrypt.
     pub fn workers(&self) -> Vec<u32> {
         [self.edge.workers(), self.anchor.workers()].concat()
     }
+}
+
+/// Runs `program` in the node's namespace called `netns`.
+fn run(node: &Node, netns: &str, program: &str, words: &str) -> Result<()> {
+    node.within(netns, || {
+        let done = Command::new(program).args(words.split(' ')).status()?;
+        ensure!(done.success(), "`{program} {words}` in {netns} failed");
+        Ok(())
+    })
 }
