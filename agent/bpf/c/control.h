@@ -25,7 +25,7 @@ struct control {
 static __always_inline int control_switch(struct __sk_buff *skb, __u32 l2, __u32 id, const struct remote *remote,
                                           struct shim *shim, struct control *message)
 {
-    __u64 counter = bpf_be64_to_cpu(message->counter), now = bpf_ktime_get_ns();
+    __u64 counter = bpf_be64_to_cpu(message->counter), now = bpf_ktime_get_coarse_ns();
     __u32 key = CLASS_KEY(id, message->class);
     struct learned *learned;
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /* Taking the shim off: on the ingress of every tunnel-side interface. */
 #pragma once
+#include <linux/errno.h>
+
 #include "bare.h"
 #include "control.h"
 #include "window.h"
@@ -16,7 +18,7 @@ static __always_inline void teach(__u32 class_key, __u32 key, __u32 slot)
 
     if (!learned || has_slot(copies, slot))
         return;
-    now = bpf_ktime_get_ns();
+    now = bpf_ktime_get_coarse_ns();
     if (learned->active && ((serial - learned->serial) & 15) >= 8 && now - learned->seen_ns < FRESH_NS)
         return;
     if (learned->active != slot || learned->copies != copies || learned->serial != serial) {
@@ -41,23 +43,25 @@ static __always_inline int addresses_allowed(const struct config *config, const 
     return source != NOWHERE && source != OWN && destination_lies(inner, v6) == OWN;
 }
 
-/* Removes the shim. skb->protocol must follow, and the flag that does this in one step is unknown before 6.3: so an
- * IPv6 packet's outer header is first made one of IPv6 (20 bytes longer), and goes as such. */
+/* Removes the shim. skb->protocol must follow. Since 6.3 a flag does that in the same step; older kernels refuse it and
+ * change nothing, and for them an IPv6 packet's outer header is first made one of IPv6 (20 bytes longer), and goes as such. */
 static __always_inline int strip(struct __sk_buff *skb, __u32 l2, int v6)
 {
+    const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+    const __s32 length = sizeof(struct shim), longer = sizeof(struct ipv6hdr) - sizeof(struct iphdr);
     __be16 ethertype = bpf_htons(ETH_P_IPV6);
-    __s32 length = sizeof(struct shim);
+    int error;
 
-    if (v6) {
-        if (bpf_skb_change_proto(skb, ethertype, 0) < 0)
-            return -1;
-        length += sizeof(struct ipv6hdr) - sizeof(struct iphdr);
-    }
-    if (bpf_skb_adjust_room(skb, -length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) < 0)
-        return -1;
-    if (l2 && v6)
-        return bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype), 0);
-    return 0;
+    if (!v6)
+        return bpf_skb_adjust_room(skb, -length, BPF_ADJ_ROOM_MAC, flags);
+    error = bpf_skb_adjust_room(skb, -length, BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_DECAP_L3_IPV6);
+    if (error == -EINVAL)
+        error = bpf_skb_change_proto(skb, ethertype, 0) < 0
+                    ? -1
+                    : bpf_skb_adjust_room(skb, -length - longer, BPF_ADJ_ROOM_MAC, flags);
+    if (error == 0 && l2)
+        error = bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype), 0);
+    return error;
 }
 
 static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const struct config *config, __u32 id,

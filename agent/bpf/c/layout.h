@@ -49,7 +49,7 @@ struct learned {
     __u8 serial;
     __u8 pad[5];
     __u64 counter; /* of the last switch message */
-    __u64 seen_ns; /* when the current serial was last seen, CLOCK_MONOTONIC */
+    __u64 seen_ns; /* when the current serial was last seen, CLOCK_MONOTONIC_COARSE */
 };
 
 #define NO_EPOCH 0xffffffffu

@@ -66,9 +66,8 @@ struct {
 } ps_learned SEC(".maps");
 
 struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, REMOTES);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, __u32);
     __type(value, struct incarnation);
 } ps_incarnation SEC(".maps");

@@ -5,6 +5,11 @@
 
 #include "inner.h"
 
+/* since 6.3; Debian's 6.1 headers do not name it */
+#ifndef BPF_F_ADJ_ROOM_DECAP_L3_IPV6
+#define BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
+#endif
+
 /* GRE with key and sequence, version 0 (RFC 2890) */
 #define GRE_KEY_SEQUENCE bpf_htons(0x3000)
 /* IEEE Std 802 local experimental ethertype 1 */

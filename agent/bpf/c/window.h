@@ -30,7 +30,7 @@ static __always_inline int incarnation_of(__u32 remote, __u32 epoch, __u32 *inca
         *incarnation = INCARNATION(state);
         return 0;
     }
-    now = bpf_ktime_get_ns();
+    now = bpf_ktime_get_coarse_ns();
     bpf_spin_lock(&known->lock);
     state = known->state;
     if ((state & 0xff) != (0x80 | epoch)) {

@@ -282,6 +282,7 @@ static void step_other(void)
     case 3:
         edge.config.gso = take(1) & 1;
         anchor.config.gso = take(1) & 1;
+        old_kernel = take(1) & 1;
         break;
     case 5: /* its plan is withdrawn, or comes back */
         edge.config.self ^= bpf_htonl(EDGE_SELF);

@@ -76,6 +76,7 @@ static struct acknowledgement ring;
 static int ring_filled;
 static int fails_at; /* which change of the packet the kernel refuses next, 0: none */
 static int failed;
+static int old_kernel; /* one before 6.3 */
 
 static int refused(void)
 {
@@ -104,6 +105,7 @@ static void world_begin(void)
     now_ns = 10000000000ULL; /* a machine has been up for a while */
     ring_filled = 0;
     fails_at = 0;
+    old_kernel = 0;
 }
 
 static void packet_set(const __u8 *data, __u32 length)
@@ -231,18 +233,23 @@ long bpf_l3_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 
     return bpf_skb_store_bytes(skb, offset, &sum, 2, 0);
 }
 
-/* The kernel's own limits: a header of the packet's family stays. */
+/* The kernel's own limits: a header of the family that the packet has then stays. */
 long bpf_skb_adjust_room(struct __sk_buff *skb, __s32 difference, __u32 mode, __u64 flags)
 {
-    __u32 least = skb->protocol == bpf_htons(ETH_P_IPV6) ? 40 : 20, inside = packet.length - l2_length;
+    int to_v6 = !!(flags & BPF_F_ADJ_ROOM_DECAP_L3_IPV6);
+    __u32 least = to_v6 || skb->protocol == bpf_htons(ETH_P_IPV6) ? 40 : 20, inside = packet.length - l2_length;
 
     assert(mode == BPF_ADJ_ROOM_MAC);
     assert(flags & BPF_F_ADJ_ROOM_FIXED_GSO);
+    if (to_v6 && old_kernel)
+        return -22; /* EINVAL */
     if (refused())
         return -12; /* ENOMEM */
     if (difference < 0 && ((__u32)-difference >= inside || inside + difference < least))
         return -524; /* ENOTSUPP */
     packet_change(skb, l2_length, difference);
+    if (to_v6)
+        skb->protocol = bpf_htons(ETH_P_IPV6);
     return 0;
 }
 
@@ -271,7 +278,7 @@ long bpf_ringbuf_output(void *map, void *data, __u64 size, __u64 flags)
     return 0;
 }
 
-__u64 bpf_ktime_get_ns(void)
+__u64 bpf_ktime_get_coarse_ns(void)
 {
     return now_ns;
 }

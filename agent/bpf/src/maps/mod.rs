@@ -29,7 +29,7 @@ pub struct Maps {
     slot: HashMap<MapData, u32, u32>,
     chosen: HashMap<MapData, u32, Chosen>,
     learned: HashMap<MapData, u32, Learned>,
-    incarnation: HashMap<MapData, u32, Incarnation>,
+    incarnation: Array<MapData, Incarnation>,
     sequence: HashOfMaps<MapData, u32, Array<MapData, u32>>,
     window: HashOfMaps<MapData, u32, Array<MapData, u64>>,
     /// The two above, for what all inner maps have.

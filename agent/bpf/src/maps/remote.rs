@@ -37,11 +37,6 @@ impl Maps {
     /// # Errors
     /// What the kernel says.
     pub fn set_remote(&mut self, id: u32, remote: Remote, classes: &[u8], window_packets: u32) -> Result<(), MapError> {
-        exists_is_fine(self.incarnation.insert(
-            id,
-            Incarnation { previous: layout::NO_EPOCH, ..Incarnation::default() },
-            NO_EXIST,
-        ))?;
         for class in 1..=15 {
             let key = class_key(id, class);
             if !classes.contains(&class) {
@@ -57,13 +52,12 @@ impl Maps {
             }
         }
         let before = self.remote.get(&id, 0)?;
-        if before.address != [0; 4] {
-            if before.address != remote.address {
-                gone_is_fine(self.endpoint.remove(&before.address))?;
-            }
-            if before.identity != remote.identity {
-                self.begin_anew(id)?;
-            }
+        let is_new = before == Remote::default();
+        if is_new || before.identity != remote.identity {
+            self.begin_anew(id)?;
+        }
+        if !is_new && before.address != remote.address {
+            gone_is_fine(self.endpoint.remove(&before.address))?;
         }
         // the remote itself last: what a program finds is complete
         self.remote.set(id, remote, 0)?;
@@ -74,7 +68,7 @@ impl Maps {
     fn begin_anew(&mut self, id: u32) -> Result<(), MapError> {
         let state = self.incarnation.get(&id, 0)?.state & !0xff;
         let fresh = Incarnation { state, previous: layout::NO_EPOCH, ..Incarnation::default() };
-        self.incarnation.insert(id, fresh, 0)
+        self.incarnation.set(id, fresh, 0)
     }
 
     /// # Errors
@@ -85,7 +79,6 @@ impl Maps {
         for class in 1..=15 {
             self.remove_class(class_key(id, class))?;
         }
-        gone_is_fine(self.incarnation.remove(&id))?;
         // another node may get the id, and begins at zero
         let none = vec![Counters::default(); self.counter.get(&id, 0)?.len()];
         self.counter.set(id, PerCpuValues::try_from(none)?, 0)

@@ -1,6 +1,6 @@
 //! An edge and an anchor whose programs are fed by hand: what one sends is what the other gets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use pathsteer_bpf::{
     Datapath, Kind, Trial,
@@ -28,7 +28,7 @@ pub const ANCHOR_PROBES: [u8; 4] = [10, 100, 128, 16];
 
 pub struct Node {
     pub datapath: Datapath,
-    _bpffs: Bpffs,
+    bpffs: Arc<Bpffs>,
 }
 
 impl Node {
@@ -37,7 +37,7 @@ impl Node {
         let mut datapath = Datapath::open(&bpffs.path()).unwrap();
         datapath.maps.set_config(config).unwrap();
         datapath.maps.set_remote(id, remote, &[1, 2], 1 << config.window_shift).unwrap();
-        let mut node = Node { datapath, _bpffs: bpffs };
+        let mut node = Node { datapath, bpffs: Arc::new(bpffs) };
         node.arrive_by(1);
         node
     }
@@ -68,6 +68,11 @@ impl Node {
         node.lies("172.16.7.0", 24, Behind::Remote(EDGE_ID));
         node.lies("2001:db8:7::", 64, Behind::Remote(EDGE_ID));
         node
+    }
+
+    /// The same node in another hand.
+    pub fn again(&self) -> Self {
+        Node { datapath: Datapath::open(&self.bpffs.path()).unwrap(), bpffs: self.bpffs.clone() }
     }
 
     /// Where a prefix lies.

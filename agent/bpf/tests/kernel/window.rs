@@ -129,6 +129,22 @@ fn epochs_come_round_after_thirty_two_restarts() {
     }
 }
 
+#[test]
+fn processors_that_meet_over_the_same_packets_deliver_each_once() {
+    const PACKETS: u32 = 4_000;
+    let (mut edge, anchor) = (Node::edge(), Node::anchor_with(16_384));
+    let one = packet(&mut edge);
+    let take_all = || {
+        let mut own = anchor.again();
+        (0..PACKETS).filter(|sequence| own.receive(&with_sequence(&one, *sequence)).verdict == PASS).count()
+    };
+    let delivered = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(take_all)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
+    });
+    assert_eq!(delivered, PACKETS as usize);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
