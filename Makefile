@@ -4,7 +4,7 @@ LAB := target/debug/pathsteer-lab
 TOOLS := target/bench/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-all lab lab-down selftest bench test vm lint schemas
+.PHONY: help setup build demo demo-all lab lab-down selftest bench test vm fuzz lint schemas
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ test: build ## Run every test (root)
 
 vm: build ## Only what `test` runs on Debian's stock kernels, emulated (root)
 	@cargo test -p pathsteer-tests --test vm
+
+# What it finds is kept: the corpus and agent/bpf/fuzz/RESULTS.md are written anew.
+SECONDS ?= 60
+fuzz: setup ## Fuzz the BPF programs in user space (SECONDS=60)
+	@agent/bpf/fuzz/run.sh $(SECONDS)
 
 lint: setup ## Check format and run clippy; warnings are errors
 	@cargo fmt --all --check
