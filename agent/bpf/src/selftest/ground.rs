@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     os::unix::fs::OpenOptionsExt,
     time::Duration,
 };
@@ -20,12 +20,13 @@ use aya::{
 use nix::{
     net::if_::if_nametoindex,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
 use rtnetlink::{
     AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_core::{NLM_F_CREATE, NLM_F_EXCL},
     packet_route::{
-        AddressFamily, RouteNetlinkMessage,
+        AddressFamily as RouteFamily, RouteNetlinkMessage,
         neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState},
     },
 };
@@ -199,7 +200,7 @@ fn routes() -> io::Result<()> {
         };
         add(RouteNetlinkMessage::NewRoute(route))?;
         let mut neighbour = NeighbourMessage::default();
-        neighbour.header.family = if server.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        neighbour.header.family = if server.is_ipv4() { RouteFamily::Inet } else { RouteFamily::Inet6 };
         neighbour.header.ifindex = shim;
         neighbour.header.state = NeighbourState::Permanent;
         neighbour.attributes.push(NeighbourAttribute::Destination(server.into()));
@@ -216,11 +217,7 @@ fn routes() -> io::Result<()> {
 fn packet_socket(name: &str) -> io::Result<OwnedFd> {
     /// <linux/if_packet.h>
     const PACKET_VNET_HDR: libc::c_int = 15;
-    // SAFETY: takes numbers; the descriptor is new and ours.
-    let socket = match unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) } {
-        -1 => return Err(io::Error::last_os_error()),
-        fd => unsafe { OwnedFd::from_raw_fd(fd) },
-    };
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
     set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
     // SAFETY: all-zero is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
