@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use gotatun::packet::{Packet, PacketBufPool};
+use gotatun::packet::Packet;
 use gotatun::tun::MtuWatcher;
 use nix::net::if_::if_nametoindex;
 use tokio::runtime::Handle;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tun_rs::{AsyncDevice, DeviceBuilder, GROTable, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
 
+use crate::device::Pool;
 use crate::netns::{Netns, NetnsId};
 
 /// The largest packet a TUN with virtio headers gives or takes: 64 KiB before segmentation, and the header.
@@ -134,7 +135,7 @@ impl AsMut<[u8]> for Segment {
 
 impl TunReader {
     /// Waits for packets and adds them to `packets`. Never fails: a TUN that is down or gone may come back.
-    pub(crate) async fn read(&mut self, pool: &PacketBufPool, packets: &mut Vec<Packet>) {
+    pub(crate) async fn read(&mut self, pool: &Pool, packets: &mut Vec<Packet>) {
         let TunReader { device, unsegmented, segments, sizes } = self;
         segments.resize_with(IDEAL_BATCH_SIZE, || Segment(pool.get()));
         let count = loop {

@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
-use gotatun::packet::{Packet, PacketBufPool};
+use gotatun::packet::Packet;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 
+use crate::device::Pool;
 use crate::ecn::Ecn;
 use crate::netns::{Netns, NetnsId};
 
@@ -129,13 +130,13 @@ impl Underlay {
     pub(crate) async fn receive(
         &self,
         inbox: &mut Inbox,
-        pool: &PacketBufPool,
+        pool: &Pool,
         datagrams: &mut Vec<Datagram>,
     ) -> io::Result<()> {
         self.socket.async_io(Interest::READABLE, || self.receive_batch(inbox, pool, datagrams)).await
     }
 
-    fn receive_batch(&self, inbox: &mut Inbox, pool: &PacketBufPool, to: &mut Vec<Datagram>) -> io::Result<()> {
+    fn receive_batch(&self, inbox: &mut Inbox, pool: &Pool, to: &mut Vec<Datagram>) -> io::Result<()> {
         let mut slices: Vec<[IoSliceMut; 1]> = inbox.0.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(cmsg_space!(i32, i32, i32)));
         for message in recvmmsg(self.fd(), &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)? {
