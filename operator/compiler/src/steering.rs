@@ -14,15 +14,18 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         netns: uplink_netns(uplink.spec.slot),
         cost: uplink.spec.cost,
     }));
-    let Some(anchor) = resolved.anchors_of(site).next() else { return };
-    plan.steering.extend(resolved.classes.iter().map(|(class, key)| SteeringSpec {
-        remote: anchor.node,
-        class: *class,
-        class_name: key.clone(),
-        mode: site.will.mode,
-        copies: if key.ends_with(SERVICE) { 0 } else { site.will.copies },
-        slots: site.slots().collect(),
-        forced: site.will.forced,
-        failed: site.will.failed.iter().copied().collect(),
-    }));
+    // Every anchor, not only the one it sends by: what comes for the site by another has to find its way as well, and an
+    // anchor knows no path until a site has named one.
+    for anchor in resolved.anchors_of(site) {
+        plan.steering.extend(resolved.classes.iter().map(|(class, key)| SteeringSpec {
+            remote: anchor.node,
+            class: *class,
+            class_name: key.clone(),
+            mode: site.will.mode,
+            copies: if key.ends_with(SERVICE) { 0 } else { site.will.copies },
+            slots: site.slots().collect(),
+            forced: site.will.forced,
+            failed: site.will.failed.iter().copied().collect(),
+        }));
+    }
 }

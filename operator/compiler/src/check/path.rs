@@ -157,7 +157,8 @@ fn copies(view: &mut View<'_>) {
     }
 }
 
-/// What the switching machine may choose exists.
+/// What the switching machine may choose exists, and every anchor is told a path of every class: what comes for the site
+/// by one that knows none is lost.
 fn steering(view: &mut View<'_>) {
     let links = view.slot_links();
     for steering in &view.plan.steering {
@@ -172,6 +173,17 @@ fn steering(view: &mut View<'_>) {
         let named = steering.slots.iter().chain(&steering.forced).chain(&steering.failed);
         for slot in named.filter(|slot| !links.contains_key(slot)) {
             view.finding("NothingThere", object.clone(), format!("there is no slot {slot}"));
+        }
+    }
+    if view.role != Role::Edge {
+        return;
+    }
+    for remote in &view.plan.remotes {
+        for class in &remote.classes {
+            if !view.plan.steering.iter().any(|one| (one.remote, one.class) == (remote.id, *class)) {
+                let object = format!("remote {}", remote.node);
+                view.finding("NotSteered", object, format!("is told no path of class {class}"));
+            }
         }
     }
 }

@@ -136,6 +136,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     ("a copy to a neighbour nobody knows", EDGE, |p| p.neighbours.retain(|n| n.link != "psu2"), "CopyBroken"),
     ("steering towards a slot that is not there", EDGE, |p| p.steering[0].slots.push(7), "NothingThere"),
+    ("an anchor that is told no path of a class", EDGE, |p| drop(p.steering.pop()), "NotSteered"),
     // WireGuard would refuse it or mix it up.
     (
         "the same allowed IP for two peers",
