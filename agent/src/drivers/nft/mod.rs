@@ -120,7 +120,7 @@ impl Tallies {
     }
 }
 
-/// Replaces our tables in one transaction: no packet sees a moment without them. Counters and quotas go on counting; a
+/// Changes our tables in one transaction: no packet sees a moment without them. Counters and quotas go on counting; a
 /// quota that is made begins with what of it was `copied` already.
 ///
 /// # Errors
@@ -159,9 +159,7 @@ fn render(spec: &NftTableSpec) -> Ruleset {
 fn replace(kernel: &Kernel, netns: &str, objects: &[Value]) -> Result<(), KernelError> {
     let found = list(&kernel.netlink(netns)?.netns);
     let found = found.map_err(|error| KernelError::new(format!("nft list in {netns}"), error))?;
-    let mut commands = found.cleared_for(&Listing::of(objects));
-    commands.extend(objects.iter().map(|object| json!({"add": object})));
-    load(kernel, netns, commands)
+    load(kernel, netns, found.turned_into(objects))
 }
 
 fn load(kernel: &Kernel, netns: &str, commands: Vec<Value>) -> Result<(), KernelError> {

@@ -31,8 +31,7 @@ fn spec(rules: Vec<NftRule>) -> NftTableSpec {
 
 fn put_into(netns: &Netns, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) {
     let objects = render(spec).objects(copied);
-    let mut commands = list(netns).unwrap().cleared_for(&Listing::of(&objects));
-    commands.extend(objects.iter().map(|object| json!({"add": object})));
+    let commands = list(netns).unwrap().turned_into(&objects);
     run(netns, &["-j", "-f", "-"], Some(json!({"nftables": commands}).to_string())).unwrap();
 }
 
