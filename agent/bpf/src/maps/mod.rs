@@ -3,7 +3,7 @@
 mod prefix;
 mod remote;
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use aya::{
     Ebpf, Pod,
@@ -32,7 +32,7 @@ pub struct Maps {
     incarnation: Array<MapData, Incarnation>,
     sequence: HashOfMaps<MapData, u32, Array<MapData, u32>>,
     window: HashOfMaps<MapData, u32, Array<MapData, u64>>,
-    /// The two above, for what all inner maps have.
+    /// Sequences and windows again, for what all inner maps have.
     inner: [HashOfMaps<MapData, u32>; 2],
     counter: PerCpuArray<MapData, Counters>,
     acknowledgements: MapData,
@@ -90,10 +90,17 @@ impl Maps {
         self.config.get(&0, 0)
     }
 
+    /// Windows of another width than declared so far are made anew: what they have seen is forgotten.
+    ///
     /// # Errors
     /// What the kernel says.
     pub fn set_config(&mut self, config: Config) -> Result<(), MapError> {
-        self.config.set(0, config, 0)
+        // The programs reckon places in the windows by the config: at every moment there is room for it.
+        let mut resized = self.resize_windows(config.window_shift, Ordering::Less)?;
+        self.config.set(0, config, 0)?;
+        resized.extend(self.resize_windows(config.window_shift, Ordering::Greater)?);
+        // what came in between was noted by one width and would be read by the other
+        resized.into_iter().try_for_each(|id| self.begin_anew(id))
     }
 
     /// Which slot's packets come in by the interface with this index.

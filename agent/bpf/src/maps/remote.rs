@@ -1,6 +1,12 @@
 //! Remotes with what is kept for each of them.
 
-use std::{collections::BTreeMap, fs, os::fd::AsFd, os::fd::AsRawFd};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::fd::AsFd,
+    os::fd::AsRawFd,
+};
 
 use aya::maps::{Array, MapData, MapError, PerCpuValues};
 
@@ -65,7 +71,7 @@ impl Maps {
     }
 
     /// No epoch is valid: the next packet makes its own valid, with the next number for what the windows hold.
-    fn begin_anew(&mut self, id: u32) -> Result<(), MapError> {
+    pub(super) fn begin_anew(&mut self, id: u32) -> Result<(), MapError> {
         let state = self.incarnation.get(&id, 0)?.state & !0xff;
         let fresh = Incarnation { state, previous: layout::NO_EPOCH, ..Incarnation::default() };
         self.incarnation.set(id, fresh, 0)
@@ -82,6 +88,25 @@ impl Maps {
         // another node may get the id, and begins at zero
         let none = vec![Counters::default(); self.counter.get(&id, 0)?.len()];
         self.counter.set(id, PerCpuValues::try_from(none)?, 0)
+    }
+
+    /// Makes the windows anew whose width is so much different from the declared one, and says of which remotes.
+    pub(super) fn resize_windows(&mut self, shift: u32, difference: Ordering) -> Result<BTreeSet<u32>, MapError> {
+        let mut resized = BTreeSet::new();
+        if shift == 0 {
+            return Ok(resized); // nothing is declared
+        }
+        let words = BUCKETS << (shift - 5);
+        let keys: Vec<u32> = self.window.keys().collect::<Result<_, _>>()?;
+        for key in keys {
+            let [_, windows] = &self.inner;
+            let present: MapData = windows.get(&key, 0)?;
+            if present.info()?.max_entries().cmp(&words) == difference {
+                self.window.insert(key, &Array::create(words, INNER_MAP)?, 0)?;
+                resized.insert(split_class_key(key).0);
+            }
+        }
+        Ok(resized)
     }
 
     fn remove_class(&mut self, key: u32) -> Result<(), MapError> {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*};
 
+use pathsteer_bpf::layout::Config;
+
 use crate::pair::*;
 
 /// A shimmed packet to vary.
@@ -126,6 +128,23 @@ fn epochs_come_round_after_thirty_two_restarts() {
         let one = packet(&mut edge);
         assert_eq!(anchor.receive(&with_sequence(&one, 77)).verdict, PASS, "restart {epoch}");
         assert_eq!(anchor.receive(&with_sequence(&one, 77)).verdict, DROP, "restart {epoch} again");
+    }
+}
+
+#[test]
+fn another_declared_width_holds_at_once_and_forgets_what_was_seen() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let one = packet(&mut edge);
+    let before = anchor.datapath.maps.memory(EDGE_ID).unwrap();
+    anchor.delivers(&with_sequence(&one, 5_000), "before");
+    for (shift, wider) in [(12, true), (10, false)] {
+        let config = anchor.datapath.maps.config().unwrap();
+        anchor.datapath.maps.set_config(Config { window_shift: shift, ..config }).unwrap();
+        assert_eq!(anchor.datapath.maps.memory(EDGE_ID).unwrap() > before, wider);
+        anchor.delivers(&with_sequence(&one, 5_000), "as if nothing had been");
+        let behind = 5_000 - (1 << shift) + 32;
+        anchor.delivers(&with_sequence(&one, behind), "the whole width");
+        anchor.refuses(&with_sequence(&one, behind), "duplicate", "and no more");
     }
 }
 
