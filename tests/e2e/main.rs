@@ -15,6 +15,7 @@ mod lease;
 mod one_way;
 mod outage;
 mod packet;
+mod shape;
 mod stage;
 mod store;
 mod suite;

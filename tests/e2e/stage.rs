@@ -10,6 +10,7 @@ use pathsteer_crds::report::NodeReport;
 use pathsteer_lab::clock;
 use pathsteer_lab::demo::verdict::{Verdict, judge};
 use pathsteer_lab::demo::{SCENARIOS, Scenario};
+use pathsteer_lab::emulator::{Profile, Way};
 use pathsteer_lab::fleet::{Fleet, Paths};
 use pathsteer_lab::host::Host;
 use pathsteer_lab::measure::measure;
@@ -136,9 +137,21 @@ impl Stage {
         bail!("{ATTEMPTS} attempts have proved nothing: {}", self.remarks.join("; "))
     }
 
-    /// Takes back what a case has declared, and waits until everything is as in the beginning.
+    /// Gives every line what `change` makes of its own profile, each way.
+    pub fn every_line(&self, change: impl Fn(Profile) -> Profile) -> Result<()> {
+        for uplink in self.network.plan().uplinks() {
+            let link = self.network.link(uplink.router)?;
+            for way in Way::BOTH {
+                link.settings(way).set_profile(change(uplink.profile(way)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what a case has declared or made of the lines, and waits until everything is as in the beginning.
     pub fn settle(&mut self) -> Result<()> {
         self.fleet.check()?;
+        self.every_line(|profile| profile)?;
         for key in self.spec_keys()? {
             if !self.declared.contains(&key) {
                 self.fleet.etcdctl(&["del", &key])?;

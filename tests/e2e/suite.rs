@@ -8,7 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use pathsteer_lab::clock;
 
 use crate::stage::Stage;
-use crate::{bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, store};
+use crate::{bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape, store};
 
 /// What a case does to the fleet; an error is its failure.
 type Act = fn(&mut Stage) -> Result<()>;
@@ -20,6 +20,16 @@ const CASES: &[(&str, Act)] = &[
     ("a_packet_of_the_mtu_passes_and_one_byte_more_is_refused_with_the_mtu", inside::mtu),
     ("bulk_tcp_is_cut_to_the_mtu_and_arrives_whole", bulk::case),
     ("traffic_of_a_policy_travels_in_its_steering_class_both_ways", class::case),
+    ("shape_dscp_and_ecn_are_seen_outside_and_arrive_as_they_were", shape::class::unchanged),
+    ("shape_congestion_on_a_line_reaches_flows_that_understand_it", shape::class::congestion),
+    ("shape_ip_options_and_extension_headers_arrive", shape::pieces::options),
+    ("shape_fragments_arrive_as_one_datagram_and_none_is_taken_for_another", shape::pieces::fragments),
+    ("shape_every_hop_answers_a_traceroute_with_its_real_address", shape::errors::hops),
+    ("shape_a_closed_port_is_told_to_the_sender", shape::errors::unreachable),
+    ("shape_who_sends_too_much_at_once_is_told_the_mtu_by_the_first_hop", shape::errors::too_big),
+    ("shape_large_tcp_segments_arrive_whole_in_segments_that_fit", shape::segments::tcp),
+    ("shape_tcp_with_one_ip_id_for_all_loses_nothing_to_merging_cards", shape::segments::fixed_ids),
+    ("shape_datagrams_sent_in_one_go_arrive_one_by_one", shape::segments::udp),
     ("the_command_line_answers_as_people_use_it", cli::case),
     ("a_flow_that_only_goes_down_moves_with_a_forced_uplink", one_way::case),
     ("sources_that_are_not_the_sites_are_dropped_and_counted_one_by_one", forged::case),

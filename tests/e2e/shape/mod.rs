@@ -1,0 +1,20 @@
+//! Packets of every shape through everything, both ways and in both families, each alone and copied.
+
+pub mod class;
+pub mod course;
+pub mod errors;
+pub mod pieces;
+pub mod segments;
+pub mod tally;
+
+use anyhow::{Context, Result};
+
+use crate::stage::Stage;
+
+/// Does `act` while every packet is copied to one further path, then while none is, and insists each time that whatever
+/// was shimmed was delivered once, its copy counted as such, and nothing dropped for any other reason.
+pub fn copied_and_alone(stage: &mut Stage, mut act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
+    tally::exact(stage, 1, &mut act).context("copied")?;
+    stage.without_copies()?;
+    tally::exact(stage, 0, &mut act).context("alone")
+}

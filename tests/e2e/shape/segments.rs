@@ -1,0 +1,129 @@
+//! Segments: what hosts leave in one piece, what cards merge, and what has the same IP ID every time.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS};
+use pathsteer_lab::capture::{Frame, Frames, Recording};
+use pathsteer_lab::craft::SYN;
+use pathsteer_lab::emulator::Profile;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, SWITCHES};
+use pathsteer_lab::offload::{self, Offload};
+use pathsteer_lab::shape;
+use pathsteer_lab::traffic::{Marker, transfer};
+
+use crate::shape::copied_and_alone;
+use crate::shape::course::Course;
+use crate::stage::Stage;
+
+const BYTES: usize = 2 << 20;
+/// Segments that are cut wrongly come to 0.5 MB/s; cut rightly it takes a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// A frame of an MTU of 1,500.
+const FULL: usize = 1_514;
+/// Datagrams sent in one go: fewer than fill any socket on the way.
+const TRAIN: u8 = 20;
+const DATAGRAM: u16 = 1_000;
+const ROUNDS: usize = 10;
+
+pub fn tcp(stage: &mut Stage) -> Result<()> {
+    on_wide_lines(stage, |stage| {
+        for course in Course::all(&stage.network) {
+            for family in ["-4", "-6"] {
+                // What an earlier case has taught the hosts of the path would keep their segments small.
+                course.from.output("ip", &[family, "route", "flush", "cache"])?;
+            }
+            let recording = Recording::start(&course.from.net, "eth0")?;
+            send(&course)?;
+            let frames = recording.finish()?;
+            let long = frames.count(|frame| frame.outgoing && frame.bytes.len() > FULL);
+            ensure!(long > 0, "{} sent no large segment", course.from.name);
+            // What its card allows, and what came back through the tunnels: 1,388 bytes less the headers.
+            let wanted = if course.source.is_ipv4() { (1_460, 1_348) } else { (1_440, 1_328) };
+            let told = (mss(&frames, true)?, mss(&frames, false)?);
+            ensure!(told == wanted, "{} and {} tell each other of segments {told:?}", course.source, course.target);
+        }
+        Ok(())
+    })
+}
+
+pub fn fixed_ids(stage: &mut Stage) -> Result<()> {
+    let cards = [(stage.edge().namespace(VIP_NETNS)?, "lan0"), (stage.anchor().namespace(ANCHOR_NETNS)?, "inet0")];
+    let courses: Vec<Course> =
+        Course::all(&stage.network).into_iter().filter(|course| course.source.is_ipv4()).collect();
+    // A card merges only what comes from one that leaves checksums and segments alone: here the port of its switch.
+    let switches = stage.network.host(SWITCHES).clone();
+    let port = format!("inet0-{ANCHOR_HOST}");
+    switches.net.run(|| offload::complete_frames(&port))?;
+    for (course, (namespace, card)) in courses.iter().zip(&cards) {
+        shape::fix_ip_ids(&course.from, "eth0")?;
+        offload::merge_segments(namespace, card)?;
+    }
+    let sent = on_wide_lines(stage, |_| {
+        for (course, (namespace, card)) in courses.iter().zip(&cards) {
+            let recording = Recording::start(namespace, card)?;
+            send(course)?;
+            let merged = |frame: &Frame| !frame.outgoing && frame.bytes.len() > FULL && frame.bytes[18..20] == [0, 0];
+            let merged = recording.finish()?.count(merged);
+            ensure!(merged > 0, "{card} merged no segments of {}", course.source);
+        }
+        Ok(())
+    });
+    for (course, (namespace, card)) in courses.iter().zip(&cards) {
+        namespace.run(|| offload::set(card, Offload::ReceiveMerging, false))?;
+        course.from.nft("delete table ip fixed-ids")?;
+        course.from.ip("link set eth0 gso_max_segs 65535")?;
+        course.from.net.run(|| offload::set("eth0", Offload::TransmitChecksum, true))?;
+    }
+    switches.net.run(|| offload::set(&port, Offload::TransmitChecksum, true))?;
+    sent
+}
+
+pub fn udp(stage: &mut Stage) -> Result<()> {
+    on_wide_lines(stage, |stage| {
+        for course in Course::all(&stage.network) {
+            let (near, far, to) = course.sockets()?;
+            let recording = Recording::start(&course.from.net, "eth0")?;
+            let sent: Vec<u8> = (0..TRAIN).flat_map(|number| vec![number; DATAGRAM.into()]).collect();
+            for _ in 0..ROUNDS {
+                shape::send_segments(&near, to, DATAGRAM, &sent)?;
+                let mut bytes = [0; 2 * DATAGRAM as usize];
+                for number in 0..TRAIN {
+                    let length = far.recv(&mut bytes).with_context(|| format!("number {number} to {to} was lost"))?;
+                    ensure!(bytes[..length] == [number; DATAGRAM as usize], "number {number} to {to} is wrong");
+                }
+            }
+            let long = recording.finish()?.count(|frame| frame.outgoing && frame.bytes.len() > FULL);
+            ensure!(long > 0, "{} cut its datagrams up by itself", course.from.name);
+        }
+        Ok(())
+    })
+}
+
+/// Copied and alone, over lines on which nothing has to wait long enough to be lost.
+fn on_wide_lines(stage: &mut Stage, act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
+    stage.every_line(|profile| Profile { rate_bps: 0, queue_packets: 100_000, ..profile })?;
+    let done = copied_and_alone(stage, act);
+    stage.every_line(|profile| profile)?;
+    done
+}
+
+fn send(course: &Course) -> Result<()> {
+    let (near, far) = course.addresses();
+    let ends = ((&course.from, near), (&course.to, far));
+    transfer(ends.0, ends.1, BYTES, Marker::SURVIVABLE, PATIENCE).with_context(|| format!("{near} to {far}"))?;
+    Ok(())
+}
+
+/// The largest segment that a handshake allows, as the recording host said it or heard it.
+fn mss(frames: &Frames, said: bool) -> Result<u16> {
+    let option = |frame: &Frame| {
+        let ip = frame.bytes.get(14..)?;
+        let (protocol, header) = if ip[0] >> 4 == 4 { (*ip.get(9)?, 20) } else { (*ip.get(6)?, 40) };
+        let tcp = ip.get(header..header + 24).filter(|tcp| protocol == 6 && tcp[13] & SYN != 0)?;
+        // It is the first option, of kind 2 and four bytes (RFC 9293).
+        (tcp[20..22] == [2, 4]).then(|| u16::from_be_bytes([tcp[22], tcp[23]]))
+    };
+    let mut told = frames.0.iter().filter(|frame| frame.outgoing == said).filter_map(option);
+    told.next().context("no handshake was seen")
+}
