@@ -41,16 +41,25 @@ impl Found {
         Found { links, ends, names }
     }
 
-    /// What each interface is, and whether it is up. A `Tunnel` is the kind of interface that `tunnels` works with.
-    pub fn specs(&self, tunnels: BackendKind) -> impl Iterator<Item = (LinkSpec, bool)> {
+    /// What each interface is, and whether it is up. A `Tunnel` is the kind of interface that `tunnels` works with. Where
+    /// indexes of several namespaces coincide, an end of a pair has the peer that `declared` says.
+    pub fn specs(&self, tunnels: BackendKind, declared: &[LinkSpec]) -> impl Iterator<Item = (LinkSpec, bool)> {
         self.links.iter().filter_map(move |(netns, link)| {
-            Some((self.spec(netns, link, tunnels)?, link.header.flags.contains(LinkFlags::Up)))
+            let name = name_of(link)?;
+            let declared = declared.iter().find(|one| (&*one.netns, &*one.name) == (netns, name)).map(|one| &one.kind);
+            Some((self.spec(netns, link, tunnels, declared)?, link.header.flags.contains(LinkFlags::Up)))
         })
     }
 
-    fn spec(&self, netns: &str, link: &LinkMessage, tunnels: BackendKind) -> Option<LinkSpec> {
+    fn spec(
+        &self,
+        netns: &str,
+        link: &LinkMessage,
+        tunnels: BackendKind,
+        declared: Option<&LinkKind>,
+    ) -> Option<LinkSpec> {
         let name = name_of(link)?.to_owned();
-        let kind = self.kind(netns, &name, link, tunnels);
+        let kind = self.kind(netns, &name, link, tunnels, declared);
         let mut spec = LinkSpec { netns: netns.to_owned(), name, kind, mtu: None, mac: None, gso_max_segs: None };
         for attribute in &link.attributes {
             match attribute {
@@ -63,7 +72,14 @@ impl Found {
         Some(spec)
     }
 
-    fn kind(&self, netns: &str, name: &str, link: &LinkMessage, tunnels: BackendKind) -> LinkKind {
+    fn kind(
+        &self,
+        netns: &str,
+        name: &str,
+        link: &LinkMessage,
+        tunnels: BackendKind,
+        declared: Option<&LinkKind>,
+    ) -> LinkKind {
         if link.header.flags.contains(LinkFlags::Loopback) {
             return LinkKind::Loopback;
         }
@@ -74,15 +90,18 @@ impl Found {
         match kind {
             Some(kind) if *kind == tunnel(tunnels) => LinkKind::Tunnel,
             Some(InfoKind::Vlan) => self.vlan(netns, link, data).unwrap_or_else(something_else),
-            Some(InfoKind::Veth) => self.veth(netns, name, link).unwrap_or_else(something_else),
+            Some(InfoKind::Veth) => self.veth(netns, name, link, declared).unwrap_or_else(something_else),
             _ => something_else(),
         }
     }
 
-    fn veth(&self, netns: &str, name: &str, link: &LinkMessage) -> Option<LinkKind> {
-        let peers = self.ends.get(&(parent_index(link)?, link.header.index))?;
-        let (peer_netns, peer) = peers.iter().find(|(n, l)| (&**n, &**l) != (netns, name))?;
-        Some(LinkKind::Veth { peer_netns: peer_netns.clone(), peer: peer.clone() })
+    fn veth(&self, netns: &str, name: &str, link: &LinkMessage, declared: Option<&LinkKind>) -> Option<LinkKind> {
+        let peers = self.ends.get(&(parent_index(link)?, link.header.index))?.iter();
+        let others = peers.filter(|(n, l)| (&**n, &**l) != (netns, name));
+        let kinds = others.map(|(netns, name)| LinkKind::Veth { peer_netns: netns.clone(), peer: name.clone() });
+        let mut kinds: Vec<LinkKind> = kinds.collect();
+        let fits = kinds.iter().position(|kind| Some(kind) == declared).unwrap_or(0);
+        (!kinds.is_empty()).then(|| kinds.swap_remove(fits))
     }
 
     fn vlan(&self, netns: &str, link: &LinkMessage, data: Option<&InfoData>) -> Option<LinkKind> {
@@ -201,7 +220,7 @@ mod tests {
     }
 
     fn kinds(links: Vec<(String, LinkMessage)>, tunnels: BackendKind) -> Vec<(String, LinkKind)> {
-        Found::new(links).specs(tunnels).map(|(spec, _)| (spec.name, spec.kind)).collect()
+        Found::new(links).specs(tunnels, &[]).map(|(spec, _)| (spec.name, spec.kind)).collect()
     }
 
     fn card(name: &str) -> LinkMessage {
@@ -277,5 +296,22 @@ mod tests {
         let expected = [("psu1".to_owned(), veth("psup1", "psv")), ("psv".to_owned(), veth("psvip", "psu1"))];
         assert_eq!(kinds(links.clone(), BackendKind::Kernel), expected);
         assert_eq!(kinds(links[..1].to_vec(), BackendKind::Kernel)[0].1, something_else());
+
+        // The indexes of a card's pair coincide with those of ours: which of the two is its peer, only the plan tells.
+        let lan = found("psup1", 2, &end(4, "lan9"));
+        let declared = [LinkSpec {
+            netns: "psvip".into(),
+            name: "psu1".into(),
+            kind: veth("psup1", "psv"),
+            mtu: None,
+            mac: None,
+            gso_max_segs: None,
+        }];
+        for links in [[lan.clone(), links[1].clone(), links[0].clone()], [links[1].clone(), lan, links[0].clone()]] {
+            let specs = Found::new(links.to_vec());
+            let psu1 =
+                specs.specs(BackendKind::Kernel, &declared).map(|(spec, _)| spec).find(|spec| spec.name == "psu1");
+            assert_eq!(psu1.unwrap().kind, veth("psup1", "psv"));
+        }
     }
 }

@@ -133,7 +133,8 @@ fn in_general(default: Option<u8>) -> Vec<Rule> {
 }
 
 /// A local process with a mark of ours would choose a path around the shim. What does have one: copies, which nobody
-/// tracks, and what the switching machine says.
+/// tracks, what the switching machine says, and what the kernel tells routers about multicast (RFC 3376, 3810): there the
+/// mark shares its place with another number (`reserved_tailroom` of struct sk_buff).
 fn originate(tables: &mut Ruleset) {
     let is_gre = || is(meta("l4proto"), libc::IPPROTO_GRE);
     let (offset, length) = GRE_PROTOCOL;
@@ -142,7 +143,9 @@ fn originate(tables: &mut Ruleset) {
     let said = vec![is(meta("nfproto"), libc::AF_INET), is_gre(), is(gre_protocol, CONTROL), accept()];
     let forged = tables.dropped(vec![is_not(masked(meta("mark"), mark::MASK), 0)], "forgedMark");
     let copied = vec![is_gre(), has_any(ct("state"), UNTRACKED), accept()];
-    for rule in [copied, said, forged, vec![goto(FLOW)]] {
+    let reports = vec![is(meta("l4proto"), libc::IPPROTO_IGMP), accept()];
+    let reports_v6 = vec![is(meta("l4proto"), libc::IPPROTO_ICMPV6), has_any(ct("state"), UNTRACKED), accept()];
+    for rule in [copied, said, reports, reports_v6, forged, vec![goto(FLOW)]] {
         tables.rule(&ORIGINATE, rule);
     }
 }

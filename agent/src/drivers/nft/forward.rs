@@ -63,28 +63,28 @@ fn clamp(link: &str) -> Rule {
 
 /// One lookup for the pair. A chain that does not accept comes back, to the end where everything is dropped.
 fn forward(pairs: &Pairs, tables: &mut Ruleset) {
-    let mut verdicts = Vec::new();
-    for ((from, to), conditions) in pairs {
-        let verdict = if conditions.contains(&None) {
-            accept()
-        } else {
-            let only: Vec<Only> = conditions.iter().flatten().copied().collect();
-            let chain = format!("only-{}", only.iter().map(|only| name_of(*only)).collect::<Vec<_>>().join("-"));
-            tables.chain(&chain, only.into_iter().map(|only| Ruleset::accepted(vec![condition(only)])).collect());
-            jump(&chain)
-        };
-        verdicts.push((concat(vec![json!(from), json!(to)]), verdict));
+    let verdict_of = |conditions: &BTreeSet<Option<Only>>| match conditions.contains(&None) {
+        true => accept(),
+        false => jump(&chain_of(conditions)),
+    };
+    let pair = |(from, to): &(&str, &str)| concat(vec![json!(from), json!(to)]);
+    let verdicts = pairs.iter().map(|(links, conditions)| (pair(links), verdict_of(conditions))).collect();
+    let conditional: BTreeSet<_> = pairs.values().filter(|conditions| !conditions.contains(&None)).collect();
+    for conditions in conditional {
+        let rules = conditions.iter().flatten().map(|only| Ruleset::accepted(vec![condition(*only)]));
+        tables.chain(&chain_of(conditions), rules.collect());
     }
     tables.rule(&FORWARD, vec![verdict(concat(vec![meta("iifname"), meta("oifname")]), verdicts)]);
     let rest = tables.dropped(Vec::new(), "denied");
     tables.rule(&FORWARD, rest);
 }
 
-fn name_of(only: Only) -> &'static str {
-    match only {
-        Only::Established => "established",
-        Only::Shimmed => "shimmed",
-    }
+fn chain_of(conditions: &BTreeSet<Option<Only>>) -> String {
+    let names = conditions.iter().flatten().map(|only| match only {
+        Only::Established => "-established",
+        Only::Shimmed => "-shimmed",
+    });
+    format!("only{}", names.collect::<String>())
 }
 
 fn condition(only: Only) -> Value {

@@ -16,6 +16,9 @@ const NOT_FORWARDED: [&str; 3] = ["0.0.0.0/32", "::/128", "fe80::/10"];
 /// ICMPv6 types of neighbour discovery (RFC 4861).
 const NEIGHBOUR_DISCOVERY: [u8; 5] = [133, 134, 135, 136, 137];
 
+/// ICMPv6 type of a multicast listener report (RFC 3810).
+const MULTICAST_REPORT: u8 = 143;
+
 /// Everything in `rules` that drops by address or by the lack of a mark.
 pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
     let (mut segments, mut uplinks) = (Vec::new(), Vec::new());
@@ -94,12 +97,18 @@ pub fn neighbour_discovery() -> Value {
     one_of(NEIGHBOUR_DISCOVERY.map(Value::from).into())
 }
 
-/// A direct flow is pinned to the uplink that it leaves by. What is neither shimmed nor direct has no business here.
+/// A direct flow is pinned to the uplink that it leaves by. What is neither shimmed nor direct has no business here; what
+/// the kernel tells routers about multicast on every link is no leak.
 fn uplink(slot: u8, tables: &mut Ruleset) -> Vec<Rule> {
     let tag = || masked(meta("mark"), mark::TAG_MASK);
     let bits = mark::path(slot, 0);
     // the bits to set kept too: so nft lists it
     let pinned = json!({"|": [masked(ct("mark"), !mark::SLOT_MASK | bits), bits]});
     let in_clear = vec![is_not(tag(), mark::DIRECT), is_not(meta("l4proto"), libc::IPPROTO_GRE)];
-    vec![vec![is(tag(), mark::DIRECT), mangle(ct("mark"), pinned)], tables.dropped(in_clear, "leak")]
+    vec![
+        vec![is(tag(), mark::DIRECT), mangle(ct("mark"), pinned)],
+        vec![is(meta("l4proto"), libc::IPPROTO_IGMP), json!({"drop": null})],
+        vec![is(field("icmpv6", "type"), MULTICAST_REPORT), json!({"drop": null})],
+        tables.dropped(in_clear, "leak"),
+    ]
 }

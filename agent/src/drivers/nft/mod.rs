@@ -20,14 +20,18 @@ use std::{
     process::{Command, Stdio},
 };
 
-use pathsteer_crds::{ownership, plan::NftTableSpec, report::CounterReport};
+use pathsteer_crds::{
+    ownership,
+    plan::{NftRule, NftTableSpec},
+    report::CounterReport,
+};
 use serde_json::{Value, json};
 
 use self::{listing::Listing, ruleset::Ruleset};
 use super::Kernel;
 use crate::sys::{
     KernelError,
-    netns::{Netns, NetnsId},
+    netns::{self, Netns, NetnsId},
     nfnetlink::{self, Counted},
 };
 
@@ -40,16 +44,23 @@ pub struct Tallies {
     pub copied: BTreeMap<u8, u64>,
 }
 
-/// What was found, by namespace, and in which generation of its tables: listing them costs more than everything else a
-/// look does.
+/// What was found, by namespace, and in which state of it: listing tables costs more than everything else a look does.
 #[derive(Default)]
 pub struct Memory(BTreeMap<String, Known>);
 
 struct Known {
-    netns: NetnsId,
-    generation: u32,
+    state: State,
     declared: Option<NftTableSpec>,
     observed: Option<NftTableSpec>,
+}
+
+/// On what depends what would be listed.
+#[derive(PartialEq, Eq)]
+struct State {
+    netns: NetnsId,
+    generation: u32,
+    /// Indexes of the links that copies go out of: tables are bound to these, not to names.
+    bound: Vec<Option<u32>>,
 }
 
 /// Our tables in our namespaces, and what they have counted. A namespace whose tables are not exactly as declared comes
@@ -65,17 +76,15 @@ pub fn observe(
     let (mut observed, mut tallies, mut known) = (Vec::new(), Tallies::default(), BTreeMap::new());
     for (name, netlink) in kernel.owned() {
         let fail = |error| KernelError::new(format!("nft list in {name}"), error);
-        let netns = netlink.netns.id().map_err(fail)?;
-        let asked = netlink.netns.run(|| Ok((nfnetlink::generation()?, nfnetlink::counted(ownership::NFT_TABLE)?)));
-        let (generation, counted) = asked.map_err(fail)?;
-        tallies.add(name, counted);
         let declared = declared.iter().find(|spec| spec.netns == name);
-        let same = |old: &Known| (old.netns, old.generation, old.declared.as_ref()) == (netns, generation, declared);
+        let (state, counted) = look(&netlink.netns, declared).map_err(fail)?;
+        tallies.add(name, counted);
+        let same = |old: &Known| (&old.state, old.declared.as_ref()) == (&state, declared);
         let now = match memory.0.remove(name).filter(same) {
             Some(old) => old,
             None => {
                 let observed = found(&netlink.netns, name, declared).map_err(fail)?;
-                Known { netns, generation, declared: declared.cloned(), observed }
+                Known { state, declared: declared.cloned(), observed }
             }
         };
         observed.extend(now.observed.clone());
@@ -83,6 +92,21 @@ pub fn observe(
     }
     memory.0 = known;
     Ok((observed, tallies))
+}
+
+fn look(netns: &Netns, declared: Option<&NftTableSpec>) -> io::Result<(State, Vec<(String, Counted)>)> {
+    let rules = declared.map(|spec| &*spec.rules).unwrap_or_default();
+    let links: Vec<String> = rules.iter().filter_map(copied_to).map(str::to_owned).collect();
+    let id = netns.id()?;
+    netns.run(move || {
+        let bound = links.iter().map(|link| netns::ifindex(link).ok()).collect();
+        let state = State { netns: id, generation: nfnetlink::generation()?, bound };
+        Ok((state, nfnetlink::counted(ownership::NFT_TABLE)?))
+    })
+}
+
+fn copied_to(rule: &NftRule) -> Option<&str> {
+    if let NftRule::Copy { link, .. } = rule { Some(link) } else { None }
 }
 
 /// What our tables have counted.
