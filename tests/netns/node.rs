@@ -68,12 +68,13 @@ impl Node {
         for (path, text) in [
             (format!("{STATE}/node.key"), certified.signing_key.serialize_pem()),
             (CERTIFICATE.to_owned(), certified.cert.pem()),
-            // Nobody listens there, unless a case starts somebody: the node is on its own.
+            // Nobody listens there, unless a case starts somebody: the node is on its own. It segments on every kernel,
+            // so that what is found can be compared with the plan alone.
             (
                 CONFIG.to_owned(),
                 format!(
                     "node: {identity}\noperator: https://{OPERATOR}\nca: /etc/pathsteer/node.crt\n\
-                     certificate: /etc/pathsteer/node.crt\n"
+                     certificate: /etc/pathsteer/node.crt\nsegmentation: always\n"
                 ),
             ),
         ] {
