@@ -1,5 +1,6 @@
 //! End to end: the real programs in the lab, one fleet, one case after another.
 
+mod attack;
 mod bootstrap;
 mod bulk;
 mod change;

@@ -8,7 +8,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use pathsteer_lab::clock;
 
 use crate::stage::Stage;
-use crate::{bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape, store};
+use crate::{
+    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape,
+    store,
+};
 
 /// What a case does to the fleet; an error is its failure.
 type Act = fn(&mut Stage) -> Result<()>;
@@ -33,6 +36,7 @@ const CASES: &[(&str, Act)] = &[
     ("the_command_line_answers_as_people_use_it", cli::case),
     ("a_flow_that_only_goes_down_moves_with_a_forced_uplink", one_way::case),
     ("sources_that_are_not_the_sites_are_dropped_and_counted_one_by_one", forged::case),
+    ("a_site_gets_nothing_through_that_it_may_not_say", attack::site::case),
     ("an_object_put_into_etcd_by_hand_is_treated_as_if_applied", store::case),
     ("plans_change_under_traffic_without_loss", change::plans),
     ("a_killed_worker_loses_nothing_while_copies_are_armed", change::worker_killed),

@@ -1,0 +1,9 @@
+//! Attacks, each beside a twin that differs in the forged field alone and is delivered.
+
+mod blow;
+mod other;
+mod shim;
+pub mod site;
+mod steady;
+mod tally;
+mod witness;
