@@ -66,7 +66,7 @@ pub fn measure(folders: &Folders) -> Result<Vec<Row>> {
     let packets = [Packet::First, Packet::Following];
     let dropped = || rigs.iter().map(dropped).sum::<Result<u64>>();
     let before = dropped()?;
-    let all = interleave(&packets, ROUNDS, Discipline::Timed, |packet| run(&rigs, *packet))?;
+    let all = interleave(&packets, ROUNDS, Discipline::Timed, |packet| run(&rigs, *packet).map(Some))?;
     let sent = ROUNDS * packets.len() * rigs.len() * usize::from(CALLS * BATCH);
     ensure!(dropped()? - before >= sent as u64, "not all of {sent} packets came as far as the program");
 

@@ -65,7 +65,7 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
         let links = [1, 2].map(|slot| if medium == Medium::Wires { wire(slot) } else { anchor_tunnel(slot) });
         let mut stage = Stage::new(&rig, &links, rigs.folders.out.join("switch-counter"))?;
         let decisions = [Decision::Arm, Decision::Switch];
-        let all = interleave(&decisions, ROUNDS, Discipline::Timed, |decision| stage.run(*decision))?;
+        let all = interleave(&decisions, ROUNDS, Discipline::Timed, |decision| stage.run(*decision).map(Some))?;
         let [arm, switch] = &all[..] else { unreachable!("a series for each case") };
         let after = |what: &str| format!("{what}, {name}");
         rows.extend(quantiles(&after("arm, map write to first copy"), arm, |s| s.since_write, Some(ARM_P99)));

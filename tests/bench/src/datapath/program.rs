@@ -40,7 +40,7 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
     let rig = rig.borrow();
     let _statistics = enable_stats(Stats::RunTime).context("enabling BPF statistics")?;
     let cases = [false, true];
-    let all = interleave(&cases, ROUNDS, Discipline::Saturating, |v6| one(&rig, *v6))?;
+    let all = interleave(&cases, ROUNDS, Discipline::Saturating, |v6| one(&rig, *v6).map(Some))?;
     let mut rows = Vec::new();
     for (name, promised, at) in [("encap", ENCAP, 0), ("decap", DECAP, 1)] {
         for (v6, series) in cases.iter().zip(&all) {

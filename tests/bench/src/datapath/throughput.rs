@@ -99,8 +99,11 @@ fn on_veth(rigs: &mut Rigs) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+/// Who is missing, and why.
+type Absent = (&'static str, String);
+
 /// The product beside the same worker alone and other people's WireGuard, and whom of these there is not, and why.
-fn through_wireguard(rigs: &mut Rigs) -> Result<(Vec<Case>, Vec<(&'static str, String)>)> {
+fn through_wireguard(rigs: &mut Rigs) -> Result<(Vec<Case>, Vec<Absent>)> {
     let mut cases = rigs.on_wireguard()?;
     let unsegmented = rigs.chain(&Tunnel::Worker { segmentation: false })?;
     cases.push(Case { name: "plain WireGuard, TUN without segmentation", carrier: Carrier::Chain(unsegmented) });
@@ -121,7 +124,7 @@ fn through_wireguard(rigs: &mut Rigs) -> Result<(Vec<Case>, Vec<(&'static str, S
 /// One load through `cases`, of which the first is what the others are compared with.
 fn group(load: Load, medium: &str, cases: &[&Case]) -> Result<Vec<Row>> {
     let name = |case: &Case| format!("{}, {medium}, {}", load.name(), case.name);
-    let all = interleave(cases, ROUNDS, Discipline::Saturating, |case| load.run(&case.carrier))?;
+    let all = interleave(cases, ROUNDS, Discipline::Saturating, |case| load.run(&case.carrier).map(Some))?;
     let rates: Vec<Series<f64>> = all.iter().map(|series| series.map(|(rate, _)| *rate)).collect();
     let mut rows = Vec::new();
     for ((case, series), outcomes) in cases.iter().zip(&rates).zip(&all) {
