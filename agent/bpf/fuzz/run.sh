@@ -17,7 +17,7 @@ $clang -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $flags 
 $clang -O1 -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping $flags -o "$work/coverage"
 
 mkdir -p corpus "$work/found" "$work/minimal"
-# An input that fails is left behind as $folder/crash-<hash>: `replay it` is the first line of the report.
+# An input that fails ends this, and is left behind as crash-<hash> beside the target.
 "$work/fuzz" -max_len=1024 -len_control=0 -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$folder/" \
     "$work/found" corpus 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }
 # Of inputs that do the same the fewest: a small corpus is one that people keep.
@@ -47,7 +47,6 @@ edges=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\) .*/\1 (\2 features)/p' "$wor
     echo "| seconds | $seconds |"
     echo "| executions | $executions |"
     echo "| edges | $edges |"
-    echo "| failures | 0 |"
     echo "| corpus | $(find corpus -type f | wc -l) files, $(cat corpus/* | wc -c) bytes |"
     echo
     echo "Coverage of the headers by the corpus (llvm-cov):"
