@@ -3,6 +3,8 @@
 set -eu
 
 # clang, libbpf-dev      the BPF programs
+# libclang-rt-14-dev     fuzzing them in user space, with sanitizers
+# llvm-14                what of them the fuzzer covered
 # gcc, libc6-dev         linking, and the C and assembly in `ring`
 # protobuf-compiler,     the etcd client is generated at build time, from
 # libprotobuf-dev        definitions that include Google's own
@@ -14,7 +16,7 @@ set -eu
 # bpftool                tests ask somebody else which programs are attached
 # wireguard-go, -tools   another WireGuard for our workers to talk to in tests
 # kmod                   the stock kernels that tests boot load their modules with it
-packages="clang libbpf-dev gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools kmod"
+packages="clang libbpf-dev libclang-rt-14-dev llvm-14 gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools kmod"
 
 missing=""
 for package in $packages; do
