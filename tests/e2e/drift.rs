@@ -86,9 +86,14 @@ fn repaired(stage: &mut Stage, drift: &Drift) -> Result<Duration> {
     Ok(taken)
 }
 
-/// What is there; none if nothing is. Interfaces come back with other numbers.
-fn shown(stage: &Stage, drift: &Drift) -> Option<String> {
+/// What is there, line by line; none if nothing is. Interfaces come back with other numbers, chains in another order.
+fn shown(stage: &Stage, drift: &Drift) -> Option<Vec<String>> {
     let text = shell(stage.edge(), drift.netns, drift.show).ok()?;
-    let words: Vec<&str> = text.split_whitespace().map(|word| word.split("@if").next().unwrap_or(word)).collect();
-    (!words.is_empty()).then(|| words.join(" "))
+    let bare = |line: &str| {
+        let words = line.split_whitespace().map(|word| word.split("@if").next().unwrap_or(word));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let mut lines: Vec<String> = text.lines().map(bare).filter(|line| !line.is_empty()).collect();
+    lines.sort();
+    (!lines.is_empty()).then_some(lines)
 }
