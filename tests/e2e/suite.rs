@@ -8,10 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use pathsteer_lab::clock;
 
 use crate::stage::Stage;
-use crate::{
-    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape,
-    store,
-};
+use crate::{attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape, store};
 
 /// What a case does to the fleet; an error is its failure.
 type Act = fn(&mut Stage) -> Result<()>;
@@ -33,10 +30,23 @@ const CASES: &[(&str, Act)] = &[
     ("shape_large_tcp_segments_arrive_whole_in_segments_that_fit", shape::segments::tcp),
     ("shape_tcp_with_one_ip_id_for_all_loses_nothing_to_merging_cards", shape::segments::fixed_ids),
     ("shape_datagrams_sent_in_one_go_arrive_one_by_one", shape::segments::udp),
+    ("shape_lines_of_1280_to_9000_bytes_carry_full_packets_in_fragments_where_they_must", shape::mtu::mixed),
+    ("shape_wide_lines_carry_wide_packets", shape::mtu::jumbo),
+    ("shape_a_tunnel_over_ipv6_and_one_over_ipv4_take_turns_without_loss", shape::underlay::case),
+    ("shape_each_copy_goes_by_its_own_line", shape::copies::lines),
+    ("shape_copies_keep_within_their_rate_and_originals_do_not_notice", shape::copies::rate),
+    ("shape_copies_end_with_the_months_bytes_whatever_becomes_of_agent_and_plan", shape::copies::quota),
+    ("shape_a_slow_copy_delays_no_original", shape::order::slow_copies),
+    ("shape_5000_packets_a_second_over_paths_200_ms_apart_arrive_once", shape::order::distant),
+    ("shape_packets_in_complete_disorder_arrive_once", shape::order::reordered),
+    ("shape_nodes_that_begin_to_count_anew_are_heard", shape::order::epochs),
     ("the_command_line_answers_as_people_use_it", cli::case),
     ("a_flow_that_only_goes_down_moves_with_a_forced_uplink", one_way::case),
     ("sources_that_are_not_the_sites_are_dropped_and_counted_one_by_one", forged::case),
-    ("a_site_gets_nothing_through_that_it_may_not_say", attack::site::case),
+    ("attack_a_site_gets_nothing_through_that_it_may_not_say", attack::site::case),
+    ("attack_a_guest_reaches_nothing_but_the_internet_and_only_as_himself", attack::segment::guest),
+    ("attack_segments_are_apart_unless_one_is_said_to_reach_another", attack::segment::vlan),
+    ("attack_a_process_on_the_node_cannot_choose_its_path", attack::segment::marked),
     ("an_object_put_into_etcd_by_hand_is_treated_as_if_applied", store::case),
     ("plans_change_under_traffic_without_loss", change::plans),
     ("a_killed_worker_loses_nothing_while_copies_are_armed", change::worker_killed),

@@ -1,11 +1,17 @@
 //! Packets of every shape through everything, both ways and in both families, each alone and copied.
 
 pub mod class;
+pub mod copies;
 pub mod course;
+pub mod declare;
 pub mod errors;
+pub mod flow;
+pub mod mtu;
+pub mod order;
 pub mod pieces;
 pub mod segments;
 pub mod tally;
+pub mod underlay;
 
 use anyhow::{Context, Result};
 

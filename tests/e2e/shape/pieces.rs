@@ -77,7 +77,7 @@ pub fn fragments(stage: &mut Stage) -> Result<()> {
     })
 }
 
-fn is_fragment(frame: &[u8]) -> bool {
+pub fn is_fragment(frame: &[u8]) -> bool {
     match frame.get(14..14 + 40) {
         Some(ip) if ip[0] >> 4 == 4 => u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0,
         Some(ip) => ip[6] == 44,

@@ -108,7 +108,7 @@ fn on_wide_lines(stage: &mut Stage, act: impl FnMut(&mut Stage) -> Result<()>) -
     done
 }
 
-fn send(course: &Course) -> Result<()> {
+pub fn send(course: &Course) -> Result<()> {
     let (near, far) = course.addresses();
     let ends = ((&course.from, near), (&course.to, far));
     transfer(ends.0, ends.1, BYTES, Marker::SURVIVABLE, PATIENCE).with_context(|| format!("{near} to {far}"))?;
