@@ -7,6 +7,7 @@ mod copies;
 mod counters;
 mod doctor;
 mod drivers;
+mod helm;
 mod observe;
 mod reconcile;
 mod report;

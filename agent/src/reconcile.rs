@@ -9,15 +9,11 @@ use std::{
 
 use pathsteer_agent_core::{Lease, Outcome, Surroundings, Turn, changes, desired, drift};
 use pathsteer_crds::{
-    ownership,
     plan::{AddressSpec, NodePlan, PlanObjects, Role},
-    report::{NodeReport, ObjectReport, SteeringReport},
+    report::{NodeReport, ObjectReport},
 };
 use pathsteer_wireguard::WorkerStatus;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     apply::Applier,
@@ -31,12 +27,12 @@ use crate::{
         route::{self, Defaults},
         wireguard::Wireguard,
     },
+    helm::Helm,
     observe::{Observed, observe},
     report::{self, Sources},
     segmentation::Segmentation,
     state::StateDir,
-    steering::{self, Orders},
-    sys::{KernelError, netns::Netns},
+    sys::KernelError,
     watch::Watch,
 };
 
@@ -67,7 +63,7 @@ pub struct Reconciler {
     wireguard: Wireguard,
     segmentation: Segmentation,
     shim: Option<Shim>,
-    steering: Option<Steering>,
+    helm: Helm,
     watch: Watch,
     copies: Copies,
     tables: nft::Memory,
@@ -86,13 +82,6 @@ pub struct Seen {
     pub defaults: Defaults,
     pub advertised: Vec<AddressSpec>,
     pub tallies: Tallies,
-}
-
-struct Steering {
-    orders: mpsc::UnboundedSender<Orders>,
-    reports: watch::Receiver<Vec<SteeringReport>>,
-    last: Orders,
-    machine: JoinHandle<()>,
 }
 
 impl Reconciler {
@@ -117,7 +106,7 @@ impl Reconciler {
             wireguard,
             segmentation,
             shim: None,
-            steering: None,
+            helm: Helm::new(state.clone()),
             watch: Watch::new(),
             copies: Copies::new(state.clone()),
             tables: nft::Memory::default(),
@@ -251,7 +240,7 @@ impl Reconciler {
     fn open_shim(&mut self) -> String {
         if self.shim.is_some() && !Shim::is_pinned() {
             self.shim = None;
-            self.steering = None;
+            self.helm.let_go();
         }
         if self.shim.is_none() && !self.plan.objects.datapath.is_empty() {
             match Shim::open(&self.state, self.segmentation.whole) {
@@ -262,35 +251,10 @@ impl Reconciler {
         String::new()
     }
 
-    /// Hands the plan's steering to the machine, once there is what it writes to. An anchor follows and has none. A
-    /// machine that could not go on is replaced by one that begins with what the map says.
+    /// Hands the plan's steering on. An anchor follows and has none.
     fn steer(&mut self) {
-        let (Some(shim), Role::Edge) = (&self.shim, self.plan.role) else { return };
-        if self.steering.as_ref().is_none_or(|steering| steering.machine.is_finished()) {
-            if Netns::open(ownership::VIP_NETNS).is_err() {
-                return;
-            }
-            let (orders, received) = mpsc::unbounded_channel();
-            let (reports, seen) = watch::channel(Vec::new());
-            let machine = steering::run(shim.clone(), self.state.clone(), received, reports);
-            let machine = tokio::spawn(async move {
-                if let Err(error) = machine.await {
-                    tracing::error!(%error, "the switching machine ended");
-                }
-            });
-            self.steering = Some(Steering { orders, reports: seen, last: Orders::default(), machine });
-        }
-        let objects = &self.plan.objects;
-        let orders = Orders {
-            steering: objects.steering.clone(),
-            paths: objects.paths.clone(),
-            remotes: objects.remotes.clone(),
-        };
-        if let Some(steering) = &mut self.steering
-            && steering.last != orders
-        {
-            steering.last = orders.clone();
-            let _ = steering.orders.send(orders);
+        if let (Some(shim), Role::Edge) = (&self.shim, self.plan.role) {
+            self.helm.put(shim, &self.plan.objects);
         }
     }
 
@@ -303,7 +267,6 @@ impl Reconciler {
     }
 
     fn report(&mut self, turn: &Turn, desired: &PlanObjects, workers: &BTreeMap<u8, WorkerStatus>) {
-        let steering = self.steering.as_ref().map(|steering| steering.reports.borrow().clone()).unwrap_or_default();
         let fresh = report::report(Sources {
             plan: &self.plan,
             desired,
@@ -312,7 +275,7 @@ impl Reconciler {
             turn,
             drift: self.drift,
             workers,
-            steering,
+            steering: self.helm.reports(),
             shim: self.shim.as_ref(),
             segmentation: &self.segmentation.why,
         });
