@@ -71,7 +71,7 @@ pub const SUITES: &[Suite] = &[
         name: "an_uplink_that_dies_in_silence_loses_nothing_while_copies_are_on",
         program: Program::Own,
         arguments: &[MIRROR],
-        deadline: 300,
+        deadline: 400,
     },
 ];
 

@@ -25,11 +25,16 @@ pub fn sleep_until(at: Duration) {
 static PATIENCE: LazyLock<u32> =
     LazyLock::new(|| std::env::var("PATHSTEER_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1));
 
-/// Waits for `condition` to hold, looking every `every`. False when it did not until `deadline`, which is as many times
-/// farther away as the environment's `PATHSTEER_PATIENCE` says.
+/// As many times `usual` as the environment's `PATHSTEER_PATIENCE` says.
+pub fn patience(usual: Duration) -> Duration {
+    usual * *PATIENCE
+}
+
+/// Waits for `condition` to hold, looking every `every`. False when it did not until `deadline`, which is as far away as
+/// [`patience`] makes it.
 pub fn wait_until(deadline: Duration, every: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begin = now();
-    let deadline = begin + deadline.saturating_sub(begin) * *PATIENCE;
+    let deadline = begin + patience(deadline.saturating_sub(begin));
     loop {
         if condition() {
             return true;

@@ -9,6 +9,7 @@ pub mod verdict;
 pub use scenario::{Expected, SCENARIOS, Scenario};
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -27,6 +28,8 @@ use verdict::{Verdict, judge};
 const ATTEMPTS: u32 = 3;
 /// Lines of a log that are shown when something fails.
 const LOG_LINES: usize = 15;
+/// From declared to carried out takes seconds; the rest is for a loaded machine.
+const READY: Duration = Duration::from_secs(60);
 
 /// What is to be run, from what, and where results go.
 #[derive(Debug)]
@@ -229,7 +232,8 @@ pub fn declare(fleet: &mut Fleet, examples: &Path, progress: &Progress) -> Resul
 }
 
 fn ready(fleet: &mut Fleet) -> Result<()> {
-    let waited = fleet.cli(&["wait", "--for=condition=Ready", "--all", "--timeout", "60s"]);
+    let timeout = format!("{}s", crate::clock::patience(READY).as_secs());
+    let waited = fleet.cli(&["wait", "--for=condition=Ready", "--all", "--timeout", &timeout]);
     fleet.check()?;
     waited.map(drop)
 }
