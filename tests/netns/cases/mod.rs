@@ -1,6 +1,7 @@
 //! The cases: a sentence each, and what it takes to show it.
 
 mod budget;
+mod copies;
 mod direct;
 mod foreign;
 mod heal;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         treatments::CASES,
         direct::CASES,
         budget::CASES,
+        copies::CASES,
     ]
     .concat()
 }
