@@ -1,15 +1,20 @@
 //! An attack beside its twin, which differs in the forged field alone: the twin arrives, the attack does not and is
 //! counted, each packet once, and nothing else is counted.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
+use pathsteer_crds::ownership::uplink_netns;
 use pathsteer_lab::capture::inject;
 use pathsteer_lab::clock;
 use pathsteer_lab::host::Host;
 use pathsteer_lab::netns::Namespace;
-use pathsteer_lab::network::plan::{DISH, GUEST, HQ, INTERNET, LAN, MEDIA, WEB};
+use pathsteer_lab::network::plan::{DISH, GUEST, HQ, INTERNET, LAN, MEDIA, UPLINKS, WEB};
 
 use super::tally::{Reason, Tally, risen, tally};
 use super::witness::{FORGED, HONEST, Witness};
+use crate::kernel::shell;
 use crate::stage::{LOOK, PATIENCE, Stage};
 
 /// Of each attack, and as many twins.
@@ -18,16 +23,41 @@ pub const PACKETS: u32 = 20;
 const ENDS: [(&str, &str); 7] =
     [(INTERNET, "eth0"), (WEB, "eth0"), (HQ, "wan0"), (DISH, "eth0"), (LAN, "eth0"), (MEDIA, "eth0"), (GUEST, "eth0")];
 
-/// Where packets are put on a wire or into a tunnel.
+/// From where packets are sent.
 #[derive(Clone)]
-pub struct Muzzle {
-    pub namespace: Namespace,
-    pub card: String,
+pub enum Muzzle {
+    /// A card, on which they are put as they are: on a wire, or into a tunnel.
+    Card { namespace: Namespace, card: String },
+    /// Two sockets of a process on a node, both from one address; what is forged is sent by the one with `mark`.
+    Process { namespace: Namespace, from: IpAddr, to: SocketAddr, mark: u32 },
 }
 
 impl Muzzle {
     pub fn of(host: &Host, card: &str) -> Muzzle {
-        Muzzle { namespace: host.net.clone(), card: card.into() }
+        Muzzle::Card { namespace: host.net.clone(), card: card.into() }
+    }
+
+    fn fire(&self, packets: &[Vec<u8>]) -> Result<()> {
+        match self {
+            Muzzle::Card { namespace, card } => inject(namespace, card, packets),
+            Muzzle::Process { namespace, from, to, mark } => namespace.run(|| {
+                let [forging, honest] = [*mark, 0].map(|mark| {
+                    let socket = UdpSocket::bind((*from, 0))?;
+                    setsockopt(&socket, sockopt::Mark, &mark)?;
+                    anyhow::Ok(socket)
+                });
+                let (forging, honest) = (forging?, honest?);
+                for packet in packets {
+                    if packet.starts_with(&FORGED) {
+                        // What nft drops of a process's own is refused.
+                        let _ = forging.send_to(packet, to);
+                    } else {
+                        honest.send_to(packet, to)?;
+                    }
+                }
+                Ok(())
+            }),
+        }
     }
 }
 
@@ -68,13 +98,8 @@ impl Blow {
         Blow { what: what.into(), from: from.clone(), packets, reason, target }
     }
 
-    /// Strikes, and insists on the outcome.
-    pub fn strike(&self, stage: &Stage) -> Result<()> {
-        self.outcome(stage).with_context(|| self.what.clone())
-    }
-
-    fn outcome(&self, stage: &Stage) -> Result<()> {
-        let before = tally(stage)?;
+    /// Strikes, and insists on the outcome; `before` is what was counted until now, and becomes what is counted then.
+    fn strike(&self, stage: &Stage, before: &mut Tally) -> Result<()> {
         let mut witnesses = Vec::new();
         let mut target = None;
         for (host, card) in ENDS {
@@ -88,27 +113,36 @@ impl Blow {
             witnesses.push(("the node", Witness::start(namespace, card)?));
         }
         let target = &witnesses[target.context("the target is no end of the lab")?].1;
-        inject(&self.from.namespace, &self.from.card, &self.packets)?;
+        self.from.fire(&self.packets)?;
 
         let deadline = clock::now() + PATIENCE / 5;
         let wanted = u64::from(PACKETS);
         let all_came = clock::wait_until(deadline, LOOK, || target.honest() >= wanted);
-        let mut counted = Ok(Tally::new());
+        let mut after = Ok(Tally::new());
         clock::wait_until(deadline, LOOK, || {
-            counted = tally(stage).map(|after| risen(&before, &after));
-            counted.as_ref().map_or(true, |counted| counted.get(&self.reason) >= Some(&wanted))
+            after = tally(stage);
+            after.as_ref().map_or(true, |after| risen(before, after).get(&self.reason) >= Some(&wanted))
         });
         let honest = target.honest();
         for (host, witness) in witnesses {
             let (forged, _) = witness.finish()?;
             ensure!(forged == 0, "{forged} of {PACKETS} forged packets came to {host}");
         }
-        let counted = counted?;
+        let after = after?;
+        let counted = risen(before, &after);
+        *before = after;
         ensure!(all_came && honest == wanted, "of {PACKETS} twins {honest} came; counted: {counted:?}");
-        let is_there = |reason: &Reason| (reason.node, &reason.place) == (self.reason.node, &self.reason.place);
-        let there: Tally = counted.clone().into_iter().filter(|(reason, _)| is_there(reason)).collect();
         let only = Tally::from([(self.reason.clone(), wanted)]);
-        ensure!(there == only, "counted is {counted:?} where {only:?} should be");
+        ensure!(counted == only, "counted is {counted:?} where {only:?} should be");
         Ok(())
     }
+}
+
+/// Strikes one after another while nobody on the node asks for routers, which is counted as denied now and then.
+pub fn strike_all(stage: &Stage, blows: &[Blow]) -> Result<()> {
+    for uplink in &UPLINKS {
+        shell(stage.edge(), &uplink_netns(uplink.slot), "sysctl -qw net.ipv6.conf.psv.accept_ra=0")?;
+    }
+    let mut counted = tally(stage)?;
+    blows.iter().try_for_each(|blow| blow.strike(stage, &mut counted).with_context(|| blow.what.clone()))
 }

@@ -2,6 +2,7 @@
 
 mod blow;
 mod other;
+pub mod segment;
 mod shim;
 pub mod site;
 mod steady;

@@ -28,8 +28,8 @@ pub struct Shim {
 impl Shim {
     /// That of the last packet of a conversation between these two that leaves by the tunnel in `slot`.
     pub fn caught(stage: &Stage, slot: u8, near: SocketAddr, far: SocketAddr) -> Result<Shim> {
-        let tunnel = tunnel(stage, slot)?;
-        let recording = Recording::start(&tunnel.namespace, &tunnel.card)?;
+        let namespace = stage.edge().namespace(&uplink_netns(slot))?;
+        let recording = Recording::start(&namespace, &edge_tunnel(slot, 1))?;
         talk((stage.network.host(LAN), near), (stage.network.host(INTERNET), far), 3)?;
         let frames = recording.finish()?.0;
         let ports = [near.port().to_be_bytes(), far.port().to_be_bytes()].concat();
@@ -82,5 +82,5 @@ impl Shim {
 
 /// The van's tunnel in `slot`, from inside its namespace: what is put there goes to the anchor as it is.
 pub fn tunnel(stage: &Stage, slot: u8) -> Result<Muzzle> {
-    Ok(Muzzle { namespace: stage.edge().namespace(&uplink_netns(slot))?, card: edge_tunnel(slot, 1) })
+    Ok(Muzzle::Card { namespace: stage.edge().namespace(&uplink_netns(slot))?, card: edge_tunnel(slot, 1) })
 }

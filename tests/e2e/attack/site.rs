@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use pathsteer_lab::craft::udp;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, CLIENT, CLIENT6, INTERNET, LAN, SERVER, SERVER6};
 
-use super::blow::{Blow, Target};
+use super::blow::{Blow, Target, strike_all};
 use super::other;
 use super::shim::{Shim, tunnel};
 use super::steady::Steady;
@@ -45,7 +45,7 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     let van = van(stage)?;
     let (lan, internet) = (stage.network.host(LAN), stage.network.host(INTERNET));
     let steady = Steady::start((lan, steady_ends.0), (internet, steady_ends.1))?;
-    let struck = blows(stage, van, &mut shim)?.iter().try_for_each(|blow| blow.strike(stage));
+    let struck = blows(stage, van, &mut shim).and_then(|blows| strike_all(stage, &blows));
     let rounds = steady.finish().context("beside the attacks");
     struck?;
     let rounds = rounds?;
