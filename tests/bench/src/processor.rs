@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// Processor time of the calling thread so far.
 ///
@@ -14,20 +15,16 @@ pub fn of_this_thread() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
-/// Processor time of all threads of `processes` so far.
+/// Processor time of all threads of `processes` so far, of those that have ended too.
 ///
 /// # Errors
-/// When one of them has ended.
+/// When a process has ended.
 pub fn of(processes: &[u32]) -> Result<Duration> {
-    let mut total = 0;
-    for process in processes {
-        for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
-            // proc(5): time spent on the processor in nanoseconds comes first
-            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-            total += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-    }
-    Ok(Duration::from_nanos(total))
+    let of_one = |process: &u32| {
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(*process)?))?;
+        Ok(Duration::from(clock_gettime(clock)?))
+    };
+    processes.iter().map(of_one).sum()
 }
 
 /// Resident bytes of a process.
