@@ -26,9 +26,9 @@ pub enum NftRule {
     /// New flows in search of a class look themselves up here.
     ClassMap(ClassMap),
     /// What comes in by `link`, a segment of an edge. Sources other than `sources`, IPv6 link-local ones and none (`0.0.0.0`,
-    /// `::`: who asks for an address has none) are dropped
-    /// (`spoofed`), so are destinations in `barred` (`barred`), but for what neighbours find each other with. A new flow looks itself up in the maps of `policies`, if
-    /// any; if none of them knows it, it goes to `default`.
+    /// `::`: who asks for an address has none) are dropped (`spoofed`), so are destinations in `barred` (`barred`), but for
+    /// what neighbours find each other with. A new flow looks itself up in the maps of `policies`, if any; if none of them
+    /// knows it, it goes to `default`.
     #[serde(rename_all = "camelCase")]
     Segment {
         link: String,
