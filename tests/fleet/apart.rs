@@ -1,0 +1,150 @@
+//! Sites do not touch each other: what happens to one moves nothing that is kept for another.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pathsteer_crds::ownership::{edge_tunnel, uplink_netns};
+use pathsteer_lab::capture::inject;
+use pathsteer_lab::clock;
+use pathsteer_lab::craft::{Gre, Ipv4, udp};
+use pathsteer_lab::network::plan::{ANCHOR_HOST, CHI_A, CLIENT, CLINIC_3, EDGE, INTERNET, LAN, MANY, SERVER, YACHT_2};
+use pathsteer_lab::traffic::{Datagrams, exchange};
+use sha2::{Digest, Sha256};
+
+use crate::stage::{Stage, with_maps};
+
+/// Packets with another site's source, into the van's tunnel.
+const FORGED: u64 = 200;
+/// A thousand questions a second, and as many answers.
+const FLOOD: Duration = Duration::from_millis(1);
+const DURATION: Duration = Duration::from_secs(3);
+/// How long control packets may still be counted.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// What an anchor keeps for one site.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Kept {
+    /// Without that of control packets: reminders come by themselves.
+    counters: BTreeMap<&'static str, u64>,
+    /// Class to active slot and copy set.
+    paths: BTreeMap<u8, (u8, u8)>,
+    /// Class to a digest of the whole window.
+    windows: BTreeMap<u8, String>,
+}
+
+pub fn case(stage: &mut Stage) -> Result<()> {
+    let van = stage.index(EDGE)?;
+    let others = [stage.index(YACHT_2)?, stage.index(CLINIC_3)?];
+    let before = still(stage, &others)?;
+    let of_van = kept(stage, ANCHOR_HOST, van)?;
+    for remotes in before.values() {
+        for (remote, kept) in remotes {
+            ensure!(!kept.paths.is_empty() && !kept.windows.is_empty(), "of {remote} nothing is known: {kept:?}");
+        }
+    }
+
+    flood_and_fault(stage)?;
+    attack(stage, van)?;
+
+    let now = kept(stage, ANCHOR_HOST, van)?;
+    ensure!(now.windows != of_van.windows, "the flood was not seen at all");
+    let forged = |kept: &Kept| kept.counters.get("forged").copied().unwrap_or(0);
+    let counted = forged(&now) - forged(&of_van);
+    ensure!(counted == FORGED, "{counted} of {FORGED} forged packets are counted for the van");
+    let after = all(stage, &others)?;
+    ensure!(after == before, "others were moved: {after:#?}\nbefore: {before:#?}");
+    let delivered = |kept: &Kept| kept.counters.get("delivered").copied().unwrap_or(0);
+    let flood = delivered(&now) - delivered(&of_van);
+    stage.remark(format!("{flood} packets of the van and {counted} forged ones moved nobody"));
+    Ok(())
+}
+
+/// What both anchors keep for `others`, once it does not move any more.
+fn still(stage: &mut Stage, others: &[u32]) -> Result<BTreeMap<&'static str, BTreeMap<u32, Kept>>> {
+    let mut last = all(stage, others)?;
+    stage.until("the others are silent", |stage| {
+        clock::sleep_until(clock::now() + QUIET);
+        let now = all(stage, others)?;
+        let is_still = now == last;
+        last = now;
+        Ok(is_still)
+    })?;
+    all(stage, others)
+}
+
+fn all(stage: &Stage, others: &[u32]) -> Result<BTreeMap<&'static str, BTreeMap<u32, Kept>>> {
+    let of = |anchor| -> Result<BTreeMap<u32, Kept>> {
+        others.iter().map(|remote| Ok((*remote, kept(stage, anchor, *remote)?))).collect()
+    };
+    [ANCHOR_HOST, CHI_A].into_iter().map(|anchor| Ok((anchor, of(anchor)?))).collect()
+}
+
+fn kept(stage: &Stage, anchor: &'static str, remote: u32) -> Result<Kept> {
+    let node = stage.network.host(anchor);
+    let mut kept = with_maps(node, |maps| {
+        let mut counters = maps.counters()?.remove(&remote).context("a remote without counters")?;
+        counters.remove("control");
+        let learned = maps.learned()?.into_iter().filter(|((id, _), _)| *id == remote);
+        let paths = learned.map(|((_, class), learned)| (class, (learned.active, learned.copies))).collect();
+        Ok(Kept { counters, paths, windows: BTreeMap::new() })
+    })?;
+    for class in kept.paths.keys() {
+        let key = pathsteer_bpf::layout::class_key(remote, *class).to_ne_bytes();
+        // The outer map tells the number of the inner one, which is then read as a whole.
+        let script = "cd /sys/fs/bpf/pathsteer/* && value=$(bpftool map lookup pinned ps_window key \"$@\") && \
+                      set -- ${value#*value: } && bpftool map dump id $((0x$4$3$2$1)) | sha256sum";
+        let key = key.map(|byte| byte.to_string());
+        let words = ["-c", script, "sh", &key[0], &key[1], &key[2], &key[3]];
+        let digest = node.output("sh", &words)?;
+        let of_nothing = hex::encode(Sha256::digest(""));
+        ensure!(!digest.starts_with(&of_nothing), "the window of remote {remote} and class {class} cannot be read");
+        kept.windows.insert(*class, digest);
+    }
+    Ok(kept)
+}
+
+/// The van's client asks a thousand times a second while its line dies silently and comes back.
+fn flood_and_fault(stage: &mut Stage) -> Result<()> {
+    let run = stage.run();
+    let network = &stage.network;
+    let line = network.link("fiber")?;
+    let start = clock::now() + Duration::from_millis(100);
+    let ends = [(LAN, SocketAddr::new(CLIENT.into(), 45_000)), (INTERNET, SocketAddr::new(SERVER.into(), 13_000))];
+    let [client, server] = ends.map(|(host, address)| (network.host(host), address));
+    let exchanged = std::thread::scope(|scope| {
+        let flood = scope.spawn(|| exchange(client, server, Datagrams::every(FLOOD, run), (start, start + DURATION)));
+        clock::sleep_until(start + DURATION / 3);
+        line.set_blackholes(true);
+        clock::sleep_until(start + DURATION * 2 / 3);
+        line.set_blackholes(false);
+        flood.join().unwrap_or_else(|_| anyhow::bail!("panicked"))
+    })?;
+    // How much of it the machine carries is not the question here.
+    ensure!(exchanged.answers.received > exchanged.answers.sent / 2, "hardly an answer came: {:?}", exchanged.answers);
+    Ok(())
+}
+
+/// The van's owner puts packets into its tunnel that claim to come from behind the yacht.
+fn attack(stage: &mut Stage, van: u32) -> Result<()> {
+    let plan = stage.plan(ANCHOR_HOST)?.objects;
+    let own = plan.datapath.first().context("the anchor has no datapath")?.address;
+    let remote = plan.remotes.iter().find(|remote| remote.id == van).context("the anchor does not know the van")?;
+    let anchor = stage.plan(EDGE)?.objects.remotes.into_iter().find(|remote| remote.node == ANCHOR_HOST);
+    let anchor = anchor.context("the van does not know the anchor")?.anchor;
+    let victim = MANY.site(YACHT_2).segments[0].v4;
+    let inner = udp(SocketAddr::new(victim.into(), 12_345), SocketAddr::new(SERVER.into(), 12_345), b"forged");
+    let outer = Ipv4::new(remote.address, own, Gre::PROTOCOL);
+    let packets: Vec<Vec<u8>> = (1..=FORGED as u32)
+        .map(|sequence| outer.packet(&Gre { protocol: 0x0800, key: 1 << 20, sequence }.payload(&inner)))
+        .collect();
+    let node = stage.network.host(EDGE);
+    let before = with_maps(stage.network.host(ANCHOR_HOST), |maps| Ok(maps.counters()?))?;
+    let count = |all: &BTreeMap<u32, BTreeMap<&'static str, u64>>| all.get(&van).map_or(0, |one| one["forged"]);
+    inject(&node.namespace(&uplink_netns(1))?, &edge_tunnel(1, anchor), &packets)?;
+    stage.until("the forged packets are counted", |stage| {
+        let now = with_maps(stage.network.host(ANCHOR_HOST), |maps| Ok(maps.counters()?))?;
+        Ok(count(&now) >= count(&before) + FORGED)
+    })
+}

@@ -1,0 +1,241 @@
+//! An anchor with five hundred sites: its plan, its maps at their declared width, its workers' peers, and what it takes
+//! to change one site of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pathsteer_compiler::Inventory;
+use pathsteer_crds::identity::NodeIdentity;
+use pathsteer_crds::plan::PlanObjects;
+use pathsteer_lab::clock;
+use pathsteer_lab::host::Host;
+use sha2::{Digest, Sha256};
+
+use crate::node::{LOOK, Node};
+use crate::plans::{ANCHOR, Plan, declare, plan};
+use crate::stage::with_maps;
+
+const SITES: u32 = 500;
+/// Of each site.
+const UPLINKS: usize = 2;
+/// Width of a window by default, and buckets of each: 64 bits for 32 packets.
+const WINDOW_BYTES: u64 = 16_384 / 32 * 8 * 256;
+/// The first plan has to be in force so soon.
+const FIRST: Duration = Duration::from_secs(30);
+/// When a turn is given up.
+const DEADLINE: Duration = Duration::from_secs(90);
+/// The site that changes, and goes.
+const ONE: u32 = 250;
+
+pub fn case(remarks: &mut Vec<String>) -> Result<()> {
+    let mut inventory = inventory()?;
+    let begin = clock::now();
+    let all = plan(&mut inventory, ANCHOR)?;
+    remarks.push(format!("compiled {SITES} sites and their anchor in {:.2?}", clock::now() - begin));
+
+    let begin = clock::now();
+    let mut node = Node::start("hundreds", &all)?;
+    in_sync(&mut node, 0)?;
+    let took = clock::now() - begin;
+    remarks.push(format!("from nothing to in sync in {took:.2?}; turns: {}", turns(&node).join(", ")));
+    ensure!(took < FIRST, "{SITES} sites took {took:?}");
+    let declared = all.objects();
+    everything_is_there(&node, &declared)?;
+    measure(&node, &declared, remarks)?;
+
+    let before = turns(&node).len();
+    // Somebody else's route in the anchor's namespace: the agent looks, and finds nothing to do.
+    node.ip("-n psan route add blackhole 203.0.113.96/32 proto static")?;
+    let quiet = next_turn(&mut node, before)?;
+    ensure!(quiet.ends_with("changes=0"), "a turn without a reason changed something: {quiet}");
+    remarks.push(format!("a turn that finds nothing to do: {quiet}"));
+
+    declare(&mut inventory, &site(ONE, "10.9.0.0/24"))?;
+    let changed = plan(&mut inventory, ANCHOR)?;
+    let turn = exchange(&mut node, &changed, 2)?;
+    remarks.push(format!("one site's prefix changed, with a restart of the agent: {turn}"));
+    everything_is_there(&node, &changed.objects())?;
+
+    inventory.sites.remove(&name(ONE));
+    inventory.uplinks.retain(|key, _| !key.starts_with(&format!("{}/", name(ONE))));
+    let without = plan(&mut inventory, ANCHOR)?;
+    let turn = exchange(&mut node, &without, 3)?;
+    remarks.push(format!("one site removed, with a restart of the agent: {turn}"));
+    everything_is_there(&node, &without.objects())?;
+    is_gone(&node, &changed.objects(), &without.objects())
+}
+
+/// Five hundred sites with two uplinks, two networks and an address of their own each, all of them at one anchor.
+fn inventory() -> Result<Inventory> {
+    let mut inventory = Inventory::default();
+    declare(
+        &mut inventory,
+        &format!(
+            "apiVersion: pathsteer.io/v1alpha1
+kind: Fabric
+metadata: {{name: default}}
+spec: {{overlay: 10.100.0.0/16}}
+---
+apiVersion: pathsteer.io/v1alpha1
+kind: Anchor
+metadata: {{name: {ANCHOR}}}
+spec:
+  endpoints: [{{address: 203.0.113.10}}]
+  internet: {{interface: inet0, addresses: [198.51.100.1/24, \"2001:db8:51::1/64\"]}}
+"
+        ),
+    )?;
+    let mut identify = |name: &str, slots: usize| {
+        let key = |slot: usize| STANDARD.encode(Sha256::digest(format!("{name} {slot}")));
+        let wireguard_keys = (1..=slots).map(|slot| (slot as u8, key(slot))).collect();
+        inventory.identities.insert(name.to_owned(), NodeIdentity { wireguard_keys });
+    };
+    identify(ANCHOR, UPLINKS);
+    (0..SITES).for_each(|number| identify(&name(number), UPLINKS));
+    let manifests = (0..SITES).map(|number| site(number, &format!("10.{}.{}.0/24", number / 256, number % 256)));
+    declare(&mut inventory, &manifests.collect::<String>())?;
+    Ok(inventory)
+}
+
+fn name(number: u32) -> String {
+    format!("site-{number:03}")
+}
+
+fn site(number: u32, prefix: &str) -> String {
+    let name = name(number);
+    let mut text = format!(
+        "---
+apiVersion: pathsteer.io/v1alpha1
+kind: Site
+metadata: {{name: {name}}}
+spec:
+  anchors: [{ANCHOR}]
+  vips: [198.18.{}.{}]
+  prefixes: [{prefix}, \"2001:db8:{:x}::/64\"]
+",
+        number / 250,
+        number % 250 + 1,
+        0x1000 + number
+    );
+    for slot in 1..=UPLINKS {
+        let _ = write!(
+            text,
+            "---
+apiVersion: pathsteer.io/v1alpha1
+kind: Uplink
+metadata: {{site: {name}, name: wan{slot}}}
+spec: {{slot: {slot}, kind: cellular, interface: wan{slot}}}
+"
+        );
+    }
+    text
+}
+
+/// Waits until the agent has said that it is in sync once more than `before` times.
+fn in_sync(node: &mut Node, before: usize) -> Result<()> {
+    if clock::wait_until(clock::now() + DEADLINE, LOOK, || node.said("in sync") > before) {
+        return Ok(());
+    }
+    node.check()?;
+    let log = node.log();
+    bail!("not in sync after {DEADLINE:?}; the log ends:\n{}", log[log.len().saturating_sub(20)..].join("\n"))
+}
+
+/// Makes `plan` the last good one of an agent that is started again; how long its turns took.
+fn exchange(node: &mut Node, plan: &Plan, generation: i64) -> Result<String> {
+    node.kill()?;
+    node.keep(plan, generation)?;
+    let (said, before) = (node.said("in sync"), turns(node).len());
+    node.restart()?;
+    in_sync(node, said)?;
+    next_turn(node, before)
+}
+
+/// What the agent says about the turn after the first `before`.
+fn next_turn(node: &mut Node, before: usize) -> Result<String> {
+    let found = clock::wait_until(clock::now() + DEADLINE, LOOK, || turns(node).len() > before);
+    ensure!(found, "there was no other turn");
+    turns(node).into_iter().nth(before).context("a turn")
+}
+
+/// `took=… changes=…` of every turn so far.
+fn turns(node: &Node) -> Vec<String> {
+    let said = |line: &String| line.split_once(" turn took=").map(|(_, rest)| format!("took={}", rest.trim()));
+    node.log().iter().filter_map(said).collect()
+}
+
+/// The maps, the peers and the routes are those of `declared`, as the kernel and the workers tell it.
+fn everything_is_there(node: &Node, declared: &PlanObjects) -> Result<()> {
+    let observed = node.observe()?;
+    for (what, declared, observed) in [
+        ("remotes", declared.remotes.len(), observed.remotes.len()),
+        ("prefixes", declared.prefixes.len(), observed.prefixes.len()),
+        ("peers", declared.wireguard_peers.len(), observed.wireguard_peers.len()),
+        ("routes", declared.routes.len(), observed.routes.len()),
+    ] {
+        ensure!(declared == observed, "{observed} {what} instead of {declared}");
+    }
+    let ids: Vec<u32> = declared.remotes.iter().map(|remote| remote.id).collect();
+    let made = memory(&node.host, &ids)?;
+    for remote in &declared.remotes {
+        let bytes = made[&remote.id];
+        let least = WINDOW_BYTES * remote.classes.len() as u64;
+        ensure!(bytes >= least, "{} has {bytes} bytes of maps instead of {least} at least", remote.node);
+    }
+    Ok(())
+}
+
+/// Bytes of kernel memory of each remote's maps.
+fn memory(host: &Host, ids: &[u32]) -> Result<BTreeMap<u32, u64>> {
+    with_maps(host, |maps| ids.iter().map(|id| Ok((*id, maps.memory(*id)?))).collect())
+}
+
+fn measure(node: &Node, declared: &PlanObjects, remarks: &mut Vec<String>) -> Result<()> {
+    let ids: Vec<u32> = declared.remotes.iter().map(|remote| remote.id).collect();
+    let all = memory(&node.host, &ids)?;
+    let total: u64 = all.values().sum();
+    let per_site = total / u64::from(SITES);
+    remarks.push(format!("maps: {per_site} bytes a site (one class), {:.1} MiB in all", mib(total)));
+    for pid in node.workers() {
+        let resident = resident(pid)?;
+        remarks.push(format!("worker of {SITES} peers: {:.1} MiB resident", mib(resident)));
+    }
+    for pid in node.host.processes(&["pathsteer-agent", "run"]) {
+        remarks.push(format!("agent: {:.1} MiB resident", mib(resident(pid)?)));
+    }
+    let (peers, routes) = (declared.wireguard_peers.len(), declared.routes.len());
+    remarks.push(format!("{peers} peers, {routes} routes, {} prefixes", declared.prefixes.len()));
+    Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
+}
+
+/// Bytes of the process `pid` that are in memory.
+fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(kilobytes.context(status.clone())?.parse::<u64>()? * 1_024)
+}
+
+/// Nothing of the site that `with` has and `without` has not is left.
+fn is_gone(node: &Node, with: &PlanObjects, without: &PlanObjects) -> Result<()> {
+    let gone = with.remotes.iter().find(|one| !without.remotes.iter().any(|other| other.id == one.id));
+    let gone = gone.context("no site has gone")?;
+    ensure!(with.remotes.len() == without.remotes.len() + 1, "more than one site has gone");
+    ensure!(with.wireguard_peers.len() == without.wireguard_peers.len() + UPLINKS, "its peers are still planned");
+    ensure!(memory(&node.host, &[gone.id])?[&gone.id] == 0, "its windows are still there");
+    let known = with_maps(&node.host, |maps| Ok(maps.remotes()?.contains_key(&gone.id)))?;
+    ensure!(!known, "it is still in the maps");
+    let routes =
+        node.ip("-n psan route show table all proto 77")? + &node.ip("-n psan -6 route show table all proto 77")?;
+    for trace in [gone.address.to_string(), "10.9.0.0/24".into(), format!("2001:db8:{:x}::", 0x1000 + ONE)] {
+        ensure!(!routes.contains(&trace), "a route for {trace} is left");
+    }
+    Ok(())
+}
