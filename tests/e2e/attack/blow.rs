@@ -37,7 +37,7 @@ impl Muzzle {
         Muzzle::Card { namespace: host.net.clone(), card: card.into() }
     }
 
-    fn fire(&self, packets: &[Vec<u8>]) -> Result<()> {
+    pub fn fire(&self, packets: &[Vec<u8>]) -> Result<()> {
         match self {
             Muzzle::Card { namespace, card } => inject(namespace, card, packets),
             Muzzle::Process { namespace, from, to, mark } => namespace.run(|| {
@@ -78,6 +78,8 @@ pub struct Blow {
     /// Why the attack is dropped.
     pub reason: Reason,
     pub target: Target,
+    /// An end on the wire of the attack itself, which sees it there.
+    pub beside: Option<&'static str>,
 }
 
 impl Blow {
@@ -95,14 +97,14 @@ impl Blow {
             .flat_map(both)
             .map(|(marker, is_forged, number)| forge(&[&marker[..], &number.to_be_bytes()].concat(), is_forged))
             .collect();
-        Blow { what: what.into(), from: from.clone(), packets, reason, target }
+        Blow { what: what.into(), from: from.clone(), packets, reason, target, beside: None }
     }
 
     /// Strikes, and insists on the outcome; `before` is what was counted until now, and becomes what is counted then.
     fn strike(&self, stage: &Stage, before: &mut Tally) -> Result<()> {
         let mut witnesses = Vec::new();
         let mut target = None;
-        for (host, card) in ENDS {
+        for (host, card) in ENDS.into_iter().filter(|(host, _)| self.beside != Some(*host)) {
             if matches!(self.target, Target::End(end) if end == host) {
                 target = Some(witnesses.len());
             }

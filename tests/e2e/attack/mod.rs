@@ -1,10 +1,12 @@
 //! Attacks, each beside a twin that differs in the forged field alone and is delivered.
 
 mod blow;
+pub mod order;
 mod other;
 pub mod segment;
 mod shim;
 pub mod site;
 mod steady;
 mod tally;
+pub mod wan;
 mod witness;

@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 use pathsteer_lab::craft::udp;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, CLIENT, CLIENT6, INTERNET, LAN, SERVER, SERVER6};
 
-use super::blow::{Blow, Target, strike_all};
-use super::other;
+use super::blow::{Blow, PACKETS, Target, strike_all};
+use super::other::{self, Other};
 use super::shim::{Shim, tunnel};
 use super::steady::Steady;
 use super::tally::Reason;
+use super::wan::rejected;
 use crate::stage::Stage;
 use crate::talk::ENDS;
 
@@ -49,13 +50,28 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     let rounds = steady.finish().context("beside the attacks");
     struck?;
     let rounds = rounds?;
+    as_another(stage, &other, &mut shim)?;
     other.is_untouched(stage)?;
     stage.remark(format!("{rounds} questions and answers beside the attacks"));
     Ok(())
 }
 
+/// With another site's shim endpoint outside: WireGuard knows whose tunnel it is.
+fn as_another(stage: &mut Stage, other: &Other, shim: &mut Shim) -> Result<()> {
+    let inner = udp(SocketAddr::new(CLIENT.into(), NEAR), SocketAddr::new(SERVER.into(), FAR), b"as another");
+    let mut forged = shim.clone();
+    forged.outer.source = other.endpoint;
+    let packets: Vec<Vec<u8>> = (0..PACKETS).map(|_| forged.next().around_ip(&inner)).collect();
+    let wanted = rejected(stage)? + u64::from(PACKETS);
+    tunnel(stage, 1)?.fire(&packets)?;
+    stage.until("the anchor has reported what it refused", |stage| Ok(rejected(stage)? >= wanted))?;
+    let counted = rejected(stage)?;
+    ensure!(counted == wanted, "refused are {} more than were sent", counted - wanted);
+    Ok(())
+}
+
 /// The van's index, by which the anchor counts.
-fn van(stage: &Stage) -> Result<u32> {
+pub fn van(stage: &Stage) -> Result<u32> {
     let following = stage.report(ANCHOR_HOST)?.following;
     following.iter().find(|one| one.active != 0).map(|one| one.remote).context("the anchor follows nobody")
 }
