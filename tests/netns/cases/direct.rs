@@ -119,8 +119,11 @@ fn pinned() -> Result<()> {
     node.settle()?;
     let on_first = heard(1);
     let on_second = heard(2);
-    node.wait("still flowing", |_| heard(2) > on_second + 20)?;
-    ensure!(heard(1) == on_first, "the flow went back to the first uplink: {} after {on_first}", heard(1));
+    node.wait("still flowing", |_| heard(2) > on_second + 60)?;
+    // Some may have waited since the carrier went for the neighbour behind the first uplink.
+    let late = heard(1) - on_first;
+    ensure!(late < 20, "the flow went back to the first uplink: {late} packets");
+    let on_first = heard(1);
     node.wait("a new flow by the first uplink", |_| answered(&guest) && heard(1) > on_first)?;
     Ok(())
 }
