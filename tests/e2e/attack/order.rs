@@ -139,7 +139,7 @@ fn switches(stage: &Stage, van: u32, shim: &Shim) -> Result<Vec<Blow>> {
 
 /// The first packet of the next epoch is the end of this one, for 2 s.
 fn epochs(stage: &Stage, van: u32, shim: &mut Shim) -> Result<Vec<Blow>> {
-    let next = shim.epoch() + 1 & 31;
+    let next = (shim.epoch() + 1) & 31;
     let inner = |payload: &[u8]| udp(NEAR, FAR, payload);
     let what = "packets of the epoch before";
     let reason = Reason::shim(van, "staleEpoch");

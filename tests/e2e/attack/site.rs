@@ -52,6 +52,8 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     let rounds = rounds?;
     as_another(stage, &other, &mut shim)?;
     other.is_untouched(stage)?;
+    let following = stage.report(ANCHOR_HOST)?.following;
+    ensure!(following.iter().all(|one| one.copies.is_empty()), "answers are copied: {following:?}");
     stage.remark(format!("{rounds} questions and answers beside the attacks"));
     Ok(())
 }
