@@ -8,10 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use pathsteer_lab::clock;
 
 use crate::stage::Stage;
-use crate::{
-    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape,
-    store,
-};
+use crate::{attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape, store};
 
 /// What a case does to the fleet; an error is its failure.
 type Act = fn(&mut Stage) -> Result<()>;
@@ -27,13 +24,12 @@ const CASES: &[(&str, Act)] = &[
     ("shape_congestion_on_a_line_reaches_flows_that_understand_it", shape::class::congestion),
     ("shape_ip_options_and_extension_headers_arrive", shape::pieces::options),
     ("shape_fragments_arrive_as_one_datagram_and_none_is_taken_for_another", shape::pieces::fragments),
-    ("shape_every_hop_answers_a_traceroute_with_its_real_address", shape::errors::hops),
-    ("shape_a_closed_port_is_told_to_the_sender", shape::errors::unreachable),
-    ("shape_who_sends_too_much_at_once_is_told_the_mtu_by_the_first_hop", shape::errors::too_big),
+    ("shape_every_hop_answers_with_its_real_address_and_tells_the_mtu_to_who_sends_too_much", shape::errors::case),
     ("shape_large_tcp_segments_arrive_whole_in_segments_that_fit", shape::segments::tcp),
     ("shape_tcp_with_one_ip_id_for_all_loses_nothing_to_merging_cards", shape::segments::fixed_ids),
     ("shape_datagrams_sent_in_one_go_arrive_one_by_one", shape::segments::udp),
     ("shape_lines_of_1280_to_9000_bytes_carry_full_packets_in_fragments_where_they_must", shape::mtu::mixed),
+    ("shape_the_same_lines_carry_full_packets_when_the_tunnels_run_over_ipv6", shape::mtu::mixed_over_ipv6),
     ("shape_wide_lines_carry_wide_packets", shape::mtu::jumbo),
     ("shape_a_tunnel_over_ipv6_and_one_over_ipv4_take_turns_without_loss", shape::underlay::case),
     ("shape_each_copy_goes_by_its_own_line", shape::copies::lines),
