@@ -86,12 +86,15 @@ fn repaired(stage: &mut Stage, drift: &Drift) -> Result<Duration> {
     Ok(taken)
 }
 
-/// What is there, line by line; none if nothing is. Interfaces come back with other numbers, chains in another order.
+/// What is there, line by line; none if nothing is. Interfaces come back with other numbers, chains and the elements of
+/// a map in another order.
 fn shown(stage: &Stage, drift: &Drift) -> Option<Vec<String>> {
     let text = shell(stage.edge(), drift.netns, drift.show).ok()?;
     let bare = |line: &str| {
-        let words = line.split_whitespace().map(|word| word.split("@if").next().unwrap_or(word));
-        words.collect::<Vec<_>>().join(" ")
+        let words = line.split_whitespace().map(|word| word.split("@if").next().unwrap_or(word).trim_end_matches(','));
+        let mut words: Vec<&str> = words.collect();
+        words.sort_unstable();
+        words.join(" ")
     };
     let mut lines: Vec<String> = text.lines().map(bare).filter(|line| !line.is_empty()).collect();
     lines.sort();
