@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io};
 
 use pathsteer_agent_core::{Action, Change, Outcome, PlanObject};
-use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects, RemoteSpec};
 
 use crate::{
     drivers::{Kernel, address, datapath::Shim, link, neighbour, nft, route, rule, sysctl, wireguard::Wireguard},
@@ -30,7 +30,15 @@ impl Applier<'_> {
         // A worker takes its devices and peers in one piece: the first deletion of a slot ends those that must go, the
         // first creation or update makes all the others.
         let mut workers: BTreeMap<(u8, bool), Option<String>> = BTreeMap::new();
+        let mut remotes = put_remotes(&changes);
         for change in changes {
+            if let (PlanObject::Remote(_), Ok(shim)) = (&change.object, self.shim)
+                && !remotes.is_empty()
+                && let Err(error) = shim.prepare_remotes(&std::mem::take(&mut remotes))
+            {
+                // what is missing is made, or fails, with its remote
+                tracing::debug!(%error, "windows made in advance");
+            }
             let failure = match self.slot_of(&change) {
                 Some(slot) => {
                     let once = (slot, change.action == Action::Delete);
@@ -120,4 +128,11 @@ impl Applier<'_> {
         }
         Ok(())
     }
+}
+
+/// The remotes that `changes` create or update.
+fn put_remotes(changes: &[Change]) -> Vec<RemoteSpec> {
+    let put = changes.iter().filter(|change| change.action != Action::Delete);
+    put.filter_map(|change| if let PlanObject::Remote(remote) = &change.object { Some(remote.clone()) } else { None })
+        .collect()
 }

@@ -167,6 +167,18 @@ impl Shim {
         self.lock().maps.set_config(config).map_err(|error| KernelError::new("bpf config", io::Error::other(error)))
     }
 
+    /// Makes what takes long for all `remotes` at once, so that to put each of them takes no time.
+    ///
+    /// # Errors
+    /// What the kernel says; there is no window width before the datapath.
+    pub fn prepare_remotes(&self, remotes: &[RemoteSpec]) -> Result<(), KernelError> {
+        let mut datapath = self.lock();
+        let fail = |error| KernelError::new("bpf windows", io::Error::other(error));
+        let window = 1 << datapath.maps.config().map_err(fail)?.window_shift;
+        let classes = remotes.iter().flat_map(|remote| remote.classes.iter().map(|class| (remote.id, *class)));
+        datapath.maps.make_inner(classes, window).map_err(fail)
+    }
+
     /// # Errors
     /// What the kernel says; there is no window width before the datapath.
     pub fn put_remote(&self, spec: &RemoteSpec) -> Result<(), KernelError> {

@@ -1,5 +1,6 @@
 //! The maps, typed.
 
+mod inner;
 mod prefix;
 mod remote;
 
@@ -34,6 +35,7 @@ pub struct Maps {
     window: HashOfMaps<MapData, u32, Array<MapData, u64>>,
     /// Sequences and windows again, for what all inner maps have.
     inner: [HashOfMaps<MapData, u32>; 2],
+    inner_ids: [u32; 2],
     counter: PerCpuArray<MapData, Counters>,
     acknowledgements: MapData,
 }
@@ -68,6 +70,7 @@ impl Maps {
             chosen: map("ps_chosen")?.try_into()?,
             learned: map("ps_learned")?.try_into()?,
             incarnation: map("ps_incarnation")?.try_into()?,
+            inner_ids: [id_of(&sequence)?, id_of(&window)?],
             inner: [again(&sequence)?.try_into()?, again(&window)?.try_into()?],
             sequence: sequence.try_into()?,
             window: window.try_into()?,
@@ -154,10 +157,15 @@ impl Maps {
     }
 }
 
+/// The kernel's number of a map of maps.
+fn id_of(map: &Map) -> Result<u32, Error> {
+    let Map::HashOfMaps(data) = map else { return Err(Error::Missing("map of maps")) };
+    Ok(data.info()?.id())
+}
+
 /// Another handle to a map of maps.
 fn again(map: &Map) -> Result<Map, Error> {
-    let Map::HashOfMaps(data) = map else { return Err(Error::Missing("map of maps")) };
-    Ok(Map::HashOfMaps(MapData::from_id(data.info()?.id())?))
+    Ok(Map::HashOfMaps(MapData::from_id(id_of(map)?)?))
 }
 
 fn by_class<V: Pod>(
@@ -172,6 +180,10 @@ fn optional<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
         Err(MapError::KeyNotFound) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn present<T>(result: Result<T, MapError>) -> Result<bool, MapError> {
+    Ok(optional(result)?.is_some())
 }
 
 fn errno(error: &MapError) -> Option<i32> {

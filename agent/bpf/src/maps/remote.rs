@@ -50,13 +50,8 @@ impl Maps {
                 continue;
             }
             exists_is_fine(self.learned.insert(key, Learned::default(), NO_EXIST))?;
-            if !present(self.sequence.get(&key, 0))? {
-                self.sequence.insert(key, &Array::create(BUCKETS, 0)?, 0)?;
-            }
-            if !present(self.window.get(&key, 0))? {
-                self.window.insert(key, &Array::create(BUCKETS * (window_packets / 32), INNER_MAP)?, 0)?;
-            }
         }
+        self.make_inner(classes.iter().map(|class| (id, *class)), window_packets)?;
         let before = self.remote.get(&id, 0)?;
         let is_new = before == Remote::default();
         if is_new || before.identity != remote.identity {
@@ -109,13 +104,6 @@ impl Maps {
         Ok(resized)
     }
 
-    fn remove_class(&mut self, key: u32) -> Result<(), MapError> {
-        gone_is_fine(self.sequence.remove(&key))?;
-        gone_is_fine(self.window.remove(&key))?;
-        gone_is_fine(self.learned.remove(&key))?;
-        gone_is_fine(self.chosen.remove(&key))
-    }
-
     /// Bytes of kernel memory that the sequences and windows of a remote take, in all of its classes, as the kernel
     /// itself reckons them.
     ///
@@ -146,10 +134,6 @@ impl Maps {
         }
         Ok(all)
     }
-}
-
-fn present<T>(result: Result<T, MapError>) -> Result<bool, MapError> {
-    Ok(optional(result)?.is_some())
 }
 
 fn memory_of(map: &MapData) -> Result<u64, MapError> {
