@@ -200,12 +200,10 @@ fn measure(node: &Node, declared: &PlanObjects, remarks: &mut Vec<String>) -> Re
     let total: u64 = all.values().sum();
     let per_site = total / u64::from(SITES);
     remarks.push(format!("maps: {per_site} bytes a site (one class), {:.1} MiB in all", mib(total)));
-    for pid in node.workers() {
-        let resident = resident(pid)?;
-        remarks.push(format!("worker of {SITES} peers: {:.1} MiB resident", mib(resident)));
-    }
-    for pid in node.host.processes(&["pathsteer-agent", "run"]) {
-        remarks.push(format!("agent: {:.1} MiB resident", mib(resident(pid)?)));
+    let workers = node.workers();
+    for pid in node.host.processes(&["pathsteer-agent"]) {
+        let who = if workers.contains(&pid) { format!("worker of {SITES} peers") } else { "agent".to_owned() };
+        remarks.push(format!("{who}: {:.1} MiB resident", mib(resident(pid)?)));
     }
     let (peers, routes) = (declared.wireguard_peers.len(), declared.routes.len());
     remarks.push(format!("{peers} peers, {routes} routes, {} prefixes", declared.prefixes.len()));
