@@ -135,7 +135,7 @@ impl StateDir {
         self.write("epoch", &next.to_string())
     }
 
-    /// The highest switch counter used.
+    /// The highest switch counter that may have been used.
     ///
     /// # Errors
     /// The disk.

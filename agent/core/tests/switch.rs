@@ -300,3 +300,26 @@ proptest! {
         prop_assert!(node.machine.report().iter().all(|r| r.acknowledged == (r.active != 0)));
     }
 }
+
+#[test]
+fn a_switch_does_not_wait_for_the_disk() {
+    let spec = |forced| SteeringSpec {
+        remote: 9,
+        class: 1,
+        class_name: "default".into(),
+        mode: ModeKind::Mirror,
+        copies: 1,
+        slots: vec![1, 2],
+        forced,
+        failed: Vec::new(),
+    };
+    let mut machine = Switch::new(0, 1);
+    let quiet = |machine: &mut Switch| while machine.poll_action(Duration::ZERO).is_some() {};
+    quiet(&mut machine);
+    for turn in 0u16..500 {
+        machine.handle_plan(&[spec(Some(if turn % 2 == 0 { 1 } else { 2 }))], &[], Duration::ZERO);
+        let first = machine.poll_action(Duration::ZERO);
+        assert!(matches!(first, Some(Action::Choose { .. })), "{turn}: {first:?}");
+        quiet(&mut machine);
+    }
+}

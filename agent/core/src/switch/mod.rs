@@ -49,7 +49,8 @@ pub struct Acknowledgement {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make this the highest counter that a restart begins with. Comes before the first choice that needs it.
+    /// Make this the highest counter that a restart begins with. Comes before the first choice that needs it; as a rule
+    /// long before, when there is nothing else to do, because a disk takes longer than a switch may.
     PersistCounter(u64),
     /// Write the choice into the pinned map.
     Choose { remote: u32, class: u8, choice: Choice },
@@ -70,6 +71,10 @@ pub struct SwitchEvent {
     /// Why, in words.
     pub reason: String,
 }
+
+/// So many counters are persisted ahead of their use, and again when half are used: more switches than that between two
+/// quiet moments wait for the disk.
+const AHEAD: u64 = 64;
 
 /// Of a class towards a remote: the remote's node index and the class.
 type Key = (u32, u8);
@@ -174,7 +179,7 @@ impl Switch {
             let nonce = nonce::of(self.process, choice.counter);
             return Some(Action::SendControl { remote, class, choice, nonce, slots });
         }
-        None
+        (self.persisted < self.highest.saturating_add(AHEAD / 2)).then(|| self.persist_ahead())
     }
 
     /// What every class is sent by, for the node's report.
@@ -203,10 +208,15 @@ impl Switch {
         let from = held.choose(choice, now);
         self.highest = self.highest.max(choice.counter);
         if self.persisted < choice.counter {
-            self.persisted = choice.counter;
-            self.actions.push_back(Action::PersistCounter(choice.counter));
+            let persist = self.persist_ahead();
+            self.actions.push_back(persist);
         }
         self.actions.push_back(Action::Choose { remote, class, choice });
         self.actions.push_back(Action::Log(SwitchEvent { remote, class, from, to: choice, reason }));
+    }
+
+    fn persist_ahead(&mut self) -> Action {
+        self.persisted = self.highest.saturating_add(AHEAD);
+        Action::PersistCounter(self.persisted)
     }
 }
