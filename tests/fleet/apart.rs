@@ -30,79 +30,79 @@ struct Kept {
     counters: BTreeMap<&'static str, u64>,
     /// Class to active slot and copy set.
     paths: BTreeMap<u8, (u8, u8)>,
-    /// Class to a digest of the whole window.
-    windows: BTreeMap<u8, String>,
 }
+
+/// Digests of whole windows, by class.
+type Windows = BTreeMap<u8, String>;
+/// By anchor and site.
+type Of<T> = BTreeMap<(&'static str, u32), T>;
 
 pub fn case(stage: &mut Stage) -> Result<()> {
     let van = stage.index(EDGE)?;
     let others = [stage.index(YACHT_2)?, stage.index(CLINIC_3)?];
     let before = still(stage, &others)?;
-    let of_van = kept(stage, ANCHOR_HOST, van)?;
-    for remotes in before.values() {
-        for (remote, kept) in remotes {
-            ensure!(!kept.paths.is_empty() && !kept.windows.is_empty(), "of {remote} nothing is known: {kept:?}");
-        }
+    for (place, kept) in &before {
+        ensure!(!kept.paths.is_empty(), "at {place:?} no path is known");
     }
+    let (before_windows, van_windows) = (each(stage, &others, windows)?, windows(stage, ANCHOR_HOST, van)?);
+    let van_before = kept(stage, ANCHOR_HOST, van)?;
 
     flood_and_fault(stage)?;
     attack(stage, van)?;
 
-    let now = kept(stage, ANCHOR_HOST, van)?;
-    ensure!(now.windows != of_van.windows, "the flood was not seen at all");
-    let forged = |kept: &Kept| kept.counters.get("forged").copied().unwrap_or(0);
-    let counted = forged(&now) - forged(&of_van);
-    ensure!(counted == FORGED, "{counted} of {FORGED} forged packets are counted for the van");
-    let after = all(stage, &others)?;
+    let van_after = kept(stage, ANCHOR_HOST, van)?;
+    let risen = |name| van_after.counters[name] - van_before.counters[name];
+    let (delivered, forged) = (risen("delivered"), risen("forged"));
+    ensure!(forged == FORGED, "{forged} of {FORGED} forged packets are counted for the van");
+    ensure!(windows(stage, ANCHOR_HOST, van)? != van_windows, "no window has seen the flood");
+    let after = each(stage, &others, kept)?;
     ensure!(after == before, "others were moved: {after:#?}\nbefore: {before:#?}");
-    let delivered = |kept: &Kept| kept.counters.get("delivered").copied().unwrap_or(0);
-    let flood = delivered(&now) - delivered(&of_van);
-    stage.remark(format!("{flood} packets of the van and {counted} forged ones moved nobody"));
+    let after_windows = each(stage, &others, windows)?;
+    ensure!(after_windows == before_windows, "others' windows were moved: {after_windows:#?}\n{before_windows:#?}");
+    stage.remark(format!("{delivered} packets of the van and {forged} forged ones moved nobody"));
     Ok(())
 }
 
 /// What both anchors keep for `others`, once it does not move any more.
-fn still(stage: &mut Stage, others: &[u32]) -> Result<BTreeMap<&'static str, BTreeMap<u32, Kept>>> {
-    let mut last = all(stage, others)?;
+fn still(stage: &mut Stage, others: &[u32]) -> Result<Of<Kept>> {
+    let mut last = each(stage, others, kept)?;
     stage.until("the others are silent", |stage| {
         clock::sleep_until(clock::now() + QUIET);
-        let now = all(stage, others)?;
-        let is_still = now == last;
-        last = now;
-        Ok(is_still)
+        let before = std::mem::replace(&mut last, each(stage, others, kept)?);
+        Ok(last == before)
     })?;
-    all(stage, others)
+    Ok(last)
 }
 
-fn all(stage: &Stage, others: &[u32]) -> Result<BTreeMap<&'static str, BTreeMap<u32, Kept>>> {
-    let of = |anchor| -> Result<BTreeMap<u32, Kept>> {
-        others.iter().map(|remote| Ok((*remote, kept(stage, anchor, *remote)?))).collect()
-    };
-    [ANCHOR_HOST, CHI_A].into_iter().map(|anchor| Ok((anchor, of(anchor)?))).collect()
+fn each<T>(stage: &Stage, others: &[u32], of: impl Fn(&Stage, &'static str, u32) -> Result<T>) -> Result<Of<T>> {
+    let places = [ANCHOR_HOST, CHI_A].into_iter().flat_map(|anchor| others.iter().map(move |other| (anchor, *other)));
+    places.map(|(anchor, other)| Ok(((anchor, other), of(stage, anchor, other)?))).collect()
 }
 
 fn kept(stage: &Stage, anchor: &'static str, remote: u32) -> Result<Kept> {
-    let node = stage.network.host(anchor);
-    let mut kept = with_maps(node, |maps| {
+    with_maps(stage.network.host(anchor), |maps| {
         let mut counters = maps.counters()?.remove(&remote).context("a remote without counters")?;
         counters.remove("control");
         let learned = maps.learned()?.into_iter().filter(|((id, _), _)| *id == remote);
         let paths = learned.map(|((_, class), learned)| (class, (learned.active, learned.copies))).collect();
-        Ok(Kept { counters, paths, windows: BTreeMap::new() })
-    })?;
-    for class in kept.paths.keys() {
-        let key = pathsteer_bpf::layout::class_key(remote, *class).to_ne_bytes();
+        Ok(Kept { counters, paths })
+    })
+}
+
+fn windows(stage: &Stage, anchor: &'static str, remote: u32) -> Result<Windows> {
+    let node = stage.network.host(anchor);
+    let classes = with_maps(node, |maps| Ok(maps.remotes()?.remove(&remote).context("a remote")?.1))?;
+    let digest = |class| {
+        let key = pathsteer_bpf::layout::class_key(remote, class).to_ne_bytes().map(|byte| byte.to_string());
         // The outer map tells the number of the inner one, which is then read as a whole.
         let script = "cd /sys/fs/bpf/pathsteer/* && value=$(bpftool map lookup pinned ps_window key \"$@\") && \
                       set -- ${value#*value: } && bpftool map dump id $((0x$4$3$2$1)) | sha256sum";
-        let key = key.map(|byte| byte.to_string());
-        let words = ["-c", script, "sh", &key[0], &key[1], &key[2], &key[3]];
-        let digest = node.output("sh", &words)?;
+        let digest = node.output("sh", &["-c", script, "sh", &key[0], &key[1], &key[2], &key[3]])?;
         let of_nothing = hex::encode(Sha256::digest(""));
         ensure!(!digest.starts_with(&of_nothing), "the window of remote {remote} and class {class} cannot be read");
-        kept.windows.insert(*class, digest);
-    }
-    Ok(kept)
+        Ok((class, digest))
+    };
+    classes.into_iter().map(digest).collect()
 }
 
 /// The van's client asks a thousand times a second while its line dies silently and comes back.

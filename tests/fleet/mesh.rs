@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use pathsteer_lab::emulator::Way;
 use pathsteer_lab::hiccup::Meter;
 use pathsteer_lab::host::Host;
 use pathsteer_lab::network::plan::{Anchor, MANY, Segment};
@@ -93,6 +94,8 @@ fn talk(stage: &mut Stage, from: (&str, IpAddr), to: (&str, IpAddr), answered: b
 /// What went wrong with all these at once while a line is silently dead for a time.
 fn while_a_line_dies(stage: &Stage, talks: &[Talk]) -> Result<Vec<String>> {
     let line = stage.network.link(LINE)?;
+    let dropped = || Way::BOTH.map(|way| line.count(way).dropped());
+    let before = dropped();
     let start = clock::now() + Duration::from_millis(300);
     let span = (start, start + DURATION);
     let outcomes: Vec<Result<Vec<Account>>> = std::thread::scope(|scope| {
@@ -103,6 +106,8 @@ fn while_a_line_dies(stage: &Stage, talks: &[Talk]) -> Result<Vec<String>> {
         line.set_blackholes(false);
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("panicked"))).collect()
     });
+    let died = dropped().into_iter().zip(before).all(|(now, before)| now > before + 10);
+    ensure!(died, "the line {LINE} carried nothing that could be lost");
     let mut problems = Vec::new();
     for (talk, outcome) in talks.iter().zip(outcomes) {
         let name = format!("{} ({}) to {}", talk.from.0.name, talk.from.1, talk.to.1);

@@ -53,6 +53,10 @@ impl Stage {
         stage.declare(OTHERS)?;
         stage.before = removed::traces(&stage)?;
         stage.declare(LAST)?;
+        for site in MANY.sites {
+            // Every anchor of the site has said that it follows.
+            stage.fleet.wait_for_paths_of(site, "a path with copies", |paths| !paths.copies.is_empty())?;
+        }
         Ok(stage)
     }
 

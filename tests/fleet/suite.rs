@@ -13,6 +13,9 @@ use crate::{apart, hundreds, mesh, removed, snat};
 /// What a case does to the fleet; an error is its failure.
 type Act = fn(&mut Stage) -> Result<()>;
 
+/// Adds what it wants to tell beside its verdict.
+type Telling = Box<dyn FnOnce(&mut Vec<String>) -> Result<()> + Send>;
+
 /// The one that takes a site away comes last.
 const CASES: &[(&str, Act)] = &[
     ("every_site_talks_with_every_other_and_both_internets_while_a_line_dies_silently", mesh::case),
@@ -27,7 +30,7 @@ pub fn run(mut arguments: Arguments) -> ExitCode {
     arguments.test_threads = Some(1);
     let theatre: Arc<Mutex<Option<Result<Stage, String>>>> = Arc::default();
     let notes = Arc::new(Mutex::new(Vec::new()));
-    let trial = |name: &'static str, act: Box<dyn FnOnce(&mut Vec<String>) -> Result<()> + Send>| {
+    let trial = |name: &'static str, act: Telling| {
         let notes = Arc::clone(&notes);
         Trial::test(name, move || {
             let start = clock::now();
