@@ -48,13 +48,9 @@ pub fn whole(course: &Course, period: Duration, size: usize, duration: Duration)
         if account.lost.is_empty() {
             return Ok(account);
         }
-        ensure!(
-            !stalls.is_empty(),
-            "{} of {} datagrams to {} were lost",
-            account.lost.len(),
-            account.sent,
-            course.target
-        );
+        let first = &account.lost[..account.lost.len().min(5)];
+        let (lost, sent) = (account.lost.len(), account.sent);
+        ensure!(!stalls.is_empty(), "{lost} of {sent} datagrams to {} were lost, such as {first:?}", course.target);
     }
     bail!("datagrams to {} were lost in each of {ATTEMPTS} attempts", course.target)
 }

@@ -76,15 +76,17 @@ pub fn distant(stage: &mut Stage) -> Result<()> {
     }
     let before = Tallies::at_rest(stage)?;
     let courses = Course::all(&stage.network);
-    for course in &courses {
-        whole(course, Duration::from_micros(200), 200, Duration::from_millis(1_500))?;
-    }
+    let arrived = courses
+        .iter()
+        .try_for_each(|course| whole(course, Duration::from_micros(200), 200, Duration::from_millis(1_500)).map(drop));
     let since = Tallies::at_rest(stage)?.since(&before);
+    arrived.with_context(|| format!("counted: {since:?}"))?;
     for (way, from, to) in [("up", &since.edge, &since.anchor), ("down", &since.anchor, &since.edge)] {
         let (sent, late) = (get(from, "sent"), get(to, "late"));
         let (delivered, duplicate) = (get(to, "delivered"), get(to, "duplicate"));
         stage.remark(format!("{way}: {sent} sent, {delivered} delivered, {duplicate} copies dropped, {late} late"));
         ensure!(late == 0, "{way}: {late} of {sent} packets were late");
+        ensure!(duplicate > sent / 10 * 9, "{way}: of {sent} packets {duplicate} copies only came to be judged");
     }
     Ok(())
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use pathsteer_lab::clock;
+use pathsteer_lab::hiccup::Meter;
 use pathsteer_lab::host::Host;
 
 use crate::stage::{PATIENCE, Stage};
 
 /// Longer than a packet is under way on the slowest line: what has not been counted by then is lost.
 const QUIET: Duration = Duration::from_millis(150);
+/// Attempts at a measurement that the machine spoils.
+const ATTEMPTS: u32 = 3;
 /// Counters that say that all is well.
 const WELL: [&str; 4] = ["sent", "delivered", "duplicate", "control"];
 
@@ -68,32 +71,45 @@ impl Tallies {
         self
     }
 
-    /// That every packet was delivered once and its `copies` were counted as such; that nothing was dropped besides.
+    /// Whether every packet was delivered once and its `copies` were counted as such; if not, what is missing.
     ///
     /// # Errors
-    /// What does not come out even.
-    pub fn even(&self, copies: u64) -> Result<()> {
+    /// What no loss on the way can explain: more copies than there were, of which some were originals, or packets dropped
+    /// for any other reason.
+    fn missing(&self, copies: u64) -> Result<Option<String>> {
+        let mut missing = None;
         for (way, from, to) in [("up", &self.edge, &self.anchor), ("down", &self.anchor, &self.edge)] {
             let (sent, delivered, duplicate) = (get(from, "sent"), get(to, "delivered"), get(to, "duplicate"));
             let wrong: Vec<_> = to.iter().filter(|(name, _)| !WELL.contains(&name.as_str())).collect();
-            if (delivered, duplicate) != (sent, sent * copies) || !wrong.is_empty() {
-                bail!(
-                    "{way}: of {sent} packets {delivered} were delivered, {duplicate} copies dropped, beside {wrong:?}"
-                );
+            let account = format!(
+                "{way}: of {sent} packets {delivered} were delivered, {duplicate} copies dropped, beside {wrong:?}"
+            );
+            ensure!(delivered <= sent && duplicate <= sent * copies && wrong.is_empty(), account);
+            if (delivered, duplicate) != (sent, sent * copies) {
+                missing = Some(account);
             }
         }
-        Ok(())
+        Ok(missing)
     }
 }
 
-/// Does `act` and insists that everything it caused comes out even.
+/// Does `act` and insists that everything it caused comes out even. What is missing because the machine stood still, so
+/// that some queue overflowed, is repeated.
 ///
 /// # Errors
 /// What `act` returns, or what does not come out even.
-pub fn exact(stage: &mut Stage, copies: u64, act: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
-    let before = Tallies::at_rest(stage)?;
-    act(stage)?;
-    Tallies::at_rest(stage)?.since(&before).even(copies)
+pub fn exact(stage: &mut Stage, copies: u64, mut act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
+    for attempt in 1..=ATTEMPTS {
+        let before = Tallies::at_rest(stage)?;
+        let meter = Meter::start()?;
+        act(stage)?;
+        let since = Tallies::at_rest(stage)?.since(&before);
+        let stalls = meter.finish()?;
+        let Some(missing) = since.missing(copies)? else { return Ok(()) };
+        ensure!(!stalls.is_empty(), missing);
+        stage.remark(format!("attempt {attempt}: {missing}; the machine stood still {} times", stalls.len()));
+    }
+    bail!("packets or copies were missing in each of {ATTEMPTS} attempts: {}", stage.remarks.join("; "))
 }
 
 /// The count of that name; what was never counted is not listed.
