@@ -153,11 +153,36 @@ impl TunReader {
                 Err(error) => tracing::debug!(%error, "packet from the TUN dropped"),
             }
         };
+        let udp_checksum = computed_udp_checksum(unsegmented);
         for (segment, size) in segments.iter_mut().zip(sizes).take(count) {
             let mut packet = std::mem::replace(&mut segment.0, pool.get());
             packet.truncate(*size);
+            if let Some(at) = udp_checksum {
+                never_zero(&mut packet, at);
+            }
             packets.push(packet);
         }
+    }
+}
+
+/// Where the UDP checksum is that tun-rs has computed for the kernel, if what was read asked for one.
+fn computed_udp_checksum(read: &[u8]) -> Option<usize> {
+    // struct virtio_net_hdr: flags, gso_type (1 byte each), hdr_len, gso_size, csum_start, csum_offset (2 each)
+    const NEEDS_CHECKSUM: u8 = 1;
+    /// Of the checksum in a UDP header; in a TCP header it is 16.
+    const IN_UDP: u16 = 6;
+    let [flags, .., s0, s1, o0, o1] = read.first_chunk::<VIRTIO_NET_HDR_LEN>()?;
+    let (start, offset) = (u16::from_ne_bytes([*s0, *s1]), u16::from_ne_bytes([*o0, *o1]));
+    (flags & NEEDS_CHECKSUM != 0 && offset == IN_UDP).then_some(usize::from(start) + usize::from(offset))
+}
+
+/// A UDP checksum that comes to zero is sent as all ones (RFC 768), for zero means that there is none: over IPv6 the
+/// receiver drops that (RFC 8200). tun-rs 2.8 writes the zero: one datagram in 65,536 was lost so.
+fn never_zero(packet: &mut [u8], at: usize) {
+    if let Some(checksum) = packet.get_mut(at..at + 2)
+        && *checksum == [0, 0]
+    {
+        checksum.fill(0xff);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Real workers in real namespaces.
 
+mod checksum;
 mod ecn;
 mod forged;
 mod fragments;
