@@ -36,7 +36,8 @@ pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<Link
         }
     }
     let found = Found::new(messages);
-    let observed = found.specs(kernel.tunnels, &declared.links).filter(|(spec, up)| is_link_observed(declared, spec, *up));
+    let observed =
+        found.specs(kernel.tunnels, &declared.links).filter(|(spec, up)| is_link_observed(declared, spec, *up));
     Ok(observed.map(|(spec, _)| spec).collect())
 }
 
