@@ -39,8 +39,16 @@ pub fn has_802_1q() -> bool {
 
 const BREAKS: &[Break] = &[
     ("a segment's chain is flushed", "ip netns exec psvip nft flush chain inet pathsteer segment-lan1"),
-    ("an element of a map is deleted", "ip netns exec psvip nft delete element inet pathsteer mixed1 '{ 17 . 5060 }'"),
-    ("an element is added to a map", "ip netns exec psvip nft add element inet pathsteer tunnel1 '{ 6 . 9 : 0x1000 }'"),
+    (
+        "an element of a map is deleted",
+        "ip netns exec psvip nft delete element inet pathsteer \
+         $(ip netns exec psvip nft list maps | grep -o 'mixed1-[0-9a-f]*') '{ 17 . 5060 }'",
+    ),
+    (
+        "an element is added to a map",
+        "ip netns exec psvip nft add element inet pathsteer \
+         $(ip netns exec psvip nft list maps | grep -o 'tunnel1-[0-9a-f]*') '{ 6 . 9 : 0x1000 }'",
+    ),
     (
         "a counter is deleted with the rules that use it",
         "ip netns exec psvip nft 'flush chain inet pathsteer guard-lan2; delete counter inet pathsteer barred'",

@@ -58,15 +58,22 @@ fn lookups(map: &ClassMap, tables: &mut Ruleset) -> Vec<Rule> {
             rule.extend(pin(mark_of(elements[0].to)));
             return rule;
         }
-        let mut name = format!("{}{}", chain_of(map.set), map.order);
-        name += &dscp.map(|dscp| format!("dscp{dscp}")).unwrap_or_default();
         let (types, keys): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
         let elements = elements.iter().map(|element| (together(values(element)), mark_of(element.to)));
-        tables.map(&name, &types, elements.collect());
+        let elements: Vec<_> = elements.collect();
+        let name = format!("{}{}-{:016x}", chain_of(map.set), map.order, hash(&json!([types, elements]).to_string()));
+        tables.map(&name, &types, elements);
         rule.extend(pin(looked_up(together(keys), &name)));
         rule
     };
     by_dscp.into_iter().map(one).collect()
+}
+
+/// A map is named by what it holds (FNV-1a), so that one that changes is another one: it is there before the rules that
+/// look flows up in it, and goes after those that did. Elements that are exchanged under a rule are missing for a moment,
+/// and a flow that is looked up then is in clear to its end.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Type and expression of each field that the elements of a map name.

@@ -50,33 +50,45 @@ impl Listing {
         self.contents == other.contents
     }
 
-    /// The commands that turn the tables into `objects`: what stays the same is not touched, chains and maps that change
-    /// are emptied rather than made again, counters and quotas go on with what they have counted. While the kernel
-    /// exchanges rules, a packet that meets it may find a new chain without rules or a new set without elements:
-    /// measured, exchanging everything costs about one packet each time.
-    pub fn turned_into(&self, objects: &[Value]) -> Vec<Value> {
+    /// The commands that turn the tables into `objects`, in transactions: maps that are new, then everything else, then
+    /// the end of maps that nothing uses any more. What stays the same is not touched, chains that change are emptied
+    /// rather than made again, counters and quotas go on with what they have counted. While the kernel exchanges rules, a
+    /// packet that meets it may find a new chain without rules or a new map without elements: measured, exchanging
+    /// everything costs about one packet each time.
+    pub fn turned_into(&self, objects: &[Value]) -> Vec<Vec<Value>> {
         let next = &Listing::of(objects);
-        let mut commands = Vec::new();
         let of_kind = |wanted: fn(&str) -> bool| self.contents.keys().filter(move |key| wanted(&key.0));
+        let named = |(kind, family, name): &Key| json!({kind: {"family": family, "table": NFT_TABLE, "name": name}});
+        let (mut first, mut then, mut last) = (Vec::new(), Vec::new(), Vec::new());
         for key in of_kind(|kind| kind == "rule").filter(|key| !self.is_untouched(key, next)) {
-            let (_, family, chain) = key;
-            commands.push(json!({"flush": {"chain": {"family": family, "table": NFT_TABLE, "name": chain}}}));
+            then.push(json!({"flush": named(&("chain".into(), key.1.clone(), key.2.clone()))}));
         }
-        // chains, then the maps that their rules used, then what those used
-        for wanted in [|kind: &str| kind == "chain", |kind: &str| matches!(kind, "map" | "set"), is_other] {
-            for key in of_kind(wanted).filter(|key| !self.is_untouched(key, next)) {
-                let (kind, family, name) = key;
-                let named = json!({kind: {"family": family, "table": NFT_TABLE, "name": name}});
-                if !self.stays(key, next) {
-                    commands.push(json!({"delete": named}));
-                } else if kind == "map" {
-                    commands.push(json!({"flush": named}));
-                }
+        // chains, then what their rules used
+        for wanted in [|kind: &str| kind == "chain", is_other] {
+            let gone = of_kind(wanted).filter(|key| !self.stays(key, next));
+            then.extend(gone.map(|key| json!({"delete": named(key)})));
+        }
+        for key in of_kind(is_map).filter(|key| !self.is_untouched(key, next)) {
+            match next.contents.contains_key(key) {
+                // only somebody else changes what a map of this name holds
+                true if self.stays(key, next) => then.push(json!({"flush": named(key)})),
+                true => then.push(json!({"delete": named(key)})),
+                false => last.push(json!({"delete": named(key)})),
             }
         }
-        let is_new = |object: &&Value| parts(object).is_none_or(|(key, _)| !self.is_untouched(&key, next));
-        commands.extend(objects.iter().filter(is_new).map(|object| json!({"add": object})));
-        commands
+        let add = |object: &Value| json!({"add": object});
+        for object in objects {
+            match parts(object) {
+                Some((key, _)) if self.is_untouched(&key, next) => {}
+                Some((key, _)) if is_map(&key.0) && !self.contents.contains_key(&key) => first.push(add(object)),
+                _ => then.push(add(object)),
+            }
+        }
+        if !first.is_empty() {
+            let tables = objects.iter().filter(|object| object.get("table").is_some());
+            first.splice(0..0, tables.map(add));
+        }
+        [first, then, last].into_iter().filter(|commands| !commands.is_empty()).collect()
     }
 
     /// Whether what is called `key` is in `next` exactly as it is here; of a rule, whether all of its chain are.
@@ -111,8 +123,12 @@ fn empty(bodies: &[Value]) -> Vec<Value> {
     bodies
 }
 
+fn is_map(kind: &str) -> bool {
+    matches!(kind, "map" | "set")
+}
+
 fn is_other(kind: &str) -> bool {
-    !matches!(kind, "table" | "rule" | "chain" | "map" | "set")
+    !is_map(kind) && !matches!(kind, "table" | "rule" | "chain")
 }
 
 fn normal(value: &Value) -> Value {
@@ -211,27 +227,34 @@ mod tests {
     #[test]
     fn only_what_changes_is_touched() {
         let before = Listing::of(&listed());
-        let commands = |objects: &[Value]| {
-            let all = before.turned_into(objects);
-            let words = all.iter().map(|command| {
+        let transactions = |objects: &[Value]| {
+            let word = |command: &Value| {
                 let (verb, object) = command.as_object().unwrap().iter().next().unwrap();
                 format!("{verb} {}", object.as_object().unwrap().keys().next().unwrap())
-            });
-            words.filter(|words| words != "add metainfo" && words != "add table").collect::<Vec<_>>()
+            };
+            let words = |all: Vec<Value>| {
+                let words = all.iter().map(word).filter(|words| words != "add metainfo" && words != "add table");
+                words.collect::<Vec<_>>().join(", ")
+            };
+            before.turned_into(objects).into_iter().map(words).filter(|words| !words.is_empty()).collect::<Vec<_>>()
         };
-        assert_eq!(commands(&listed()), Vec::<String>::new());
-        assert_eq!(commands(&[]), ["flush chain", "delete chain", "delete map", "delete counter", "delete quota"]);
+        assert_eq!(transactions(&listed()), Vec::<String>::new());
+        assert_eq!(transactions(&[]), ["flush chain, delete chain, delete counter, delete quota", "delete map"]);
         let mut objects = listed();
         objects[3]["map"]["elem"].as_array_mut().unwrap().pop();
-        assert_eq!(commands(&objects), ["flush map", "add map"], "other elements");
+        assert_eq!(transactions(&objects), ["flush map, add map"], "other elements");
         objects[3]["map"]["type"] = "inet_service".into();
-        assert_eq!(commands(&objects), ["delete map", "add map"], "of another type");
+        assert_eq!(transactions(&objects), ["delete map, add map"], "of another type");
+        objects[5]["rule"]["expr"] = json!([{"accept": null}]);
+        objects[3]["map"]["name"] = "tunnel2".into();
+        let exchanged = ["add map", "flush chain, add rule", "delete map"];
+        assert_eq!(transactions(&objects), exchanged, "a rule that uses another map");
         let mut objects = listed();
         objects[5]["rule"]["expr"] = json!([{"accept": null}]);
-        assert_eq!(commands(&objects), ["flush chain", "add rule"], "another rule");
+        assert_eq!(transactions(&objects), ["flush chain, add rule"], "another rule");
         let mut objects = listed();
         objects[4]["chain"]["prio"] = 5.into();
-        let all = ["flush chain", "delete chain", "add chain", "add rule"];
-        assert_eq!(commands(&objects), all, "the same rules at another place");
+        let all = ["flush chain, delete chain, add chain, add rule"];
+        assert_eq!(transactions(&objects), all, "the same rules at another place");
     }
 }

@@ -144,7 +144,7 @@ impl Tallies {
     }
 }
 
-/// Changes our tables in one transaction: no packet sees a moment without them. Counters and quotas go on counting; a
+/// Changes our tables without a moment in which a packet finds less than the old ones or the new ones. Counters and quotas go on counting; a
 /// quota that is made begins with what of it was `copied` already.
 ///
 /// # Errors
@@ -183,7 +183,7 @@ fn render(spec: &NftTableSpec) -> Ruleset {
 fn replace(kernel: &Kernel, netns: &str, objects: &[Value]) -> Result<(), KernelError> {
     let found = list(&kernel.netlink(netns)?.netns);
     let found = found.map_err(|error| KernelError::new(format!("nft list in {netns}"), error))?;
-    load(kernel, netns, found.turned_into(objects))
+    found.turned_into(objects).into_iter().try_for_each(|commands| load(kernel, netns, commands))
 }
 
 fn load(kernel: &Kernel, netns: &str, commands: Vec<Value>) -> Result<(), KernelError> {

@@ -31,8 +31,9 @@ fn spec(rules: Vec<NftRule>) -> NftTableSpec {
 
 fn put_into(netns: &Netns, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) {
     let objects = render(spec).objects(copied);
-    let commands = list(netns).unwrap().turned_into(&objects);
-    run(netns, &["-j", "-f", "-"], Some(json!({"nftables": commands}).to_string())).unwrap();
+    for commands in list(netns).unwrap().turned_into(&objects) {
+        run(netns, &["-j", "-f", "-"], Some(json!({"nftables": commands}).to_string())).unwrap();
+    }
 }
 
 fn is_as_declared(netns: &Netns, spec: &NftTableSpec) -> bool {
@@ -198,10 +199,15 @@ fn whatever_somebody_breaks_in_it_is_seen_and_put_right() {
     in_namespace(|netns| {
         let everything = everything();
         put_into(netns, &everything, &BTreeMap::new());
+        let objects = render(&everything).objects(&BTreeMap::new());
+        let map = |begins: &str| -> &'static str {
+            let mut names = objects.iter().filter_map(|object| object["map"]["name"].as_str());
+            names.find(|name| name.starts_with(begins)).unwrap().to_owned().leak()
+        };
         let breaks: &[&'static [&'static str]] = &[
             &["flush", "chain", "inet", "pathsteer", "segment-lan0"],
-            &["delete", "element", "inet", "pathsteer", "tunnel1", "{ 6 . 443 }"],
-            &["add", "element", "inet", "pathsteer", "tunnel2", "{ 203.0.113.1 : 0x1000 }"],
+            vec!["delete", "element", "inet", "pathsteer", map("tunnel1-"), "{ 6 . 443 }"].leak(),
+            vec!["add", "element", "inet", "pathsteer", map("tunnel2-"), "{ 203.0.113.1 : 0x1000 }"].leak(),
             &["add", "chain", "inet", "pathsteer", "mine"],
             &["add", "rule", "ip", "pathsteer", "copy", "drop"],
             &["add", "set", "inet", "pathsteer", "mine", "{ type ipv4_addr; }"],
