@@ -13,14 +13,17 @@ mod inside;
 mod kernel;
 mod leak;
 mod lease;
+mod nat;
 mod one_way;
 mod outage;
 mod packet;
+mod pin;
 mod shape;
 mod stage;
 mod store;
 mod suite;
 mod talk;
+mod treatment;
 mod watch;
 
 use std::ffi::OsString;

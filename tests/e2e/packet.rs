@@ -13,6 +13,11 @@ pub fn leak(frame: &[u8]) -> Option<&'static str> {
     if frame.windows(MARKER.len()).any(|window| window == MARKER) {
         return Some("payload");
     }
+    overlay(frame)
+}
+
+/// What of the fabric's own is to be seen in this Ethernet frame.
+pub fn overlay(frame: &[u8]) -> Option<&'static str> {
     let ip = frame.get(ETHERNET..)?;
     if frame[12..14] != [0x08, 0x00] || ip.len() < 20 {
         return None;

@@ -9,8 +9,8 @@ use pathsteer_lab::clock;
 
 use crate::stage::Stage;
 use crate::{
-    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, one_way, outage, shape,
-    store,
+    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, nat, one_way, outage,
+    pin, shape, store, treatment,
 };
 
 /// What a case does to the fleet; an error is its failure.
@@ -42,6 +42,16 @@ const CASES: &[(&str, Act)] = &[
     ("shape_5000_packets_a_second_over_paths_200_ms_apart_arrive_once", shape::order::distant),
     ("shape_packets_in_complete_disorder_arrive_once", shape::order::reordered),
     ("shape_nodes_that_begin_to_count_anew_are_heard", shape::order::epochs),
+    ("survivable_flows_are_in_a_tunnel_and_copied", treatment::survivable),
+    ("service_flows_are_in_one_tunnel_untranslated", treatment::service),
+    ("mixed_segments_are_treated_flow_by_flow", treatment::mixed),
+    ("guests_go_straight_out_with_the_uplinks_address", treatment::guest),
+    ("best_effort_segments_go_straight_out_whatever_policies_say", treatment::best_effort),
+    ("an_anchor_gives_each_client_an_address_of_its_pool_and_keeps_to_it", nat::anchor),
+    ("clients_with_one_port_are_told_apart", nat::same_port),
+    ("a_running_flow_stays_on_its_uplink_when_a_better_one_recovers", pin::recovery),
+    ("a_running_flow_keeps_its_treatment_when_the_policy_changes", pin::policy),
+    ("new_flows_leave_an_uplink_that_has_gone_within_a_second", pin::gone),
     ("the_command_line_answers_as_people_use_it", cli::case),
     ("a_flow_that_only_goes_down_moves_with_a_forced_uplink", one_way::case),
     ("sources_that_are_not_the_sites_are_dropped_and_counted_one_by_one", forged::case),
@@ -58,7 +68,12 @@ const CASES: &[(&str, Act)] = &[
     ("a_killed_worker_loses_nothing_while_copies_are_armed", change::worker_killed),
     ("traffic_does_not_need_the_control_plane", outage::case),
     ("drift_is_repaired_object_by_object", drift::case),
-    ("nothing_of_ours_reaches_a_wire_in_clear_when_tunnels_are_dead", leak::case),
+    ("nothing_of_ours_reaches_a_wire_in_clear_when_tunnels_are_dead", leak::dead::case),
+    ("nothing_leaks_while_tables_are_empty_and_workers_dead", leak::emptied::case),
+    ("a_guest_in_a_tunnel_is_seen_when_every_layer_is_taken_away", leak::emptied::control),
+    ("no_call_of_a_mixed_segment_is_in_clear_while_policies_come_and_go", leak::reshaped::case),
+    ("nothing_leaks_while_an_uplink_is_up_before_its_tunnel", leak::torn::early),
+    ("nothing_leaks_while_agents_are_torn_down_and_killed_half_way", leak::torn::case),
     ("foreign_state_outlives_everything_and_a_teardown_leaves_nothing_of_ours", foreign::case),
     ("a_node_without_memory_reaches_the_operator_and_its_first_plan_disturbs_no_uplink", bootstrap::case),
 ];

@@ -1,0 +1,175 @@
+//! One table after another is emptied, in every namespace of both nodes, while nobody puts it back: then the next layer
+//! holds. And the proof for guests: with all of their layers taken away, they are seen in a tunnel.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pathsteer_bpf::Datapath;
+use pathsteer_bpf::layout::Behind;
+use pathsteer_crds::ownership::{ANCHOR_NETNS, OUTSIDE_RULE_PRIORITY, VIP_NETNS};
+use pathsteer_lab::clock;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, UPLINKS};
+
+use super::eyes::Eyes;
+use super::flows::{Flows, SERVICE_POLICY};
+use crate::kernel::{kill_process, shell, worker};
+use crate::shape::declare;
+use crate::stage::Stage;
+
+/// How long a table stays empty: a dozen datagrams of each flow, and three that begin anew.
+const HOLD: Duration = Duration::from_millis(300);
+/// The guests' networks, which are not the site's.
+const GUESTS: [&str; 2] = ["10.77.0.0/24", "fd77::/64"];
+
+/// What is emptied.
+#[derive(Debug, Clone, Copy)]
+enum Table {
+    Nft,
+    /// Of a family, also those that every namespace has from the beginning.
+    Rules(&'static str),
+    Routes(&'static str, &'static str),
+}
+
+use Table::{Nft, Routes, Rules};
+
+const INSIDE: &[Table] = &[
+    Nft,
+    Rules("-4"),
+    Rules("-6"),
+    Routes("-4", "main"),
+    Routes("-6", "main"),
+    Routes("-4", "7717"),
+    Routes("-4", "7990"),
+    Routes("-6", "7990"),
+    Routes("-4", "7701"),
+    Routes("-6", "7701"),
+];
+const UPLINK: &[Table] = &[Nft, Rules("-4"), Rules("-6"), Routes("-4", "main"), Routes("-6", "main")];
+const ANCHOR: &[Table] =
+    &[Nft, Rules("-4"), Rules("-6"), Routes("-4", "main"), Routes("-6", "main"), Routes("-4", "7701")];
+/// Node, namespace, and what of it is emptied in turn.
+const PLACES: [(&str, &str, &[Table]); 5] = [
+    (EDGE, VIP_NETNS, INSIDE),
+    (EDGE, "psup1", UPLINK),
+    (EDGE, "psup2", UPLINK),
+    (EDGE, "psup3", UPLINK),
+    (ANCHOR_HOST, ANCHOR_NETNS, ANCHOR),
+];
+
+pub fn case(stage: &mut Stage) -> Result<()> {
+    declare::apply(stage, &[SERVICE_POLICY.to_owned()])?;
+    stage.on_fiber(true)?;
+    let flows = Flows::start(&stage.network)?;
+    let eyes = Eyes::everywhere(&stage.network)?;
+    for (node, netns, tables) in PLACES {
+        for table in tables {
+            emptied(stage, &eyes, node, netns, *table).with_context(|| format!("{node} {netns}: {table:?}"))?;
+        }
+    }
+    let verdict = eyes.finish()?;
+    stage.remark(format!("{} questions arrived meanwhile", flows.arrived()));
+    flows.finish()?;
+    verdict.is_clean()
+}
+
+/// Empties `table` while the agent stands still, then ends the worker of the uplink in use as well.
+fn emptied(stage: &mut Stage, eyes: &Eyes, node: &'static str, netns: &str, table: Table) -> Result<()> {
+    let host = stage.network.host(node).clone();
+    let run = |line: &str| {
+        let enter = format!("--net=/run/netns/{netns}");
+        host.output("nsenter", &[&enter, "--", "sh", "-c", line])
+    };
+    let agent = stage.fleet.agent(node)?.pid();
+    let is_main = |table: &str| table == "main";
+    signal(agent, Signal::SIGSTOP)?;
+    eyes.during(&format!("{netns} {table:?} emptied"));
+    // What nobody of ours has made is put back by hand.
+    let back = match table {
+        Nft => {
+            run("nft flush ruleset")?;
+            String::new()
+        }
+        Rules(family) => {
+            run(&format!("ip {family} rule flush"))?;
+            format!("ip {family} rule add priority 32766 lookup main")
+        }
+        Routes(family, table) => {
+            let saved = format!("/run/saved{family}");
+            if is_main(table) {
+                run(&format!("ip {family} route save table {table} > {saved}"))?;
+            }
+            run(&format!("ip {family} route flush table {table}"))?;
+            if is_main(table) { format!("ip {family} route restore < {saved}") } else { String::new() }
+        }
+    };
+    hold();
+    eyes.during(&format!("{netns} {table:?} emptied and the worker of the fiber dead"));
+    kill_process(worker(&host, UPLINKS[0].slot)?)?;
+    hold();
+    run(&back)?;
+    signal(agent, Signal::SIGCONT)?;
+    eyes.during(&format!("{netns} {table:?} being put back"));
+    let mut pending = String::new();
+    let met = stage.until("everything is put back", |stage| {
+        pending = stage.fleet.agent_command(&host, &["plan"])?;
+        Ok(pending.trim() == "0 changes")
+    });
+    met.with_context(|| pending)
+}
+
+/// Every layer between a guest and a tunnel is taken away, and the eyes must see it.
+pub fn control(stage: &mut Stage) -> Result<()> {
+    let flows = Flows::start(&stage.network)?;
+    let edge = stage.edge().clone();
+    let agent = stage.fleet.agent(EDGE)?.pid();
+    signal(agent, Signal::SIGSTOP)?;
+    let eyes = Eyes::everywhere(&stage.network)?;
+    shell(&edge, VIP_NETNS, "nft flush ruleset")?;
+    eyes.during("without nft");
+    hold();
+    for family in ["-4", "-6"] {
+        shell(&edge, VIP_NETNS, &format!("ip {family} rule delete priority {OUTSIDE_RULE_PRIORITY}"))?;
+    }
+    eyes.during("without nft and rules");
+    hold();
+    prefixes(stage, |datapath, address, length| datapath.maps.set_prefix(address, length, Behind::Own))?;
+    eyes.during("without anything");
+    hold();
+    prefixes(stage, |datapath, address, length| datapath.maps.remove_prefix(address, length))?;
+    signal(agent, Signal::SIGCONT)?;
+    let verdict = eyes.finish()?;
+    flows.finish()?;
+    let seen = |moment| verdict.count(&format!("{EDGE} psw1a1"), moment);
+    ensure!(seen("without anything") > 0, "what was laid open was not seen: {:?}", verdict.leaks);
+    let layered = seen("without nft") + seen("without nft and rules");
+    ensure!(layered == 0, "two layers are none: {:?}", verdict.leaks);
+    stage.remark(format!("laid open on purpose: {:?}", verdict.leaks));
+    Ok(())
+}
+
+fn prefixes<E: std::error::Error + Send + Sync + 'static>(
+    stage: &Stage,
+    change: impl Fn(&mut Datapath, IpAddr, u8) -> Result<(), E> + Sync,
+) -> Result<()> {
+    stage.edge().inside(|| {
+        let mut datapath = Datapath::adopt(Path::new("/sys/fs/bpf/pathsteer"))?.context("the edge has no datapath")?;
+        for net in GUESTS {
+            let net: IpNet = net.parse()?;
+            change(&mut datapath, net.addr(), net.prefix_len())?;
+        }
+        Ok(())
+    })
+}
+
+fn hold() {
+    clock::sleep_until(clock::now() + HOLD);
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
+    kill(Pid::from_raw(pid.try_into()?), signal).with_context(|| format!("{signal} to process {pid}"))
+}
