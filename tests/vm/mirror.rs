@@ -1,14 +1,16 @@
 //! The whole product in an emulated machine: a site and its anchor, the kernel's own WireGuard, and an uplink that dies in
 //! silence while copies are on, and once more while they are not. Judged by counts alone: such a machine keeps no time.
+//! It may even stand still for seconds when its host is busy; then what was lost meanwhile proves nothing.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pathsteer_lab::clock;
 use pathsteer_lab::demo::declare;
 use pathsteer_lab::emulator::Way;
 use pathsteer_lab::fleet::{Fleet, Paths};
+use pathsteer_lab::hiccup::{Meter, Stall};
 use pathsteer_lab::host::Host;
 use pathsteer_lab::netns;
 use pathsteer_lab::network::Network;
@@ -24,6 +26,12 @@ const DURATION: Duration = Duration::from_secs(8);
 const FAULT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 /// From the order to send until the first packet.
 const LEAD: Duration = Duration::from_secs(1);
+/// Attempts while the machine spoils each one.
+const ATTEMPTS: u64 = 3;
+/// A machine that stands still for so long may lose what it has in hand; an emulated one is often late by less.
+const STANDSTILL: Duration = Duration::from_millis(200);
+/// A lost packet may have been anywhere on its way so long.
+const FLIGHT: Duration = Duration::from_secs(1);
 /// A port of the client and the server for each way and run.
 const PORT: u16 = 40_000;
 
@@ -41,13 +49,13 @@ pub fn play(examples: &Path) -> Result<()> {
         for daemon in fleet.daemons() {
             println!("the log of {} ends:\n{}", daemon.name(), daemon.last_lines(40).join("\n"));
         }
-        for node in [EDGE, ANCHOR_HOST] {
-            let counters = fleet.agent_command(network.host(node), &["observe", "--counters", "-o", "json"])?;
-            println!("{node} counted: {}", counters.split_whitespace().collect::<String>());
-        }
-        for (name, line) in network.links() {
-            println!("{name}: up {:?}, down {:?}", line.count(Way::Up), line.count(Way::Down));
-        }
+    }
+    for node in [EDGE, ANCHOR_HOST] {
+        let counters = fleet.agent_command(network.host(node), &["observe", "--counters", "-o", "json"])?;
+        println!("{node} counted: {}", counters.split_whitespace().collect::<String>());
+    }
+    for (name, line) in network.links() {
+        println!("{name}: up {:?}, down {:?}", line.count(Way::Up), line.count(Way::Down));
     }
     played
 }
@@ -59,15 +67,26 @@ fn perform(network: &Network, fleet: &mut Fleet, examples: &Path) -> Result<()> 
     let fiber = UPLINKS[0].name;
     let copying = fleet.wait_for_paths("copying", |paths| paths.active == fiber && !paths.copies.is_empty())?;
     let doubles = |fleet: &Fleet, node: &str| Ok::<_, anyhow::Error>(fleet.counters(network.host(node))?.duplicate);
-    let before = [doubles(fleet, ANCHOR_HOST)?, doubles(fleet, EDGE)?];
-    let accounts = run(network, fleet, &copying, 1)?;
-    let after = [doubles(fleet, ANCHOR_HOST)?, doubles(fleet, EDGE)?];
-    for (index, (way, account)) in Way::BOTH.into_iter().zip(&accounts).enumerate() {
-        tell("with copies", way, account);
-        if let (Some(first), Some(last)) = (account.lost.first(), account.lost.last()) {
-            bail!("{}: {} packets were lost, between numbers {first} and {last}", way.word(), account.lost.len());
+    let (mut before, mut after) = ([0; 2], [0; 2]);
+    let mut whole = None;
+    for attempt in 1..=ATTEMPTS {
+        before = [doubles(fleet, ANCHOR_HOST)?, doubles(fleet, EDGE)?];
+        let Run { accounts, spoilt } = run(network, fleet, &copying, attempt)?;
+        after = [doubles(fleet, ANCHOR_HOST)?, doubles(fleet, EDGE)?];
+        for (way, account) in Way::BOTH.into_iter().zip(&accounts) {
+            tell("with copies", way, account);
+            ensure!(account.duplicated == 0, "{}: {} packets were delivered twice", way.word(), account.duplicated);
         }
-        ensure!(account.duplicated == 0, "{}: {} packets were delivered twice", way.word(), account.duplicated);
+        if accounts.iter().all(|account| account.lost.is_empty()) {
+            whole = Some(accounts);
+            break;
+        }
+        let lost = accounts.each_ref().map(|account| (account.lost.first(), account.lost.last()));
+        ensure!(spoilt, "packets were lost, the first and the last of them, up and down: {lost:?}");
+        println!("vm: attempt {attempt} proves nothing: the machine stood still while packets were lost");
+    }
+    let accounts = whole.with_context(|| format!("{ATTEMPTS} attempts have proved nothing"))?;
+    for (index, (way, account)) in Way::BOTH.into_iter().zip(&accounts).enumerate() {
         let dropped = after[index] - before[index];
         println!("vm: {}: {dropped} second copies were dropped at the far end", way.word());
         // All but three of eight seconds have two paths that work.
@@ -76,7 +95,8 @@ fn perform(network: &Network, fleet: &mut Fleet, examples: &Path) -> Result<()> 
 
     fleet.cli(&["mode", "set", EDGE, "training"])?;
     let alone = fleet.wait_for_paths("not copying", |paths| paths.active == fiber && paths.copies.is_empty())?;
-    for (way, account) in Way::BOTH.into_iter().zip(run(network, fleet, &alone, 2)?) {
+    let Run { accounts, .. } = run(network, fleet, &alone, ATTEMPTS + 1)?;
+    for (way, account) in Way::BOTH.into_iter().zip(accounts) {
         tell("without copies", way, &account);
         ensure!(!account.lost.is_empty(), "{}: nothing was lost without copies: the fault was none", way.word());
         ensure!(account.duplicated == 0, "{}: {} packets were delivered twice", way.word(), account.duplicated);
@@ -93,11 +113,20 @@ fn tell(words: &str, way: Way, account: &Account) {
     );
 }
 
+/// What became of the datagrams of one run.
+struct Run {
+    /// Up and down.
+    accounts: [Account; 2],
+    /// The machine stood still while each packet was under way that was lost.
+    spoilt: bool,
+}
+
 /// Datagrams up and down of number `run`, while the line in use drops everything for a while.
-fn run(network: &Network, fleet: &mut Fleet, paths: &Paths, run: u64) -> Result<[Account; 2]> {
+fn run(network: &Network, fleet: &mut Fleet, paths: &Paths, run: u64) -> Result<Run> {
     let line = network.link(paths.active)?;
     let dropped = || Way::BOTH.map(|way| line.count(way).dropped());
     let before = dropped();
+    let meter = Meter::start()?;
     let start = clock::now() + LEAD;
     let (client, server) = (network.host(LAN), network.host(INTERNET));
     let number = run as u16 * 2;
@@ -121,14 +150,21 @@ fn run(network: &Network, fleet: &mut Fleet, paths: &Paths, run: u64) -> Result<
         let (sent, last) = (sent_at.len() as u64, sent_at.last().copied().unwrap_or_default());
         let received = receiver.finish(sent, last)?;
         ensure!(received.socket_drops == 0, "the receiver's own socket dropped {} packets", received.socket_drops);
-        Ok(received.accounting.close(sent))
+        Ok((received.accounting.close(sent), sent_at))
     });
+    let stalls: Vec<Stall> = meter.finish()?.into_iter().filter(|stall| stall.length() >= STANDSTILL).collect();
     fleet.check()?;
     for ((way, before), after) in Way::BOTH.into_iter().zip(before).zip(dropped()) {
         ensure!(after > before, "{}: the line dropped nothing: the fault was none", way.word());
     }
     let [up, down] = accounts;
-    Ok([up?, down?])
+    let flows = [up?, down?];
+    let lost_at = |(account, sent_at): &(Account, Vec<Duration>)| -> Vec<Duration> {
+        account.lost.iter().filter_map(|number| sent_at.get(*number as usize).copied()).collect()
+    };
+    let excused = |at: Duration| stalls.iter().any(|stall| stall.overlaps(at, at + FLIGHT));
+    let spoilt = flows.iter().flat_map(lost_at).all(excused);
+    Ok(Run { accounts: flows.map(|(account, _)| account), spoilt })
 }
 
 /// A stock kernel has WireGuard: the agents must have taken it for every tunnel.
