@@ -40,15 +40,17 @@ pub(crate) const ORDER: [Stage; 14] = [
     stage::<PrefixSpec>(),
     // Before anything is routed to the links they sit on: without its programs a link must carry nothing.
     stage::<ProgramSpec>(),
-    // A device attaches to its TUN, peers belong to a device.
-    stage::<WireguardDeviceSpec>(),
-    stage::<WireguardPeerSpec>(),
+    // Guards before the routes that they guard. It turns interface names into indexes while it loads, and refuses absent
+    // ones.
+    stage::<NftTableSpec>(),
     // A gateway must be reachable by an address or route on a link, a preferred source must be assigned.
     stage::<RouteSpec>(),
     // A rule without its table would fall through to the main one.
     stage::<RuleSpec>(),
-    // It turns interface names into indexes while it loads, and refuses absent ones.
-    stage::<NftTableSpec>(),
+    // Last: what comes out of a tunnel finds every guard, route and rule. Without them it follows the WAN's default route
+    // in clear (measured: 4 to 12 packets at a first plan). A device attaches to its TUN, peers belong to a device.
+    stage::<WireguardDeviceSpec>(),
+    stage::<WireguardPeerSpec>(),
 ];
 
 fn listed<T: Noun>(objects: &PlanObjects) -> Vec<PlanObject> {

@@ -6,7 +6,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use kernel::{Kernel, Refusal};
-use pathsteer_agent_core::{Action, Change, ChangeClass, changes, drift, not_as_declared};
+use pathsteer_agent_core::{Action, Change, ChangeClass, PlanObject, changes, drift, not_as_declared};
 use pathsteer_crds::plan::{LinkKind, PlanObjects};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -123,6 +123,23 @@ proptest! {
         };
         prop_assert!(planned.iter().map(phase).is_sorted());
         prop_assert!(planned.iter().all(|c| c.class != ChangeClass::Disruptive || c.action == Action::Delete));
+    }
+
+    #[test]
+    fn tunnels_come_up_when_every_guard_and_route_is_there_and_go_before_them(before in dice()) {
+        let (nothing, some) = (PlanObjects::default(), plan(before));
+        let observed = Kernel::holding(&some, &CARDS).observe(&nothing);
+        let made = changes(&some, &Kernel::holding(&nothing, &CARDS).observe(&some), true);
+        let removed = changes(&nothing, &observed, true);
+        let is_tunnel = |change: &Change| {
+            matches!(change.object, PlanObject::WireguardDevice(_) | PlanObject::WireguardPeer(_))
+        };
+        let is_way = |change: &Change| {
+            matches!(change.object, PlanObject::NftTable(_) | PlanObject::Route(_) | PlanObject::Rule(_))
+        };
+        let of = |all: &[Change]| all.iter().filter(|c| is_tunnel(c) || is_way(c)).map(is_tunnel).collect::<Vec<_>>();
+        prop_assert!(of(&made).is_sorted());
+        prop_assert!(of(&removed).iter().rev().is_sorted());
     }
 }
 
