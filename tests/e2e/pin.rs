@@ -179,7 +179,11 @@ fn unplug(stage: &mut Stage) -> Result<()> {
 
 fn plug(stage: &mut Stage) -> Result<()> {
     stage.network.link(FIBER)?.set_plugged(true)?;
-    stage.until("flows are led to the fiber", |stage| Ok(leads(stage, "-4")? && leads(stage, "-6")?))
+    let led = stage.until("flows are led to the fiber", |stage| Ok(leads(stage, "-4")? && leads(stage, "-6")?));
+    led.with_context(|| {
+        let routes = ["-4", "-6"].map(|family| shell(stage.edge(), &uplink_netns(1), &format!("ip {family} route")));
+        format!("routes of the fiber: {routes:?}")
+    })
 }
 
 /// Whether flows straight to the internet are led to the fiber.

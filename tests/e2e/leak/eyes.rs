@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use pathsteer_crds::ownership::{ANCHOR_NETNS, anchor_tunnel, edge_tunnel, uplink_netns};
-use pathsteer_lab::capture::PacketSocket;
+use pathsteer_lab::capture::{FiveTuple, PacketSocket};
 use pathsteer_lab::netns::Namespace;
 use pathsteer_lab::network::Network;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, INTERNET, UPLINKS, WAN};
@@ -77,14 +77,14 @@ impl Eyes {
         netns: &Namespace,
         host: &str,
         interface: &str,
-        verdict: fn(&[u8]) -> Option<&'static str>,
+        verdict: fn(&[u8]) -> Option<String>,
     ) -> Result<Watch<Seen>> {
         let socket = netns.run(|| PacketSocket::open_whole(interface))?;
         let (moment, place) = (Arc::clone(&self.moment), format!("{host} {interface}"));
         Watch::start(socket, move |seen: &mut Seen, frame, _| {
             if let Some(what) = verdict(frame) {
                 let key = if what == RIGHT {
-                    what.to_owned()
+                    what
                 } else {
                     format!("{place}: {what}, {}", moment.lock().unwrap_or_else(PoisonError::into_inner))
                 };
@@ -127,16 +127,27 @@ impl Verdict {
     }
 }
 
-fn on_wire(frame: &[u8]) -> Option<&'static str> {
+fn on_wire(frame: &[u8]) -> Option<String> {
+    let overlay = packet::overlay(frame);
     if NOT_IN_CLEAR.iter().any(|marker| marker.is_in(frame)) {
-        return Some("payload");
+        return Some(format!("payload in {}", overlay.map_or_else(|| flow(frame), str::to_owned)));
     }
-    packet::overlay(frame).or_else(|| Marker::ALL.iter().any(|marker| marker.is_in(frame)).then_some(RIGHT))
+    let right = || Marker::ALL.iter().any(|marker| marker.is_in(frame)).then_some(RIGHT);
+    overlay.or_else(right).map(str::to_owned)
 }
 
-fn in_tunnel(frame: &[u8]) -> Option<&'static str> {
+/// Between whom a frame is.
+fn flow(frame: &[u8]) -> String {
+    let tuple = FiveTuple::of(frame).map(|tuple| (tuple.source.0, tuple.destination));
+    tuple.map_or_else(
+        || "something else".to_owned(),
+        |(source, (destination, port))| format!("{source} > {destination} {port}"),
+    )
+}
+
+fn in_tunnel(frame: &[u8]) -> Option<String> {
     if NOT_IN_TUNNEL.iter().any(|marker| marker.is_in(frame)) {
-        return Some("a guest's payload");
+        return Some("a guest's payload".to_owned());
     }
-    NOT_IN_CLEAR.iter().any(|marker| marker.is_in(frame)).then_some(RIGHT)
+    NOT_IN_CLEAR.iter().any(|marker| marker.is_in(frame)).then(|| RIGHT.to_owned())
 }
