@@ -9,11 +9,12 @@ mod job;
 mod kernel;
 mod machine;
 mod mirror;
-mod segmentation;
+
 mod stage;
 mod suite;
 mod targets;
 mod tools;
+mod verdict;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
             .and_then(sandbox::wait)
             .map(|status| status.code().unwrap_or(130)),
         Some(sandbox::INIT) => sandbox::init(&words[2..]),
-        Some(suite::SEGMENTATION) => segmentation::test().map(|()| 0),
+        Some(suite::VERDICT) => verdict::test().map(|()| 0),
         Some(sandbox::INSIDE) => mirror::play(Path::new("examples/rv")).map(|()| 0),
         _ => return stage::run(libtest_mimic::Arguments::from_iter(words)),
     };
