@@ -40,7 +40,7 @@ test: build ## Run every test (root)
 	@cargo test --workspace
 
 vm: build ## Only what `test` runs on Debian's stock kernels, emulated (root)
-	@cargo test -p pathsteer-tests --test vm
+	@cargo test --workspace --test vm
 
 # What it finds is kept: the corpus and agent/bpf/fuzz/RESULTS.md are written anew.
 SECONDS ?= 60
