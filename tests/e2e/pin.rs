@@ -90,8 +90,10 @@ pub fn gone(stage: &mut Stage) -> Result<()> {
     let taken = clock::now() - start;
     ensure!(taken < PROMISED, "answered {:.2} s after the route had gone", taken.as_secs_f64());
     stage.remark(format!("default route gone: a new IPv6 flow was answered after {:.2} s", taken.as_secs_f64()));
-    // A link that comes up asks for routers.
-    unplug(stage)?;
+    // A link that is set up asks for routers, one whose carrier comes back does not.
+    for state in ["down", "up"] {
+        shell(stage.edge(), &uplink_netns(1), &format!("ip link set {} {state}", UPLINKS[0].card))?;
+    }
     plug(stage)?;
     echo.finish()
 }
