@@ -1,5 +1,5 @@
 //! One table after another is emptied, in every namespace of both nodes, while nobody puts it back: then the next layer
-//! holds. And the proof for guests: with all of their layers taken away, they are seen in a tunnel.
+//! holds. And the proof that the eyes see: with every layer taken away, guests are in a tunnel and the crew is in clear.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -122,8 +122,35 @@ fn emptied(stage: &mut Stage, eyes: &Eyes, node: &'static str, netns: &str, tabl
     met.with_context(|| pending)
 }
 
+/// Every layer between a tunnel that is gone and the wire is taken away, and the eyes must see it.
+pub fn control_of_clear(stage: &mut Stage) -> Result<()> {
+    let flows = Flows::start(&stage.network)?;
+    let (edge, netns) = (stage.edge().clone(), "psup1");
+    let agent = stage.fleet.agent(EDGE)?.pid();
+    signal(agent, Signal::SIGSTOP)?;
+    let eyes = Eyes::on_wires(&stage.network)?;
+    kill_process(worker(&edge, UPLINKS[0].slot)?)?;
+    let layers = ["ip link delete psw1a1", "ip route delete blackhole 10.100.0.0/16 metric 4000", "nft flush ruleset"];
+    for (taken, layer) in (1..).zip(layers) {
+        shell(&edge, netns, layer)?;
+        eyes.during(&format!("{taken} taken"));
+        hold();
+    }
+    signal(agent, Signal::SIGCONT)?;
+    eyes.during("repair");
+    stage.as_planned()?;
+    let verdict = eyes.finish()?;
+    flows.finish()?;
+    let seen = |moment| verdict.count(UPLINKS[0].name, moment);
+    ensure!(seen("3 taken") > 0, "what was laid open was not seen: {:?}", verdict.leaks);
+    let layered = seen("1 taken") + seen("2 taken");
+    ensure!(layered == 0, "two layers are none: {:?}", verdict.leaks);
+    stage.remark(format!("laid open on purpose: {} frames", seen("3 taken")));
+    Ok(())
+}
+
 /// Every layer between a guest and a tunnel is taken away, and the eyes must see it.
-pub fn control(stage: &mut Stage) -> Result<()> {
+pub fn control_of_guests(stage: &mut Stage) -> Result<()> {
     let flows = Flows::start(&stage.network)?;
     let edge = stage.edge().clone();
     let agent = stage.fleet.agent(EDGE)?.pid();
