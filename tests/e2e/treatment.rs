@@ -177,7 +177,7 @@ fn one_family(
     Ok(())
 }
 
-/// A second of questions every 5 ms, each answered.
+/// Questions every 5 ms for a quarter of a second, each answered.
 pub fn ask(
     stage: &Stage,
     client: (&'static str, SocketAddr),

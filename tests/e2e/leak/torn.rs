@@ -16,8 +16,10 @@ use crate::stage::{LOOK, Stage, examples};
 
 /// Long enough for a dozen datagrams of each flow.
 const HOLD: Duration = Duration::from_millis(300);
-/// A first plan takes most of a second to carry out, a teardown as well: it is cut short at each of these.
-const CUTS: [u64; 6] = [60, 150, 300, 450, 650, 900];
+/// A first plan takes most of a second to carry out, a teardown as well: it is cut short after so many
+/// milliseconds.
+const CUTS: [(&str, u64); 6] =
+    [(EDGE, 60), (EDGE, 150), (ANCHOR_HOST, 300), (EDGE, 450), (EDGE, 650), (ANCHOR_HOST, 900)];
 /// What the fiber's provider drops, so that its tunnel does not come up.
 const NO_TUNNEL: &str = "table inet shut {
     chain forward {
@@ -72,11 +74,8 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     stage.on_fiber(true)?;
     let flows = Flows::start(&stage.network)?;
     let eyes = Eyes::on_wires(&stage.network)?;
-    for cut in CUTS {
-        for node in [EDGE, ANCHOR_HOST] {
-            stage.fleet.agent(node)?.kill()?;
-        }
-        let node = if cut % 100 == 0 { ANCHOR_HOST } else { EDGE };
+    for (node, cut) in CUTS {
+        stage.fleet.kill_agents()?;
         eyes.during(&format!("{node}: a teardown that is killed after {cut} ms"));
         teardown_for(stage, node, Duration::from_millis(cut))?;
         hold();
