@@ -132,9 +132,7 @@ pub fn control_of_clear(stage: &mut Stage) -> Result<()> {
     kill_process(worker(&edge, UPLINKS[0].slot)?)?;
     let layers = ["ip link delete psw1a1", "ip route delete blackhole 10.100.0.0/16 metric 4000", "nft flush ruleset"];
     for (taken, layer) in (1..).zip(layers) {
-        shell(&edge, netns, layer)?;
-        eyes.during(&format!("{taken} taken"));
-        hold();
+        eyes.laid_open(&format!("{taken} taken"), || shell(&edge, netns, layer))?;
     }
     signal(agent, Signal::SIGCONT)?;
     eyes.during("repair");
@@ -156,17 +154,14 @@ pub fn control_of_guests(stage: &mut Stage) -> Result<()> {
     let agent = stage.fleet.agent(EDGE)?.pid();
     signal(agent, Signal::SIGSTOP)?;
     let eyes = Eyes::everywhere(&stage.network)?;
-    shell(&edge, VIP_NETNS, "nft flush ruleset")?;
-    eyes.during("without nft");
-    hold();
-    for family in ["-4", "-6"] {
-        shell(&edge, VIP_NETNS, &format!("ip {family} rule delete priority {OUTSIDE_RULE_PRIORITY}"))?;
-    }
-    eyes.during("without nft and rules");
-    hold();
-    prefixes(stage, |datapath, address, length| datapath.maps.set_prefix(address, length, Behind::Own))?;
-    eyes.during("without anything");
-    hold();
+    eyes.laid_open("without nft", || shell(&edge, VIP_NETNS, "nft flush ruleset"))?;
+    eyes.laid_open("without nft and rules", || {
+        let delete = |family| format!("ip {family} rule delete priority {OUTSIDE_RULE_PRIORITY}");
+        ["-4", "-6"].into_iter().try_for_each(|family| shell(&edge, VIP_NETNS, &delete(family)).map(drop))
+    })?;
+    eyes.laid_open("without anything", || {
+        prefixes(stage, |datapath, address, length| datapath.maps.set_prefix(address, length, Behind::Own))
+    })?;
     prefixes(stage, |datapath, address, length| datapath.maps.remove_prefix(address, length))?;
     signal(agent, Signal::SIGCONT)?;
     let verdict = eyes.finish()?;
@@ -177,6 +172,17 @@ pub fn control_of_guests(stage: &mut Stage) -> Result<()> {
     ensure!(layered == 0, "two layers are none: {:?}", verdict.leaks);
     stage.remark(format!("laid open on purpose: {:?}", verdict.leaks));
     Ok(())
+}
+
+impl Eyes {
+    /// Takes a layer away, and looks for a while. What crosses while it is being taken belongs to neither moment.
+    fn laid_open<T>(&self, moment: &str, take: impl FnOnce() -> Result<T>) -> Result<()> {
+        self.during("a layer is being taken away");
+        take()?;
+        self.during(moment);
+        hold();
+        Ok(())
+    }
 }
 
 fn prefixes<E: std::error::Error + Send + Sync + 'static>(
