@@ -2,13 +2,14 @@
 //!
 //! A decision is what the switching machine makes of new orders. It is carried out as the agent does it: the switch
 //! counter is kept on disk, then the map is written. The packet is sent right behind; the kernel's own stamp at the far
-//! end of the tunnel says when it came.
+//! end of the tunnel says when it came. Beside it stand packets about which nothing was decided: what they take, and how
+//! late the worst of them are, is the way's and the machine's.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -43,10 +44,27 @@ const SWITCH_P99: f64 = 1_000.0;
 /// What is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
+    /// Nothing: the packet goes by slot 1 as those before it.
+    Nothing,
     /// To copy what goes by slot 1 to slot 2.
     Arm,
     /// To send by slot 2 instead of slot 1, or back.
     Switch,
+}
+
+/// What has become of orders.
+struct Outcome {
+    /// When the map was first written.
+    written: Option<Duration>,
+    /// A counter that goes to the disk when there is nothing else to do: traffic does not wait for it.
+    later: Option<u64>,
+}
+
+impl Outcome {
+    fn finish(self, counter: &Path) -> Result<Option<Duration>> {
+        self.later.map_or(Ok(()), |later| keep(counter, later))?;
+        Ok(self.written)
+    }
 }
 
 /// Microseconds until the packet that was sent next came by the path in question.
@@ -64,12 +82,13 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
         let rig = rig.borrow();
         let links = [1, 2].map(|slot| if medium == Medium::Wires { wire(slot) } else { anchor_tunnel(slot) });
         let mut stage = Stage::new(&rig, &links, rigs.folders.out.join("switch-counter"))?;
-        let decisions = [Decision::Arm, Decision::Switch];
+        let decisions = [Decision::Nothing, Decision::Arm, Decision::Switch];
         let all = interleave(&decisions, ROUNDS, Discipline::Timed, |decision| stage.run(*decision).map(Some))?;
-        let [arm, switch] = &all[..] else { unreachable!("a series for each case") };
+        let [nothing, arm, switch] = &all[..] else { unreachable!("a series for each case") };
         let after = |what: &str| format!("{what}, {name}");
-        rows.extend(quantiles(&after("arm, map write to first copy"), arm, |s| s.since_write, Some(ARM_P99)));
-        rows.extend(quantiles(&after("arm, decision to first copy"), arm, |s| s.since_decision, None));
+        rows.extend(quantiles(&after("nothing decided, sent to arrived"), nothing, |s| s.since_write, None));
+        rows.extend(quantiles(&after("arm, map write to first copy"), arm, |s| s.since_write, None));
+        rows.extend(quantiles(&after("arm, decision to first copy"), arm, |s| s.since_decision, Some(ARM_P99)));
         rows.extend(quantiles(&after("switch, map write to first packet"), switch, |s| s.since_write, None));
         rows.extend(quantiles(
             &after("switch, decision to first packet"),
@@ -150,16 +169,18 @@ impl<'a> Stage<'a> {
         for number in 0..DECISIONS {
             // the state from which it is decided: single, by slot 1, or for every other switch by slot 2
             let from = if decision == Decision::Switch && number % 2 == 1 { 2 } else { 1 };
-            self.order(ModeKind::Training, from)?;
+            self.order(ModeKind::Training, from)?.finish(&self.counter)?;
             clock::sleep_until(clock::now() + PAUSE);
             self.drain()?;
 
             let decided = wall_clock();
-            let (written, by) = match decision {
+            let (outcome, by) = match decision {
+                Decision::Nothing => (Outcome { written: Some(decided), later: None }, from),
                 Decision::Arm => (self.order(ModeKind::Mirror, 1)?, 2),
                 Decision::Switch => (self.order(ModeKind::Training, 3 - from)?, 3 - from),
             };
             let number = self.send()?;
+            let written = outcome.finish(&self.counter)?;
             let came = self.came_by(by, number)?;
             let since = |begin: Duration| (came.saturating_sub(begin)).as_secs_f64() * 1e6;
             let written = written.context("the machine chose nothing")?;
@@ -169,27 +190,28 @@ impl<'a> Stage<'a> {
         Ok(samples)
     }
 
-    /// Gives the machine orders and carries out what it decides; when the map was first written.
-    fn order(&mut self, mode: ModeKind, slot: u8) -> Result<Option<Duration>> {
+    /// Gives the machine orders and carries out what it decides, as far as packets wait for it.
+    fn order(&mut self, mode: ModeKind, slot: u8) -> Result<Outcome> {
         for order in &mut self.orders {
             (order.mode, order.copies, order.forced) = (mode, 1, Some(slot));
         }
         let now = clock::now();
         self.machine.handle_plan(&self.orders, &self.rig.edge_plan.paths, now);
-        let mut written = None;
+        let mut outcome = Outcome { written: None, later: None };
         while let Some(action) = self.machine.poll_action(now) {
             match action {
+                Action::PersistCounter(counter) if outcome.written.is_some() => outcome.later = Some(counter),
                 Action::PersistCounter(counter) => keep(&self.counter, counter)?,
                 Action::Choose { remote, class, choice } => {
                     let Choice { active, copies, counter } = choice;
-                    written.get_or_insert_with(wall_clock);
+                    outcome.written.get_or_insert_with(wall_clock);
                     self.maps.maps.choose(remote, class, Chosen { active, copies, counter, ..Chosen::default() })?;
                 }
                 // packets do not wait for these
                 Action::SendControl { .. } | Action::Log(_) => {}
             }
         }
-        Ok(written)
+        Ok(outcome)
     }
 
     fn send(&mut self) -> Result<u64> {
@@ -229,7 +251,7 @@ impl<'a> Stage<'a> {
 }
 
 /// Keeps the counter as the agent does: whole or not at all, and on disk when this returns.
-fn keep(path: &PathBuf, counter: u64) -> Result<()> {
+fn keep(path: &Path, counter: u64) -> Result<()> {
     let fresh = path.with_extension("new");
     let mut file = File::create(&fresh)?;
     file.write_all(counter.to_string().as_bytes())?;
