@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use pathsteer_crds::keys;
 use pathsteer_crds::report::NodeReport;
-use pathsteer_lab::clock;
 use pathsteer_lab::demo::verdict::{Verdict, judge};
 use pathsteer_lab::demo::{SCENARIOS, Scenario};
 use pathsteer_lab::emulator::{Profile, Way};
@@ -16,6 +15,9 @@ use pathsteer_lab::host::Host;
 use pathsteer_lab::measure::measure;
 use pathsteer_lab::network::Network;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, UPLINKS, VAN};
+use pathsteer_lab::{clock, suite, tree};
+
+use crate::suite::SUITE;
 
 /// How often a condition is looked at.
 pub const LOOK: Duration = Duration::from_millis(20);
@@ -36,22 +38,27 @@ pub struct Stage {
     runs: u64,
 }
 
-impl Stage {
+impl suite::Stage for Stage {
     /// Builds the network, starts the programs and declares the example.
-    pub fn open() -> Result<Stage> {
-        let logs = out().join("logs");
-        if logs.exists() {
-            std::fs::remove_dir_all(&logs)?;
-        }
-        std::fs::create_dir_all(&logs)?;
-        let network = Network::build(&VAN, &logs)?;
-        let fleet = Fleet::start(&network, &logs)?;
+    fn open(logs: &Path) -> Result<Stage> {
+        let network = Network::build(&VAN, logs)?;
+        let fleet = Fleet::start(&network, logs)?;
         let mut stage = Stage { fleet, network, remarks: Vec::new(), declared: BTreeSet::new(), runs: 0 };
         stage.declare()?;
         stage.declared = stage.spec_keys()?;
         Ok(stage)
     }
 
+    fn restore(&mut self, well: bool) -> Result<()> {
+        if well { self.settle() } else { self.rescue() }
+    }
+
+    fn remarks(&mut self) -> &mut Vec<String> {
+        &mut self.remarks
+    }
+}
+
+impl Stage {
     pub fn edge(&self) -> &Host {
         self.network.host(EDGE)
     }
@@ -71,16 +78,7 @@ impl Stage {
 
     /// Waits until `condition` holds; `what` says what it is.
     pub fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Stage) -> Result<bool>) -> Result<()> {
-        let mut last = Ok(false);
-        let met = clock::wait_until(clock::now() + PATIENCE, LOOK, || {
-            last = condition(self);
-            matches!(last, Ok(true))
-        });
-        if !met {
-            last.with_context(|| format!("waiting: {what}"))?;
-            bail!("after {} s it still was not so: {what}", PATIENCE.as_secs());
-        }
-        Ok(())
+        clock::wait_for(what, PATIENCE, LOOK, || condition(self))
     }
 
     /// Waits until every object is ready.
@@ -165,13 +163,7 @@ impl Stage {
     /// The same after a case that failed and may have left anything.
     pub fn rescue(&mut self) -> Result<()> {
         if self.fleet.check().is_err() {
-            self.fleet.kill_operator()?;
-            self.fleet.start_operator()?;
-            for node in [EDGE, ANCHOR_HOST] {
-                let agent = self.fleet.agent(node)?;
-                agent.kill()?;
-                agent.restart()?;
-            }
+            self.fleet.restart()?;
         }
         self.settle()
     }
@@ -195,16 +187,12 @@ fn steady() -> Result<&'static Scenario> {
     SCENARIOS.iter().find(|scenario| scenario.name == "steady").context("the lab has no scenario `steady`")
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
-}
-
 /// The manifests that are declared.
 pub fn examples() -> PathBuf {
-    root().join("examples/rv")
+    tree::examples(&VAN)
 }
 
 /// Where logs go.
 pub fn out() -> PathBuf {
-    root().join("target/e2e")
+    tree::out(SUITE.name)
 }

@@ -1,11 +1,6 @@
-//! The cases in their order, and how they are run: each on the fleet that the one before it has left in order.
+//! The cases in their order: each on the fleet that the one before it has left in order.
 
-use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use anyhow::{Result, anyhow};
-use libtest_mimic::{Arguments, Failed, Trial};
-use pathsteer_lab::clock;
+use pathsteer_lab::suite::{Act, Suite};
 
 use crate::stage::Stage;
 use crate::{
@@ -13,11 +8,16 @@ use crate::{
     pin, shape, store, treatment,
 };
 
-/// What a case does to the fleet; an error is its failure.
-type Act = fn(&mut Stage) -> Result<()>;
+/// One fleet for all of them.
+pub static SUITE: Suite<Stage> = Suite {
+    name: "e2e",
+    environment: &[],
+    cases: CASES,
+    encores: &[("every_object_of_a_bootstrap_plan_is_in_the_compiled_one", |_| bootstrap::compare())],
+};
 
 /// Those that only look come first, those that take a node apart last.
-const CASES: &[(&str, Act)] = &[
+const CASES: &[(&str, Act<Stage>)] = &[
     ("leases_are_in_the_providers_books_under_the_cards_own_addresses", lease::case),
     ("datagrams_and_pings_go_both_ways_in_both_families", inside::case),
     ("a_packet_of_the_mtu_passes_and_one_byte_more_is_refused_with_the_mtu", inside::mtu),
@@ -78,71 +78,3 @@ const CASES: &[(&str, Act)] = &[
     ("foreign_state_outlives_everything_and_a_teardown_leaves_nothing_of_ours", foreign::case),
     ("a_node_without_memory_reaches_the_operator_and_its_first_plan_disturbs_no_uplink", bootstrap::case),
 ];
-
-/// The fleet, from the first case on.
-enum Theatre {
-    Closed,
-    Open(Box<Stage>),
-    /// It did not start, or could not be put in order after a case: why.
-    Ruined(String),
-}
-
-/// Runs what `arguments` select; the exit code is cargo's.
-pub fn run(mut arguments: Arguments) -> ExitCode {
-    // There is one fleet, and each case changes it.
-    arguments.test_threads = Some(1);
-    let theatre = Arc::new(Mutex::new(Theatre::Closed));
-    let notes = Arc::new(Mutex::new(Vec::new()));
-    let mut trials: Vec<Trial> = CASES
-        .iter()
-        .map(|&(name, act)| {
-            let (theatre, notes) = (Arc::clone(&theatre), Arc::clone(&notes));
-            Trial::test(name, move || {
-                let start = clock::now();
-                let mut theatre = theatre.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut remarks = Vec::new();
-                let outcome = perform(&mut theatre, act, &mut remarks);
-                let seconds = (clock::now() - start).as_secs_f64();
-                let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-                notes.push(format!("{name}: {seconds:.1} s"));
-                notes.extend(remarks.into_iter().map(|remark| format!("    {remark}")));
-                outcome.map_err(|error| Failed::from(format!("{error:#}")))
-            })
-        })
-        .collect();
-    trials.push(Trial::test("every_object_of_a_bootstrap_plan_is_in_the_compiled_one", || {
-        bootstrap::compare().map_err(|error| Failed::from(format!("{error:#}")))
-    }));
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    for note in notes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        println!("{note}");
-    }
-    if conclusion.has_failed() {
-        println!("\nlogs: {}", crate::stage::out().join("logs").display());
-    }
-    conclusion.exit_code()
-}
-
-fn perform(theatre: &mut Theatre, act: Act, remarks: &mut Vec<String>) -> Result<()> {
-    if let Theatre::Closed = theatre {
-        *theatre = match Stage::open() {
-            Ok(stage) => Theatre::Open(Box::new(stage)),
-            Err(error) => Theatre::Ruined(format!("the fleet did not start: {error:#}")),
-        };
-    }
-    let stage = match theatre {
-        Theatre::Open(stage) => stage,
-        Theatre::Ruined(why) => return Err(anyhow!("{why}")),
-        Theatre::Closed => return Err(anyhow!("the fleet was not started")),
-    };
-    let outcome = act(stage);
-    let restored = match &outcome {
-        Ok(()) => stage.settle(),
-        Err(_) => stage.rescue(),
-    };
-    remarks.append(&mut stage.remarks);
-    let Err(error) = restored else { return outcome };
-    let why = format!("the fleet was not in order afterwards: {error:#}");
-    *theatre = Theatre::Ruined(format!("an earlier case has ruined the fleet: {why}"));
-    Err(outcome.err().map_or_else(|| anyhow!("{why}"), |first| anyhow!("{first:#}; {why}")))
-}

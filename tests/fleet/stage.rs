@@ -1,18 +1,18 @@
 //! The fleet of many sites that the cases share.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use pathsteer_bpf::{Datapath, Maps};
 use pathsteer_crds::AnyObject;
 use pathsteer_crds::manifest;
 use pathsteer_crds::plan::NodePlan;
-use pathsteer_lab::clock;
 use pathsteer_lab::fleet::Fleet;
 use pathsteer_lab::host::Host;
 use pathsteer_lab::network::Network;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, CLINIC_3, HQ, MANY};
+use pathsteer_lab::{clock, suite, tree};
 
 use crate::removed::{self, Trace};
 
@@ -36,16 +36,11 @@ pub struct Stage {
     runs: u64,
 }
 
-impl Stage {
+impl suite::Stage for Stage {
     /// Builds the network, starts the programs and declares the example, the clinic last.
-    pub fn open() -> Result<Stage> {
-        let logs = out().join("logs");
-        if logs.exists() {
-            std::fs::remove_dir_all(&logs)?;
-        }
-        std::fs::create_dir_all(&logs)?;
-        let network = Network::build(&MANY, &logs)?;
-        let fleet = Fleet::start(&network, &logs)?;
+    fn open(logs: &Path) -> Result<Stage> {
+        let network = Network::build(&MANY, logs)?;
+        let fleet = Fleet::start(&network, logs)?;
         let mut stage = Stage { fleet, network, remarks: Vec::new(), before: Vec::new(), runs: 0 };
         let (last, others) = examples()?;
         stage.network.host(HQ).write(LAST, &last)?;
@@ -53,11 +48,32 @@ impl Stage {
         stage.declare(OTHERS)?;
         stage.before = removed::traces(&stage)?;
         stage.declare(LAST)?;
-        for site in MANY.sites {
-            // Every anchor of the site has said that it follows.
-            stage.fleet.wait_for_paths_of(site, "a path with copies", |paths| !paths.copies.is_empty())?;
-        }
+        stage.everybody_follows()?;
         Ok(stage)
+    }
+
+    /// Cases that go well leave the fleet as they found it, but for the one that takes a site away.
+    fn restore(&mut self, well: bool) -> Result<()> {
+        if well {
+            return Ok(());
+        }
+        self.fleet.restart()?;
+        self.declare(OTHERS)?;
+        self.declare(LAST)?;
+        self.everybody_follows()
+    }
+
+    fn remarks(&mut self) -> &mut Vec<String> {
+        &mut self.remarks
+    }
+}
+
+impl Stage {
+    /// Waits until every anchor of every site has said that it follows.
+    pub fn everybody_follows(&mut self) -> Result<()> {
+        MANY.sites.iter().try_for_each(|site| {
+            self.fleet.wait_for_paths_of(site, "a path with copies", |paths| !paths.copies.is_empty()).map(drop)
+        })
     }
 
     /// A number that no measurement had before.
@@ -80,15 +96,7 @@ impl Stage {
 
     /// Waits until `condition` holds; `what` says what it is.
     pub fn until(&mut self, what: &str, mut condition: impl FnMut(&Stage) -> Result<bool>) -> Result<()> {
-        let mut last = Ok(false);
-        let met = clock::wait_until(clock::now() + PATIENCE, LOOK, || {
-            last = condition(self);
-            matches!(last, Ok(true))
-        });
-        if !met {
-            last.with_context(|| format!("waiting: {what}"))?;
-            bail!("after {} s it still was not so: {what}", PATIENCE.as_secs());
-        }
+        clock::wait_for(what, PATIENCE, LOOK, || condition(self))?;
         self.fleet.check()
     }
 
@@ -125,7 +133,7 @@ pub fn with_maps<T: Send>(node: &Host, work: impl FnOnce(&Maps) -> Result<T> + S
 /// The example's manifests: the clinic's, and all the others.
 fn examples() -> Result<(String, String)> {
     let (mut last, mut others) = (String::new(), String::new());
-    for entry in std::fs::read_dir(root().join(MANY.examples))? {
+    for entry in std::fs::read_dir(tree::examples(&MANY))? {
         let path = entry?.path();
         let text = std::fs::read_to_string(&path)?;
         let name = path.display().to_string();
@@ -145,13 +153,4 @@ fn examples() -> Result<(String, String)> {
 fn push(manifests: &mut String, object: &AnyObject) -> Result<()> {
     manifests.push_str(&format!("---\n{}\n", serde_json::to_string(object)?));
     Ok(())
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
-}
-
-/// Where logs go.
-pub fn out() -> PathBuf {
-    root().join("target/fleet")
 }

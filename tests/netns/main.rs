@@ -9,11 +9,10 @@ mod node;
 mod operator;
 mod plans;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
-use pathsteer_lab::sandbox::{self, Lifetime};
+use pathsteer_lab::suite::{self, Notes};
 
 use crate::cases::Case;
 
@@ -21,33 +20,16 @@ use crate::cases::Case;
 const REQUIRE_STOCK: &str = "PATHSTEER_REQUIRE_STOCK";
 
 fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let code = match words.first().and_then(|word| word.to_str()) {
-        Some(sandbox::INIT) => sandbox::init(&words[1..]),
-        Some(sandbox::INSIDE) => return run(&words[1..]),
-        _ if words.iter().any(|word| word == "--list") => return run(&words),
-        _ => sandbox::start(&words, Lifetime::WithStarter, |_| {})
-            .and_then(sandbox::wait)
-            .map(|status| status.code().unwrap_or(130)),
-    };
-    match code {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => {
-            eprintln!("netns: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    suite::main("netns", &[], run)
 }
 
-fn run(words: &[OsString]) -> ExitCode {
-    let arguments = Arguments::from_iter(std::iter::once(OsString::from("netns")).chain(words.iter().cloned()));
-    let trial = |&(name, case): &(&'static str, Case)| {
-        Trial::test(name, move || case().map_err(|error| format!("{error:#}").into()))
-    };
+fn run(arguments: Arguments) -> i32 {
+    let notes = Notes::default();
+    let trial = |&(name, case): &(&'static str, Case)| notes.trial(name, move |_| case());
     let (stock, is_stock) = cases::stock();
     // Where a stock kernel is promised they run, and fail if it is none.
     let ignored = !is_stock && std::env::var_os(REQUIRE_STOCK).is_none();
     let mut trials: Vec<Trial> = cases::all().iter().map(trial).collect();
     trials.extend(stock.iter().map(|case| trial(case).with_ignored_flag(ignored)));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    notes.conclude(&libtest_mimic::run(&arguments, trials), None)
 }

@@ -20,25 +20,22 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use pathsteer_lab::sandbox::{self, Lifetime};
+use anyhow::Result;
+use pathsteer_lab::program::Program;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let outcome = match words.get(1).and_then(|word| word.to_str()) {
-        Some(guest::INIT) => guest::live().map(|()| 0),
-        Some(suite::MIRROR) => sandbox::start(&words[1..], Lifetime::WithStarter, |_| {})
-            .and_then(sandbox::wait)
-            .map(|status| status.code().unwrap_or(130)),
-        Some(sandbox::INIT) => sandbox::init(&words[2..]),
-        Some(suite::VERDICT) => verdict::test().map(|()| 0),
-        Some(sandbox::INSIDE) => mirror::play(Path::new("examples/rv")).map(|()| 0),
-        _ => return stage::run(libtest_mimic::Arguments::from_iter(words)),
-    };
-    match outcome {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => {
-            eprintln!("vm: {error:#}");
-            ExitCode::FAILURE
-        }
+    let mirror = |_: &[OsString]| mirror::play(Path::new("examples/rv")).map(|()| 0);
+    Program { name: "vm", environment: &[] }.run(&words, outside, mirror)
+}
+
+/// Everything but the mirror scenario.
+fn outside(words: &[OsString]) -> Result<Option<i32>> {
+    match words.get(1).and_then(|word| word.to_str()) {
+        Some(suite::MIRROR) => return Ok(None),
+        Some(guest::INIT) => guest::live()?,
+        Some(suite::VERDICT) => verdict::test()?,
+        _ => return Ok(Some(stage::run(libtest_mimic::Arguments::from_iter(words)))),
     }
+    Ok(Some(0))
 }

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use nix::fcntl::{Flock, FlockArg};
+use pathsteer_lab::suite::Notes;
 
 use crate::kernel::{KERNELS, Kernel};
 use crate::machine::Machine;
@@ -19,22 +19,22 @@ use crate::tools::Tools;
 const LINES: usize = 60;
 
 /// Runs what `arguments` select.
-pub fn run(mut arguments: Arguments) -> ExitCode {
+pub fn run(mut arguments: Arguments) -> i32 {
     // A machine takes every processor there is.
     arguments.test_threads = Some(1);
     let stage = Arc::new(Mutex::new(Stage::default()));
+    let notes = Notes::default();
     let mut trials = Vec::new();
     for kernel in &KERNELS {
         for suite in SUITES {
             let stage = Arc::clone(&stage);
             let name = format!("on_linux_{}_{}", kernel.series.replace('.', "_"), suite.name);
-            trials.push(Trial::test(name, move || {
-                let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
-                stage.perform(kernel, suite).map_err(|error| Failed::from(format!("{error:#}")))
-            }));
+            trials.push(
+                notes.trial(name, move |_| stage.lock().unwrap_or_else(PoisonError::into_inner).perform(kernel, suite)),
+            );
         }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    notes.conclude(&libtest_mimic::run(&arguments, trials), None)
 }
 
 /// What is there to run suites with, from the first one on.

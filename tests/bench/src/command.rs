@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use pathsteer_lab::sandbox::{self, Lifetime};
+use pathsteer_lab::program::Program;
+use pathsteer_lab::tree;
 
 use crate::datapath;
 use crate::node::Folders;
@@ -39,28 +40,14 @@ enum Section {
 }
 
 /// Runs the program and returns its exit code: 0 when everything could be measured, whether promises are kept or not.
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
-        Some(sandbox::INIT) => sandbox::init(&arguments[2..]),
-        Some(sandbox::INSIDE) => {
-            let words = std::iter::once(&arguments[0]).chain(&arguments[2..]);
-            inside(&Arguments::parse_from(words))
-        }
-        _ => {
-            // wrong words are said before anything begins
-            Arguments::parse_from(&arguments);
-            sandbox::start(&arguments[1..], Lifetime::WithStarter, |_| {})
-                .and_then(sandbox::wait)
-                .map(|status| status.code().unwrap_or(130))
-        }
+pub fn main(words: &[OsString]) -> ExitCode {
+    let outside = |words: &[OsString]| {
+        // Wrong words are said before anything begins.
+        Arguments::parse_from(words);
+        Ok(None)
     };
-    match outcome {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => {
-            eprintln!("pathsteer-bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    Program { name: "pathsteer-bench", environment: &[] }
+        .run(words, outside, |words| inside(&Arguments::parse_from(words)))
 }
 
 fn inside(arguments: &Arguments) -> Result<i32> {
@@ -90,13 +77,9 @@ fn inside(arguments: &Arguments) -> Result<i32> {
 
 fn folders(out: &Path) -> Result<Folders> {
     let programs = std::env::current_exe()?.parent().context("this is in no folder")?.to_owned();
-    let folders = Folders { programs, logs: out.join("logs"), out: out.to_owned() };
+    let folders = Folders { programs, logs: tree::logs(out)?, out: out.to_owned() };
     if !folders.agent().exists() {
         bail!("{} is missing: `make build` first", folders.agent().display());
-    }
-    std::fs::create_dir_all(&folders.logs)?;
-    for old in std::fs::read_dir(&folders.logs)? {
-        std::fs::remove_file(old?.path())?;
     }
     Ok(folders)
 }

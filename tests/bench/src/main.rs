@@ -14,5 +14,5 @@ mod statistics;
 mod traffic;
 
 fn main() -> std::process::ExitCode {
-    command::main(std::env::args_os().collect())
+    command::main(&std::env::args_os().collect::<Vec<_>>())
 }

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
@@ -44,4 +45,26 @@ pub fn wait_until(deadline: Duration, every: Duration, mut condition: impl FnMut
         }
         sleep_until((now() + every).min(deadline));
     }
+}
+
+/// Waits at most `usual`, or as much longer as [`patience`] says, until `condition` holds; `what` says what it is.
+///
+/// # Errors
+/// What it said last, or that it still did not hold.
+pub fn wait_for(
+    what: &str,
+    usual: Duration,
+    every: Duration,
+    mut condition: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let mut last = Ok(false);
+    let met = wait_until(now() + usual, every, || {
+        last = condition();
+        matches!(last, Ok(true))
+    });
+    if !met {
+        last.with_context(|| format!("waiting: {what}"))?;
+        bail!("after {} s it still was not so: {what}", patience(usual).as_secs());
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -9,9 +9,9 @@ use clap::{Parser, Subcommand};
 
 use crate::control::{LineFault, Order};
 use crate::network::plan::Plan;
+use crate::program::Program;
 use crate::progress::Progress;
-use crate::sandbox::{self, Lifetime};
-use crate::{demo, lab, selftest};
+use crate::{demo, lab, selftest, tree};
 
 /// A site with three uplinks, an anchor and the internet behind it, as network namespaces on this machine.
 /// Needs root. Everything lives in namespaces of its own and is gone when the command ends.
@@ -92,45 +92,26 @@ enum LabCommand {
 }
 
 /// Runs the program and returns its exit code.
-pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
-        Some(sandbox::INIT) => sandbox::init(&arguments[2..]),
-        Some(sandbox::INSIDE) => {
-            let words = std::iter::once(&arguments[0]).chain(&arguments[2..]);
-            inside(Arguments::parse_from(words).command)
-        }
-        Some(lab::ENTER) => lab::become_command(&arguments[2..]),
-        _ => outside(Arguments::parse_from(&arguments).command, &arguments[1..]),
-    };
-    match outcome {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => {
-            eprintln!("pathsteer-lab: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+pub fn main(words: &[OsString]) -> ExitCode {
+    Program { name: "pathsteer-lab", environment: &[] }
+        .run(words, outside, |words| inside(Arguments::parse_from(words).command))
 }
 
-/// What is done by the process that a person started.
-fn outside(command: Command, words: &[OsString]) -> Result<i32> {
-    match command {
-        Command::Demo { .. } | Command::Selftest { .. } => {
-            let init = sandbox::start(words, Lifetime::WithStarter, |_| {})?;
-            Ok(sandbox::wait(init)?.code().unwrap_or(130))
-        }
-        Command::Lab(LabCommand::Up { many, out, .. }) => lab::up(words, many, &out).map(|()| 0),
-        Command::Lab(LabCommand::Down) => lab::down().map(|()| 0),
-        Command::Lab(LabCommand::Status) => lab::status().map(|()| 0),
-        Command::Enter { host, words } => lab::enter(&host, &words),
-        Command::Fault { uplink, fault } => {
-            print!("{}", lab::order(&Order::Fault { uplink, fault })?);
-            Ok(0)
-        }
-        Command::Measure { seconds } => {
-            print!("{}", lab::order(&Order::Measure { seconds })?);
-            Ok(0)
-        }
+/// What is done by the process that a person started, unless it is done in the sandbox.
+fn outside(words: &[OsString]) -> Result<Option<i32>> {
+    if words.get(1).is_some_and(|word| word == lab::ENTER) {
+        return lab::become_command(&words[2..]).map(Some);
     }
+    match Arguments::parse_from(words).command {
+        Command::Demo { .. } | Command::Selftest { .. } => return Ok(None),
+        Command::Lab(LabCommand::Up { many, out, .. }) => lab::up(&words[1..], many, &out)?,
+        Command::Lab(LabCommand::Down) => lab::down()?,
+        Command::Lab(LabCommand::Status) => lab::status()?,
+        Command::Enter { host, words } => return lab::enter(&host, &words).map(Some),
+        Command::Fault { uplink, fault } => print!("{}", lab::order(&Order::Fault { uplink, fault })?),
+        Command::Measure { seconds } => print!("{}", lab::order(&Order::Measure { seconds })?),
+    }
+    Ok(Some(0))
 }
 
 /// What is done by the same command in the sandbox.
@@ -143,7 +124,7 @@ fn inside(command: Command) -> Result<i32> {
         }
         Command::Selftest { many, out } => {
             let run = if many { selftest::run_many } else { selftest::run };
-            run(&logs(&out)?, &progress).map(|()| 0)
+            run(&tree::logs(&out)?, &progress).map(|()| 0)
         }
         Command::Lab(LabCommand::Up { many, examples, out }) => {
             let plan = Plan::choose(many);
@@ -154,14 +135,4 @@ fn inside(command: Command) -> Result<i32> {
             bail!("this is done outside of the sandbox")
         }
     }
-}
-
-/// A fresh folder for logs below `out`.
-pub(crate) fn logs(out: &Path) -> Result<PathBuf> {
-    let logs = out.join("logs");
-    if logs.exists() {
-        std::fs::remove_dir_all(&logs)?;
-    }
-    std::fs::create_dir_all(&logs)?;
-    Ok(logs)
 }

@@ -76,7 +76,7 @@ pub fn up(arguments: &[OsString], many: bool, out: &Path) -> Result<()> {
 /// # Errors
 /// When something does not come up.
 pub fn live(plan: &'static Plan, out: &Path, examples: &Path, progress: &Progress) -> Result<()> {
-    let logs = crate::command::logs(out)?;
+    let logs = crate::tree::logs(out)?;
     progress.say("sites with their uplinks, anchors and the internet behind them are wired up");
     let network = Network::build(plan, &logs)?;
     progress.say("the operator starts, keys are made and certified, the agents start");

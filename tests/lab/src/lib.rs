@@ -1,6 +1,6 @@
 //! The lab: sites with several uplinks, anchors and the internet behind them, as network namespaces on one machine;
-//! links with delay, loss and faults; traffic with an account of every packet; packets of every shape; and the demo that
-//! puts them together.
+//! links with delay, loss and faults; traffic with an account of every packet; packets of every shape; suites of cases;
+//! and the demo that puts them together.
 
 pub mod capture;
 pub mod clock;
@@ -20,9 +20,12 @@ pub mod netns;
 pub mod network;
 pub mod offload;
 pub mod probe;
+pub mod program;
 pub mod progress;
 pub mod realtime;
 pub mod sandbox;
 pub mod selftest;
 pub mod shape;
+pub mod suite;
 pub mod traffic;
+pub mod tree;

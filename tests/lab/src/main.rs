@@ -1,5 +1,5 @@
 //! `pathsteer-lab`: see [`pathsteer_lab`].
 
 fn main() -> std::process::ExitCode {
-    pathsteer_lab::command::main(std::env::args_os().collect())
+    pathsteer_lab::command::main(&std::env::args_os().collect::<Vec<_>>())
 }

@@ -3,25 +3,18 @@
 mod frame;
 mod recording;
 mod socket;
+mod watch;
 
 pub use frame::{FiveTuple, Transport};
 pub use recording::{Frame, Frames, Recording, inject};
 pub use socket::PacketSocket;
+pub use watch::Watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::clock;
 use crate::host::Host;
-use crate::netns;
-
-/// How often a capture looks: seldom, so that it hardly costs time; the socket keeps what comes between.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// What a capture has seen.
 #[derive(Debug, Default)]
@@ -35,10 +28,7 @@ pub struct Seen {
 }
 
 /// A capture of the flows `wanted` says yes to.
-pub struct Capture {
-    end: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Seen>>,
-}
+pub struct Capture(Watch<Seen>);
 
 impl Capture {
     /// Captures on `interface` of `host` from now on.
@@ -51,27 +41,13 @@ impl Capture {
         wanted: impl Fn(&FiveTuple) -> bool + Send + 'static,
     ) -> Result<Capture> {
         let socket = host.net.run(|| PacketSocket::open(interface))?;
-        let end = Arc::new(AtomicBool::new(false));
-        let ending = Arc::clone(&end);
-        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || {
-            let mut seen = Seen::default();
-            loop {
-                // Read before draining: what came before the end is counted.
-                let last = ending.load(Relaxed);
-                socket.drain(|frame, outgoing| {
-                    if let Some(tuple) = FiveTuple::of(frame).filter(&wanted) {
-                        let flows = if outgoing { &mut seen.sent } else { &mut seen.received };
-                        *flows.entry(tuple).or_default() += 1;
-                    }
-                });
-                if last {
-                    seen.missed = socket.dropped();
-                    return Ok(seen);
-                }
-                clock::sleep_until(clock::now() + LOOK);
+        let watch = Watch::start(socket, move |seen: &mut Seen, frame, outgoing| {
+            if let Some(tuple) = FiveTuple::of(frame).filter(&wanted) {
+                let flows = if outgoing { &mut seen.sent } else { &mut seen.received };
+                *flows.entry(tuple).or_default() += 1;
             }
         })?;
-        Ok(Capture { end, thread })
+        Ok(Capture(watch))
     }
 
     /// Ends the capture.
@@ -79,7 +55,7 @@ impl Capture {
     /// # Errors
     /// When its thread failed.
     pub fn finish(self) -> Result<Seen> {
-        self.end.store(true, Relaxed);
-        netns::join(self.thread)
+        let (seen, missed) = self.0.finish_with_missed()?;
+        Ok(Seen { missed, ..seen })
     }
 }

@@ -1,19 +1,11 @@
 //! A recording: every frame of an interface, kept whole, to be searched afterwards.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::socket::PacketSocket;
-use crate::clock;
-use crate::netns::{self, Namespace};
+use super::watch::Watch;
+use crate::netns::Namespace;
 use crate::traffic::Marker;
-
-/// Seldom, so that recording hardly costs time; the socket keeps what comes between.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// A frame as it was on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +33,7 @@ impl Frames {
 }
 
 /// A recording under way.
-pub struct Recording {
-    end: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Frames>>,
-}
+pub struct Recording(Watch<Frames>);
 
 impl Recording {
     /// Records `interface` in `namespace` from now on.
@@ -53,23 +42,9 @@ impl Recording {
     /// When the interface cannot be listened on.
     pub fn start(namespace: &Namespace, interface: &str) -> Result<Recording> {
         let socket = namespace.run(|| PacketSocket::open_whole(interface))?;
-        let end = Arc::new(AtomicBool::new(false));
-        let ending = Arc::clone(&end);
-        let thread = std::thread::Builder::new().name("recording".into()).spawn(move || {
-            let mut frames = Frames::default();
-            loop {
-                // Read before draining: what came before the end is recorded.
-                let last = ending.load(Relaxed);
-                socket.drain(|bytes, outgoing| frames.0.push(Frame { outgoing, bytes: bytes.to_vec() }));
-                if last {
-                    let missed = socket.dropped();
-                    ensure!(missed == 0, "the recording missed {missed} frames");
-                    return Ok(frames);
-                }
-                clock::sleep_until(clock::now() + LOOK);
-            }
-        })?;
-        Ok(Recording { end, thread })
+        let keep =
+            |frames: &mut Frames, bytes: &[u8], outgoing| frames.0.push(Frame { outgoing, bytes: bytes.to_vec() });
+        Ok(Recording(Watch::start(socket, keep)?))
     }
 
     /// Ends it.
@@ -77,8 +52,7 @@ impl Recording {
     /// # Errors
     /// When frames were missed: a search among the others would prove nothing.
     pub fn finish(self) -> Result<Frames> {
-        self.end.store(true, Relaxed);
-        netns::join(self.thread)
+        self.0.finish()
     }
 }
 

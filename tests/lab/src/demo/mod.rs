@@ -50,7 +50,7 @@ pub struct Order<'a> {
 /// When a scenario is not known or the report cannot be written.
 pub fn run(order: &Order, progress: &Progress) -> Result<bool> {
     let scenarios = select(order)?;
-    let logs = crate::command::logs(order.out)?;
+    let logs = crate::tree::logs(order.out)?;
     let file = order.out.join("report.json");
     if file.exists() {
         // Whoever reads a report later must not find that of an earlier run.

@@ -155,6 +155,17 @@ impl Fleet {
         self.agents.iter_mut().try_for_each(Daemon::restart)
     }
 
+    /// Ends everything, or what is left of it, and starts it again.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill_operator()?;
+        self.kill_agents()?;
+        self.start_operator()?;
+        self.start_agents()
+    }
+
     /// # Errors
     /// When a daemon has ended by itself.
     pub fn check(&mut self) -> Result<()> {
