@@ -7,28 +7,15 @@ use pathsteer_crds::plan::{
 
 use crate::noun::Noun;
 
-/// A kernel object. DHCP, paths and steering of a plan are none: the DHCP driver, the session and the switching machine
-/// work with those.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PlanObject {
-    Netns(NetnsSpec),
-    Sysctl(SysctlSpec),
-    Link(LinkSpec),
-    Address(AddressSpec),
-    Neighbour(NeighbourSpec),
-    Datapath(DatapathSpec),
-    Remote(RemoteSpec),
-    Prefix(PrefixSpec),
-    Program(ProgramSpec),
-    WireguardDevice(WireguardDeviceSpec),
-    WireguardPeer(WireguardPeerSpec),
-    Route(RouteSpec),
-    Rule(RuleSpec),
-    NftTable(NftTableSpec),
-}
-
-macro_rules! ask_the_noun {
+macro_rules! plan_objects {
     ($($variant:ident($spec:ident),)*) => {
+        /// A kernel object. DHCP, paths and steering of a plan are none: the DHCP driver, the session and the switching
+        /// machine work with those.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum PlanObject {
+            $($variant($spec),)*
+        }
+
         impl PlanObject {
             /// Noun and name, such as `route psvip 7701 default metric 10`; the same for two objects of the same
             /// identity.
@@ -55,7 +42,7 @@ macro_rules! ask_the_noun {
     };
 }
 
-ask_the_noun! {
+plan_objects! {
     Netns(NetnsSpec),
     Sysctl(SysctlSpec),
     Link(LinkSpec),

@@ -5,7 +5,7 @@ mod pair;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pair::{CLIENT, CLIENT6, LINE, SERVER, SERVER6, dual_pair, pair};
+use pair::{CLIENT, CLIENT6, LINE, Pair, SERVER, SERVER6, dual_pair, pair};
 use pathsteer_lab::capture::{Frame, Recording};
 use pathsteer_lab::clock;
 use pathsteer_lab::emulator::{Profile, Way};
@@ -25,6 +25,12 @@ fn assert_clean(outcome: &Outcome) {
         let bytes = *direction.stream.as_ref().expect("the stream is whole");
         assert!((500_000..=625_000).contains(&bytes), "{bytes} bytes");
     }
+}
+
+/// Has the client's kernel do `what` to the datagrams it sends.
+fn plant(pair: &Pair, kind: &str, what: &str) {
+    let chain = format!("type {kind} hook postrouting priority 100\nudp sport >= 40000 {what}");
+    pair.ends.client.nft(&format!("table ip plant {{\nchain out {{\n{chain}\n}}\n}}")).unwrap();
 }
 
 #[test]
@@ -52,17 +58,7 @@ fn the_same_holds_for_ipv6_for_other_sizes_and_other_markers() {
 #[test]
 fn questions_and_answers_are_accounted_apart_and_the_translated_client_is_seen() {
     let pair = pair();
-    pair.ends
-        .client
-        .nft(
-            "table ip plant {
-                chain out {
-                    type nat hook postrouting priority 100
-                    udp sport >= 40000 masquerade to :61000-61999
-                }
-            }",
-        )
-        .unwrap();
+    plant(&pair, "nat", "masquerade to :61000-61999");
     let (client, server) = (SocketAddr::new(CLIENT.into(), 40_000), SocketAddr::new(SERVER.into(), 5_000));
     let start = clock::now() + Duration::from_millis(50);
     let span = (start, start + Duration::from_millis(400));
@@ -128,17 +124,7 @@ fn random_loss_agrees_with_what_the_line_says_it_dropped() {
 #[test]
 fn planted_copies_are_counted_as_duplicates() {
     let pair = pair();
-    pair.ends
-        .client
-        .nft(
-            "table ip plant {
-                chain out {
-                    type filter hook postrouting priority 0
-                    udp sport >= 40000 dup to 10.0.0.2 device \"e0\"
-                }
-            }",
-        )
-        .unwrap();
+    plant(&pair, "filter", "dup to 10.0.0.2 device \"e0\"");
     let outcome = traffic::run(&pair.ends, load(4), |_| Ok(())).unwrap();
     assert_eq!((outcome.up.datagrams.received, outcome.up.datagrams.duplicated), (1_000, 1_000));
     assert_eq!(outcome.down.datagrams.duplicated, 0);
@@ -147,17 +133,7 @@ fn planted_copies_are_counted_as_duplicates() {
 #[test]
 fn a_translated_source_is_a_changed_flow() {
     let pair = pair();
-    pair.ends
-        .client
-        .nft(
-            "table ip plant {
-                chain out {
-                    type nat hook postrouting priority 100
-                    udp sport >= 40000 masquerade to :61000-61999
-                }
-            }",
-        )
-        .unwrap();
+    plant(&pair, "nat", "masquerade to :61000-61999");
     let outcome = traffic::run(&pair.ends, load(5), |_| Ok(())).unwrap();
     assert_eq!(
         outcome.up.changed_flows.len(),
