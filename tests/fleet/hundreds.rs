@@ -2,26 +2,21 @@
 //! to change one site of them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use pathsteer_compiler::Inventory;
-use pathsteer_crds::identity::NodeIdentity;
 use pathsteer_crds::plan::PlanObjects;
 use pathsteer_lab::clock;
 use pathsteer_lab::host::Host;
-use sha2::{Digest, Sha256};
 
+use crate::inventory::{self, ANCHOR, SLOTS};
 use crate::node::{LOOK, Node};
-use crate::plans::{ANCHOR, Plan, declare, plan};
+use crate::plans::{Plan, plan};
 use crate::stage::with_maps;
 
-const SITES: u32 = 500;
-/// Of each site.
-const UPLINKS: usize = 2;
+const SITES: usize = 500;
 /// Width of a window by default, and buckets of each: 64 bits for 32 packets.
 const WINDOW_BYTES: u64 = 16_384 / 32 * 8 * 256;
 /// The first plan has to be in force so soon.
@@ -29,10 +24,13 @@ const FIRST: Duration = Duration::from_secs(30);
 /// When a turn is given up.
 const DEADLINE: Duration = Duration::from_secs(90);
 /// The site that changes, and goes.
-const ONE: u32 = 250;
+const ONE: usize = 250;
+/// A network that it is given.
+const ADDED: &str = "10.9.0.0/24";
 
 pub fn case(remarks: &mut Vec<String>) -> Result<()> {
-    let mut inventory = inventory()?;
+    let mut inventory = many()?;
+    let one = inventory::site(ONE);
     let begin = clock::now();
     let all = plan(&mut inventory, ANCHOR)?;
     remarks.push(format!("compiled {SITES} sites and their anchor in {:.2?}", clock::now() - begin));
@@ -54,14 +52,16 @@ pub fn case(remarks: &mut Vec<String>) -> Result<()> {
     ensure!(quiet.ends_with("changes=0"), "a turn without a reason changed something: {quiet}");
     remarks.push(format!("a turn that finds nothing to do: {quiet}"));
 
-    declare(&mut inventory, &site(ONE, "10.9.0.0/24"))?;
+    let site = inventory.sites.get_mut(&one).context("the site that changes")?;
+    site.prefixes.push(ADDED.parse()?);
     let changed = plan(&mut inventory, ANCHOR)?;
     let turn = exchange(&mut node, &changed, 2)?;
-    remarks.push(format!("one site's prefix changed, with a restart of the agent: {turn}"));
+    remarks.push(format!("one site's prefix added, with a restart of the agent: {turn}"));
     everything_is_there(&node, &changed.objects())?;
 
-    inventory.sites.remove(&name(ONE));
-    inventory.uplinks.retain(|key, _| !key.starts_with(&format!("{}/", name(ONE))));
+    inventory.sites.remove(&one);
+    inventory.uplinks.retain(|key, _| !key.starts_with(&format!("{one}/")));
+    inventory.vlans.retain(|key, _| !key.starts_with(&format!("{one}/")));
     let without = plan(&mut inventory, ANCHOR)?;
     let turn = exchange(&mut node, &without, 3)?;
     remarks.push(format!("one site removed, with a restart of the agent: {turn}"));
@@ -69,70 +69,14 @@ pub fn case(remarks: &mut Vec<String>) -> Result<()> {
     is_gone(&node, &changed.objects(), &without.objects())
 }
 
-/// Five hundred sites with two uplinks, two networks and an address of their own each, all of them at one anchor.
-fn inventory() -> Result<Inventory> {
-    let mut inventory = Inventory::default();
-    declare(
-        &mut inventory,
-        &format!(
-            "apiVersion: pathsteer.io/v1alpha1
-kind: Fabric
-metadata: {{name: default}}
-spec: {{overlay: 10.100.0.0/16}}
----
-apiVersion: pathsteer.io/v1alpha1
-kind: Anchor
-metadata: {{name: {ANCHOR}}}
-spec:
-  endpoints: [{{address: 203.0.113.10}}]
-  internet: {{interface: inet0, addresses: [198.51.100.1/24, \"2001:db8:51::1/64\"]}}
-"
-        ),
-    )?;
-    let mut identify = |name: &str, slots: usize| {
-        let key = |slot: usize| STANDARD.encode(Sha256::digest(format!("{name} {slot}")));
-        let wireguard_keys = (1..=slots).map(|slot| (slot as u8, key(slot))).collect();
-        inventory.identities.insert(name.to_owned(), NodeIdentity { wireguard_keys });
-    };
-    identify(ANCHOR, UPLINKS);
-    (0..SITES).for_each(|number| identify(&name(number), UPLINKS));
-    let manifests = (0..SITES).map(|number| site(number, &format!("10.{}.{}.0/24", number / 256, number % 256)));
-    declare(&mut inventory, &manifests.collect::<String>())?;
-    Ok(inventory)
-}
-
-fn name(number: u32) -> String {
-    format!("site-{number:03}")
-}
-
-fn site(number: u32, prefix: &str) -> String {
-    let name = name(number);
-    let mut text = format!(
-        "---
-apiVersion: pathsteer.io/v1alpha1
-kind: Site
-metadata: {{name: {name}}}
-spec:
-  anchors: [{ANCHOR}]
-  vips: [198.18.{}.{}]
-  prefixes: [{prefix}, \"2001:db8:{:x}::/64\"]
-",
-        number / 250,
-        number % 250 + 1,
-        0x1000 + number
-    );
-    for slot in 1..=UPLINKS {
-        let _ = write!(
-            text,
-            "---
-apiVersion: pathsteer.io/v1alpha1
-kind: Uplink
-metadata: {{site: {name}, name: wan{slot}}}
-spec: {{slot: {slot}, kind: cellular, interface: wan{slot}}}
-"
-        );
+/// Five hundred sites with an address of their own each beside their networks, all of them at one anchor.
+fn many() -> Result<Inventory> {
+    let mut inventory = inventory::declare(SITES, 0, BTreeMap::new())?;
+    for (number, site) in (0_u32..).zip(inventory.sites.values_mut()) {
+        let first = Ipv4Addr::new(198, 18, 0, 1).to_bits();
+        site.vips.push(Ipv4Addr::from_bits(first + number).into());
     }
-    text
+    Ok(inventory)
 }
 
 /// Waits until the agent has said that it is in sync once more than `before` times.
@@ -198,7 +142,7 @@ fn measure(node: &Node, declared: &PlanObjects, remarks: &mut Vec<String>) -> Re
     let ids: Vec<u32> = declared.remotes.iter().map(|remote| remote.id).collect();
     let all = memory(&node.host, &ids)?;
     let total: u64 = all.values().sum();
-    let per_site = total / u64::from(SITES);
+    let per_site = total / SITES as u64;
     remarks.push(format!("maps: {per_site} bytes a site (one class), {:.1} MiB in all", mib(total)));
     let workers = node.workers();
     for pid in node.host.processes(&["pathsteer-agent"]) {
@@ -226,13 +170,13 @@ fn is_gone(node: &Node, with: &PlanObjects, without: &PlanObjects) -> Result<()>
     let gone = with.remotes.iter().find(|one| !without.remotes.iter().any(|other| other.id == one.id));
     let gone = gone.context("no site has gone")?;
     ensure!(with.remotes.len() == without.remotes.len() + 1, "more than one site has gone");
-    ensure!(with.wireguard_peers.len() == without.wireguard_peers.len() + UPLINKS, "its peers are still planned");
+    ensure!(with.wireguard_peers.len() == without.wireguard_peers.len() + SLOTS.len(), "its peers are still planned");
     ensure!(memory(&node.host, &[gone.id])?[&gone.id] == 0, "its windows are still there");
     let known = with_maps(&node.host, |maps| Ok(maps.remotes()?.contains_key(&gone.id)))?;
     ensure!(!known, "it is still in the maps");
     let routes =
         node.ip("-n psan route show table all proto 77")? + &node.ip("-n psan -6 route show table all proto 77")?;
-    for trace in [gone.address.to_string(), "10.9.0.0/24".into(), format!("2001:db8:{:x}::", 0x1000 + ONE)] {
+    for trace in [gone.address.to_string(), ADDED.into(), format!("2001:db8:{:x}::", 0x1000 + ONE)] {
         ensure!(!routes.contains(&trace), "a route for {trace} is left");
     }
     Ok(())

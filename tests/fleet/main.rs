@@ -6,6 +6,8 @@ mod apart;
 #[expect(dead_code, reason = "only what compares anchors is used here")]
 mod dump;
 mod hundreds;
+#[path = "../bench/src/inventory.rs"]
+mod inventory;
 mod mesh;
 #[path = "../netns/node.rs"]
 #[expect(dead_code, reason = "only what one anchor needs is used here")]

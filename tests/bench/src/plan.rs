@@ -119,3 +119,17 @@ fn far_ends(objects: &PlanObjects) -> Vec<(String, std::net::Ipv4Addr)> {
     all.dedup();
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory;
+
+    #[test]
+    fn what_is_declared_compiles_without_a_fault() {
+        let inventory = inventory::declare(3, 8, BTreeMap::new()).unwrap();
+        let compiled = compile(&inventory);
+        assert_eq!(compiled.diagnostics, []);
+        assert_eq!(compiled.plans.len(), 4);
+    }
+}
