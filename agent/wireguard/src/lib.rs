@@ -19,6 +19,7 @@ mod netns;
 mod peer;
 mod peers;
 mod protocol;
+mod train;
 mod tun;
 mod underlay;
 mod userspace;

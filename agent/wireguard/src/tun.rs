@@ -18,6 +18,10 @@ use crate::netns::{Netns, NetnsId};
 
 /// The largest packet a TUN with virtio headers gives or takes: 64 KiB before segmentation, and the header.
 const MAX_READ: usize = VIRTIO_NET_HDR_LEN + 65_535;
+/// A read ends with as many packets or bytes, so that the first ones do not wait for the last to be read: what the kernel
+/// takes in one piece.
+const MAX_PACKETS: usize = 64;
+const MAX_BYTES: usize = 64 << 10;
 /// How long the reader lets a TUN rest that answers with an error (administratively down, or deleted): a poll would
 /// return at once, so without a rest it spins.
 const REST: Duration = Duration::from_millis(20);
@@ -134,34 +138,57 @@ impl AsMut<[u8]> for Segment {
 }
 
 impl TunReader {
-    /// Waits for packets and adds them to `packets`. Never fails: a TUN that is down or gone may come back.
+    /// Waits for a packet and adds it to `packets`, with those that are there by then, up to a bound: they are not
+    /// waited for. Never fails: a TUN that is down or gone may come back.
     pub(crate) async fn read(&mut self, pool: &Pool, packets: &mut Vec<Packet>) {
-        let TunReader { device, unsegmented, segments, sizes } = self;
-        segments.resize_with(IDEAL_BATCH_SIZE, || Segment(pool.get()));
-        let count = loop {
-            let attached = device.borrow_and_update().clone();
+        let (before, mut bytes) = (packets.len(), 0);
+        self.segments.resize_with(IDEAL_BATCH_SIZE, || Segment(pool.get()));
+        let mut attached = self.device.borrow_and_update().clone();
+        let mut count = loop {
+            let TunReader { device, unsegmented, segments, sizes } = &mut *self;
             let read = tokio::select! {
                 read = attached.recv_multiple(unsegmented, segments, sizes, 0) => read,
-                _ = device.changed() => continue,
+                _ = device.changed() => {
+                    attached = device.borrow_and_update().clone();
+                    continue;
+                }
             };
             match read {
                 Ok(count) => break count,
                 Err(error) if error.raw_os_error().is_some() => {
                     let _ = timeout(REST, device.changed()).await;
+                    attached = device.borrow_and_update().clone();
                 }
                 // One packet that could not be taken apart.
                 Err(error) => tracing::debug!(%error, "packet from the TUN dropped"),
             }
         };
-        let udp_checksum = computed_udp_checksum(unsegmented);
-        for (segment, size) in segments.iter_mut().zip(sizes).take(count) {
+        loop {
+            bytes += self.take(count, pool, packets);
+            if packets.len() - before >= MAX_PACKETS || bytes >= MAX_BYTES {
+                return;
+            }
+            let TunReader { unsegmented, segments, sizes, .. } = &mut *self;
+            // What this says of the TUN beside that nothing is there, the next call meets again.
+            let Ok(more) = attached.try_recv_multiple(unsegmented, segments, sizes, 0) else { return };
+            count = more;
+        }
+    }
+
+    /// Adds what the last read has put into the first `count` segments to `packets`; how many bytes that is.
+    fn take(&mut self, count: usize, pool: &Pool, packets: &mut Vec<Packet>) -> usize {
+        let udp_checksum = computed_udp_checksum(&self.unsegmented);
+        let mut bytes = 0;
+        for (segment, size) in self.segments.iter_mut().zip(&self.sizes).take(count) {
             let mut packet = std::mem::replace(&mut segment.0, pool.get());
             packet.truncate(*size);
             if let Some(at) = udp_checksum {
                 never_zero(&mut packet, at);
             }
+            bytes += packet.len();
             packets.push(packet);
         }
+        bytes
     }
 }
 

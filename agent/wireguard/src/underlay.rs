@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use crate::device::Pool;
 use crate::ecn::Ecn;
 use crate::netns::{Netns, NetnsId};
+use crate::train;
 
 /// Bytes the kernel may queue on the socket in each direction: 20 ms at 1.6 Gb/s, so that a worker that does not get
 /// the CPU for that long loses nothing.
@@ -84,18 +85,20 @@ impl Underlay {
         std::mem::take(&mut *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends all of `datagrams` and leaves none. One that cannot be sent is lost, as on the way.
+    /// Sends all of `datagrams`, in their order, and leaves none. One that cannot be sent is lost, as on the way, and
+    /// no other with it.
     pub(crate) async fn send(&self, datagrams: &mut Vec<Datagram>) {
-        // One system call takes one mark, and the kernel wants it by another name per family.
-        let alike = |a: &Datagram, b: &Datagram| a.ecn == b.ecn && a.peer.is_ipv4() == b.peer.is_ipv4();
-        for run in datagrams.chunk_by(alike).flat_map(|run| run.chunks(BATCH)) {
+        // One system call takes one mark and one size to cut to, and the kernel wants the mark by another name per
+        // family.
+        let form = |train: &[Datagram]| (train[0].ecn, train[0].peer.is_ipv4(), train::segment(train));
+        let trains = train::couple(datagrams);
+        for run in trains.chunk_by(|a, b| form(a) == form(b)).flat_map(|run| run.chunks(BATCH)) {
             let mut rest = run;
             while !rest.is_empty() {
                 match self.socket.async_io(Interest::WRITABLE, || self.send_run(rest)).await {
                     Ok(sent) => rest = &rest[sent..],
                     Err(_) => {
-                        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
-                        unreachable.insert(rest[0].peer);
+                        self.send_singly(rest[0]).await;
                         rest = &rest[1..];
                     }
                 }
@@ -104,22 +107,40 @@ impl Underlay {
         datagrams.clear();
     }
 
-    /// Sends as many of these as the kernel takes, at least one; they share a mark and a family.
+    /// Sends the datagrams of a train that the kernel refused: it does not cut up what the WAN has no room for without
+    /// fragments, nor what a driver cannot.
+    async fn send_singly(&self, train: &[Datagram]) {
+        for single in train.chunks(1) {
+            if self.socket.async_io(Interest::WRITABLE, || self.send_run(&[single])).await.is_err() {
+                let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+                unreachable.insert(single[0].peer);
+            }
+        }
+    }
+
+    /// Sends as many of these trains as the kernel takes, at least one; they share a mark, a family and what they are
+    /// cut into.
     ///
     /// # Errors
     /// The first cannot be sent.
-    fn send_run(&self, run: &[Datagram]) -> io::Result<usize> {
-        let Datagram { peer, ecn, .. } = &run[0];
+    fn send_run(&self, trains: &[&[Datagram]]) -> io::Result<usize> {
+        let Datagram { peer, ecn, .. } = &trains[0][0];
         let (class, class6) = (ecn.class(), i32::from(ecn.class()));
-        let control = match ecn {
+        let mark = match ecn {
             Ecn::NotEct => None,
             _ if peer.is_ipv4() => Some(ControlMessage::Ipv4Tos(&class)),
             _ => Some(ControlMessage::Ipv6TClass(&class6)),
         };
-        let peers: Vec<Option<SockaddrStorage>> = run.iter().map(|datagram| Some(self.to(datagram.peer))).collect();
-        let slices: Vec<[IoSlice; 1]> = run.iter().map(|datagram| [IoSlice::new(&datagram.packet)]).collect();
-        let mut headers = MultiHeaders::preallocate(run.len(), control.as_ref().map(|_| cmsg_space!(i32)));
-        let sent = sendmmsg(self.fd(), &mut headers, &slices, &peers[..], control.as_slice(), MsgFlags::MSG_DONTWAIT)?;
+        let segment = train::segment(trains[0]);
+        let cut = segment.as_ref().map(ControlMessage::UdpGsoSegments);
+        let control: Vec<ControlMessage> = mark.into_iter().chain(cut).collect();
+        let peers: Vec<Option<SockaddrStorage>> = trains.iter().map(|train| Some(self.to(train[0].peer))).collect();
+        let slices: Vec<Vec<IoSlice>> =
+            trains.iter().map(|train| train.iter().map(|datagram| IoSlice::new(&datagram.packet)).collect()).collect();
+        // Each takes as much as an int does, and room that nothing fills would be read as one more.
+        let space = (!control.is_empty()).then(|| cmsg_space!(i32).repeat(control.len()));
+        let mut headers = MultiHeaders::preallocate(trains.len(), space);
+        let sent = sendmmsg(self.fd(), &mut headers, &slices, &peers[..], &control, MsgFlags::MSG_DONTWAIT)?;
         Ok(sent.count())
     }
 
@@ -233,3 +254,6 @@ fn told(message: &RecvMsg<SockaddrStorage>) -> io::Result<(Ecn, Option<usize>)> 
     }
     Ok((ecn, segment))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use crate::net::{LINK, Net, PORT, ip, visit, wait};
+use crate::snmp;
 use crate::traffic::Traffic;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -68,7 +69,10 @@ fn full_packets_pass(wan: usize, tunnel: usize, is_ipv6: bool) -> u64 {
         let length = client.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], full);
     }
-    fragments_made(&net.a.underlay, is_ipv6)
+    match is_ipv6 {
+        true => snmp::read6(&net.a.underlay, "Ip6FragCreates"),
+        false => snmp::read(&net.a.underlay, "Ip", "FragCreates"),
+    }
 }
 
 // A tunnel of 1,312 bytes, which IPv6 inside needs with the shim, over a WAN of 1,280: each full packet's datagram is
@@ -86,22 +90,4 @@ fn full_packets_pass_a_small_wan_over_ipv6_in_two_pieces() {
 #[test]
 fn full_packets_of_the_largest_tunnel_pass_the_largest_wan_in_one_piece() {
     assert_eq!(full_packets_pass(9_000, 8_920, true), 0);
-}
-
-/// What the kernel says it made in a namespace.
-fn fragments_made(netns: &str, is_ipv6: bool) -> u64 {
-    let read = |file: &str| {
-        let path = format!("/proc/thread-self/net/{file}");
-        visit(netns, || std::fs::read_to_string(path).unwrap())
-    };
-    if is_ipv6 {
-        let table = read("snmp6");
-        let line = table.lines().find_map(|line| line.strip_prefix("Ip6FragCreates")).unwrap();
-        return line.trim().parse().unwrap();
-    }
-    let table = read("snmp");
-    let mut ip = table.lines().filter(|line| line.starts_with("Ip:"));
-    let (names, values) = (ip.next().unwrap(), ip.next().unwrap());
-    let column = names.split(' ').position(|name| name == "FragCreates").unwrap();
-    values.split(' ').nth(column).unwrap().parse().unwrap()
 }

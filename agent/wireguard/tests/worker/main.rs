@@ -1,5 +1,6 @@
 //! Real workers in real namespaces.
 
+mod burst;
 mod checksum;
 mod ecn;
 mod forged;
@@ -8,6 +9,7 @@ mod interop;
 mod many;
 mod net;
 mod relay;
+mod snmp;
 mod traffic;
 
 use std::path::Path;
