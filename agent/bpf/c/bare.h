@@ -12,10 +12,9 @@ static __always_inline int pass_unmarked(struct __sk_buff *skb)
 /* By an anchor's tunnel nothing comes but packets to the probe address of that very slot. */
 static __always_inline int bare_at_anchor(struct __sk_buff *skb, __u32 l2, const struct config *config, __u32 slot)
 {
-    union inner packet;
+    const union inner *packet = skb->protocol == bpf_htons(ETH_P_IP) ? inner_at(skb, l2, 0) : NULL;
 
-    if (skb->protocol == bpf_htons(ETH_P_IP) && inner_load(skb, l2, 0, &packet) == 0 &&
-        packet.v4.daddr == bpf_htonl(bpf_ntohl(config->probe_base) + slot))
+    if (packet && packet->v4.daddr == bpf_htonl(bpf_ntohl(config->probe_base) + slot))
         return pass_unmarked(skb);
     return count_and(0, C_NOT_SHIM, TC_ACT_SHOT);
 }
@@ -26,14 +25,15 @@ static __always_inline int bare_at_anchor(struct __sk_buff *skb, __u32 l2, const
 static __always_inline int bare_at_edge(struct __sk_buff *skb, __u32 l2, const struct config *config)
 {
     int v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
-    union inner packet;
+    const union inner *packet;
 
     if (skb->protocol == bpf_htons(ETH_P_ARP))
         return TC_ACT_OK;
-    if ((!v6 && skb->protocol != bpf_htons(ETH_P_IP)) || inner_load(skb, l2, v6, &packet) < 0 ||
-        (v6 ? packet.v6.nexthdr : packet.v4.protocol) == IPPROTO_GRE || (!v6 && packet.v4.daddr == config->self))
+    packet = v6 || skb->protocol == bpf_htons(ETH_P_IP) ? inner_at(skb, l2, v6) : NULL;
+    if (!packet || (v6 ? packet->v6.nexthdr : packet->v4.protocol) == IPPROTO_GRE ||
+        (!v6 && packet->v4.daddr == config->self))
         return count_and(0, C_NOT_SHIM, TC_ACT_SHOT);
-    if (source_lies(&packet, v6) == OWN)
+    if (source_lies(packet, v6) == OWN)
         return count_and(0, C_FORGED, TC_ACT_SHOT);
     return pass_unmarked(skb);
 }

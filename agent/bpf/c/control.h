@@ -22,7 +22,7 @@ struct control {
 /* What is learned from data is believed over an older switch message only while it is fresh (see teach). */
 #define FRESH_NS 1000000000ULL
 
-static __always_inline int control_switch(struct __sk_buff *skb, __u32 l2, __u32 id, const struct remote *remote,
+static __always_inline int control_switch(struct __sk_buff *skb, __u32 id, const struct remote *remote,
                                           struct shim *shim, struct control *message)
 {
     __u64 counter = bpf_be64_to_cpu(message->counter), now = bpf_ktime_get_coarse_ns();
@@ -49,14 +49,11 @@ static __always_inline int control_switch(struct __sk_buff *skb, __u32 l2, __u32
     __be32 sender = shim->ip.saddr;
     shim->ip.saddr = shim->ip.daddr; /* a swap leaves the header checksum as it is */
     shim->ip.daddr = sender;
-    if (bpf_skb_store_bytes(skb, l2, shim, sizeof(*shim), 0) < 0 ||
-        bpf_skb_store_bytes(skb, l2 + sizeof(*shim), message, sizeof(*message), 0) < 0)
-        return count_and(id, C_ERROR, TC_ACT_SHOT);
     count_and(id, C_CONTROL, 0);
     return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int control_acknowledge(__u32 id, __u32 slot, struct control *message)
+static __always_inline int control_acknowledge(__u32 id, __u32 slot, const struct control *message)
 {
     struct acknowledgement ack = {
         .remote = id,
@@ -72,16 +69,17 @@ static __always_inline int control_acknowledge(__u32 id, __u32 slot, struct cont
 }
 
 static __always_inline int control(struct __sk_buff *skb, __u32 l2, const struct config *config, __u32 id,
-                                   const struct remote *remote, __u32 slot, struct shim *shim)
+                                   const struct remote *remote, __u32 slot)
 {
-    struct control message;
+    const __u32 length = sizeof(struct shim) + sizeof(struct control);
+    struct shim *shim = skb->len == l2 + length ? bytes_at(skb, l2, length) : NULL;
+    struct control *message = (void *)(shim + 1);
 
-    if (skb->len != l2 + sizeof(*shim) + sizeof(message) ||
-        bpf_skb_load_bytes(skb, l2 + sizeof(*shim), &message, sizeof(message)) < 0 || message.zero)
+    if (!shim || message->zero)
         return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
-    if (message.type == CONTROL_SWITCH && config->role == ROLE_ANCHOR)
-        return control_switch(skb, l2, id, remote, shim, &message);
-    if (message.type == CONTROL_ACKNOWLEDGE && config->role == ROLE_EDGE)
-        return control_acknowledge(id, slot, &message);
+    if (message->type == CONTROL_SWITCH && config->role == ROLE_ANCHOR)
+        return control_switch(skb, id, remote, shim, message);
+    if (message->type == CONTROL_ACKNOWLEDGE && config->role == ROLE_EDGE)
+        return control_acknowledge(id, slot, message);
     return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
 }

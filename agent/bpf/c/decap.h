@@ -49,19 +49,23 @@ static __always_inline int strip(struct __sk_buff *skb, __u32 l2, int v6)
 {
     const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
     const __s32 length = sizeof(struct shim), longer = sizeof(struct ipv6hdr) - sizeof(struct iphdr);
-    __be16 ethertype = bpf_htons(ETH_P_IPV6);
+    struct ethhdr *link;
     int error;
 
     if (!v6)
         return bpf_skb_adjust_room(skb, -length, BPF_ADJ_ROOM_MAC, flags);
     error = bpf_skb_adjust_room(skb, -length, BPF_ADJ_ROOM_MAC, flags | BPF_F_ADJ_ROOM_DECAP_L3_IPV6);
     if (error == -EINVAL)
-        error = bpf_skb_change_proto(skb, ethertype, 0) < 0
+        error = bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0) < 0
                     ? -1
                     : bpf_skb_adjust_room(skb, -length - longer, BPF_ADJ_ROOM_MAC, flags);
-    if (error == 0 && l2)
-        error = bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype), 0);
-    return error;
+    if (error < 0 || !l2)
+        return error;
+    link = bytes_at(skb, 0, sizeof(*link));
+    if (!link)
+        return -1;
+    link->h_proto = bpf_htons(ETH_P_IPV6);
+    return 0;
 }
 
 static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const struct config *config, __u32 id,
@@ -70,22 +74,24 @@ static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const str
     const __u32 at = l2 + sizeof(*shim), key = bpf_ntohl(shim->key);
     __u32 class_key = CLASS_KEY(id, KEY_CLASS(key)), incarnation, outer_ecn = shim->ip.tos & ECN;
     int v6 = shim->protocol == bpf_htons(ETH_P_IPV6), ecn, why;
-    union inner inner;
+    const __u32 sequence = sequence_of(shim);
+    const union inner *inner;
     void *window;
 
     if (!v6 && shim->protocol != bpf_htons(ETH_P_IP))
         return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
-    if (inner_load(skb, at, v6, &inner) < 0 || inner_length(&inner, v6) != skb->len - at)
+    inner = inner_at(skb, at, v6);
+    if (!inner || inner_length(inner, v6) != skb->len - at)
         return count_and(id, C_MALFORMED, TC_ACT_SHOT);
     if (!copies_allowed(remote, KEY_COPIES(key)))
         return count_and(id, C_COPY_SET, TC_ACT_SHOT);
-    if (!addresses_allowed(config, &inner, v6, id))
+    if (!addresses_allowed(config, inner, v6, id))
         return count_and(id, C_FORGED, TC_ACT_SHOT);
     window = bpf_map_lookup_elem(&ps_window, &class_key);
     if (!window)
         return count_and(id, C_CLASS, TC_ACT_SHOT);
     /* before the window: a copy that met no congestion may still come */
-    ecn = ecn_decapsulated(traffic_class(&inner, v6) & ECN, outer_ecn);
+    ecn = ecn_decapsulated(traffic_class(inner, v6) & ECN, outer_ecn);
     if (ecn == ECN_DROP)
         return count_and(id, C_ECN, TC_ACT_SHOT);
 
@@ -95,11 +101,11 @@ static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const str
         return count_and(id, why, TC_ACT_SHOT);
     if (config->role == ROLE_ANCHOR)
         teach(class_key, key, slot);
-    why = window_take(window, config->window_shift, KEY_BUCKET(key), sequence_of(shim), incarnation);
+    why = window_take(window, config->window_shift, KEY_BUCKET(key), sequence, incarnation);
     if (why)
         return count_and(id, why, TC_ACT_SHOT);
 
-    if (ecn != (traffic_class(&inner, v6) & ECN) && ecn_store(skb, at, v6, &inner, ecn) < 0)
+    if (ecn != (traffic_class(inner, v6) & ECN) && ecn_store(skb, at, v6, inner, ecn) < 0)
         return count_and(id, C_ERROR, TC_ACT_SHOT);
     if (strip(skb, l2, v6) < 0)
         return count_and(id, C_ERROR, TC_ACT_SHOT);
@@ -109,37 +115,37 @@ static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const str
 
 static __always_inline int decap(struct __sk_buff *skb, const __u32 l2)
 {
-    __u32 zero = 0, id, key, *slot, *known, ifindex = skb->ifindex;
+    __u32 zero = 0, id, key, *slot, ifindex = skb->ifindex;
     struct config *config = bpf_map_lookup_elem(&ps_config, &zero);
+    const struct shim *shim;
     struct remote *remote;
-    struct shim shim;
 
     slot = bpf_map_lookup_elem(&ps_slot, &ifindex);
     if (!config || !config->self || !slot)
         return count_and(0, C_NO_STATE, TC_ACT_SHOT);
-    if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, l2, &shim, sizeof(shim)) < 0 ||
-        shim.ip.version != 4 || shim.ip.ihl != 5 || shim.ip.protocol != IPPROTO_GRE || shim.ip.daddr != config->self)
+    shim = skb->protocol == bpf_htons(ETH_P_IP) ? bytes_at(skb, l2, sizeof(*shim)) : NULL;
+    if (!shim || shim->ip.version != 4 || shim->ip.ihl != 5 || shim->ip.protocol != IPPROTO_GRE ||
+        shim->ip.daddr != config->self)
         return config->role == ROLE_ANCHOR ? bare_at_anchor(skb, l2, config, *slot) : bare_at_edge(skb, l2, config);
 
-    known = bpf_map_lookup_elem(&ps_endpoint, &shim.ip.saddr);
-    remote = known ? bpf_map_lookup_elem(&ps_remote, known) : NULL;
-    if (!remote)
+    id = bpf_ntohl(shim->ip.saddr) & (REMOTES - 1); /* endpoints are numbered by it, see struct remote */
+    remote = bpf_map_lookup_elem(&ps_remote, &id);
+    if (!id || !remote || remote->address != shim->ip.saddr)
         return count_and(0, C_UNKNOWN, TC_ACT_SHOT);
-    id = *known;
     /* Every tunnel cuts packets up. One that does not is for declared tests: it takes one number for all segments, so
      * that beside a path that cuts they would be delivered twice. */
     if (skb->gso_size && !config->gso)
         return count_and(id, C_OVERSIZE, TC_ACT_SHOT);
-    if (!well_formed(&shim, skb->len - l2))
+    if (!well_formed(shim, skb->len - l2))
         return count_and(id, C_MALFORMED, TC_ACT_SHOT);
-    key = bpf_ntohl(shim.key);
-    if (shim.flags != GRE_KEY_SEQUENCE || KEY_VERSION(key) != 0)
+    key = bpf_ntohl(shim->key);
+    if (shim->flags != bpf_htons(GRE_KEY_SEQUENCE) || KEY_VERSION(key) != 0)
         return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
     if (!has_slot(remote->slots, *slot))
         return count_and(id, C_COPY_SET, TC_ACT_SHOT);
     if (KEY_CLASS(key))
-        return decap_data(skb, l2, config, id, remote, *slot, &shim);
-    if (shim.protocol == PROTO_CONTROL)
-        return control(skb, l2, config, id, remote, *slot, &shim);
+        return decap_data(skb, l2, config, id, remote, *slot, shim);
+    if (shim->protocol == PROTO_CONTROL)
+        return control(skb, l2, config, id, remote, *slot);
     return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
 }

@@ -31,12 +31,13 @@ static __always_inline int path_of(const struct config *config, __u32 key, __u32
 static __always_inline int encap(struct __sk_buff *skb)
 {
     const __u32 l2 = ETH_HLEN;
-    __u32 zero = 0, id, class = MARK_CLASS(skb->mark), key, bucket, sequence, active, copies, serial;
+    __u32 zero = 0, id, class = MARK_CLASS(skb->mark), key, bucket, sequence, traffic, active, copies, serial;
     __u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1, length = skb->len - l2 + sizeof(struct shim);
     struct config *config = bpf_map_lookup_elem(&ps_config, &zero);
     int v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
     struct remote *remote;
-    union inner inner;
+    const union inner *inner;
+    struct ethhdr *link;
     void *sequences;
     __u32 *last;
 
@@ -44,11 +45,12 @@ static __always_inline int encap(struct __sk_buff *skb)
         return TC_ACT_OK; /* ARP; the stack has nothing else here */
     if (!config || !config->self)
         return count_and(0, C_NO_STATE, TC_ACT_SHOT);
-    if (inner_load(skb, l2, v6, &inner) < 0)
+    inner = inner_at(skb, l2, v6);
+    if (!inner)
         return count_and(0, C_MALFORMED, TC_ACT_SHOT);
-    if (config->role == ROLE_EDGE && source_lies(&inner, v6) != OWN)
+    if (config->role == ROLE_EDGE && source_lies(inner, v6) != OWN)
         return count_and(0, C_FOREIGN, TC_ACT_SHOT);
-    id = destination_lies(&inner, v6);
+    id = destination_lies(inner, v6);
     remote = bpf_map_lookup_elem(&ps_remote, &id); /* OWN and NOWHERE are beyond its end */
     if (!remote || !remote->address)
         return count_and(0, C_NO_REMOTE, TC_ACT_SHOT);
@@ -62,36 +64,37 @@ static __always_inline int encap(struct __sk_buff *skb)
         return count_and(id, C_CLASS, TC_ACT_SHOT);
     if (path_of(config, key, &active, &copies, &serial) < 0)
         return count_and(id, C_NO_PATH, TC_ACT_SHOT);
-    bucket = flow_bucket(skb, l2, v6, &inner);
+    traffic = traffic_class(inner, v6);
+    bucket = flow_bucket(skb, l2, v6, inner);
     last = bpf_map_lookup_elem(sequences, &bucket);
     if (!last)
         return count_and(id, C_NO_STATE, TC_ACT_SHOT);
     sequence = __sync_fetch_and_add(last, segments) + 1;
 
+    /* by words: a sum over bytes that were written one by one has to wait for them */
     struct shim shim = {
-        .ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_GRE, .frag_off = DONT_FRAGMENT},
-        .flags = GRE_KEY_SEQUENCE,
-        .protocol = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP),
-        .sequence = bpf_htonl(sequence),
+        .words = {
+            bpf_htonl(0x45000000 | traffic << 16 | length), /* version 4, five words of header */
+            bpf_htonl(sequence << 16 | DONT_FRAGMENT),
+            bpf_htonl(TTL_AND_GRE),
+            config->self,
+            remote->address,
+            bpf_htonl(GRE_KEY_SEQUENCE << 16 | (v6 ? ETH_P_IPV6 : ETH_P_IP)),
+            bpf_htonl(((config->epoch & 31) << 24) | (class << 20) | (copies << 12) | (serial << 8) | bucket),
+            bpf_htonl(sequence),
+        },
     };
-    shim.key = bpf_htonl(((config->epoch & 31) << 24) | (class << 20) | (copies << 12) | (serial << 8) | bucket);
-    shim.ip.tos = traffic_class(&inner, v6);
-    shim.ip.tot_len = bpf_htons(length);
-    shim.ip.id = bpf_htons((__u16)sequence);
-    shim.ip.saddr = config->self;
-    shim.ip.daddr = remote->address;
-    shim.ip.check = ~header_sum(&shim.ip);
+    shim.words[2] = bpf_htonl(TTL_AND_GRE | bpf_ntohs(~header_sum(&shim)));
     __u32 mark = MARK(copies, active, class, remote->anchor);
 
     if (bpf_skb_adjust_room(skb, sizeof(shim), BPF_ADJ_ROOM_MAC,
-                            BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_GRE | BPF_F_ADJ_ROOM_FIXED_GSO) < 0 ||
-        bpf_skb_store_bytes(skb, l2, &shim, sizeof(shim), 0) < 0)
+                            BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_GRE | BPF_F_ADJ_ROOM_FIXED_GSO) < 0)
         return count_and(id, C_ERROR, TC_ACT_SHOT);
-    if (v6) {
-        __be16 ethertype = bpf_htons(ETH_P_IP);
-        if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype), 0) < 0)
-            return count_and(id, C_ERROR, TC_ACT_SHOT);
-    }
+    link = bytes_at(skb, 0, l2 + sizeof(shim));
+    if (!link)
+        return count_and(id, C_ERROR, TC_ACT_SHOT);
+    link->h_proto = bpf_htons(ETH_P_IP);
+    *(struct shim *)(link + 1) = shim;
     skb->mark = mark;
     return count_and(id, C_SENT, TC_ACT_OK);
 }

@@ -7,6 +7,7 @@
 #include <linux/ipv6.h>
 #include <stddef.h>
 
+#include "bytes.h"
 #include "maps.h"
 
 union inner {
@@ -14,15 +15,17 @@ union inner {
     struct ipv6hdr v6;
 };
 
-/* -1 unless a whole header of that family is at `offset`. */
-static __always_inline int inner_load(struct __sk_buff *skb, __u32 offset, int v6, union inner *inner)
+/* The header at `offset`, or NULL unless there is a whole one of that family. */
+static __always_inline const union inner *inner_at(struct __sk_buff *skb, __u32 offset, int v6)
 {
-    if (v6)
-        return bpf_skb_load_bytes(skb, offset, &inner->v6, sizeof(inner->v6)) < 0 || inner->v6.version != 6 ? -1 : 0;
-    return bpf_skb_load_bytes(skb, offset, &inner->v4, sizeof(inner->v4)) < 0 || inner->v4.version != 4 ||
-                   inner->v4.ihl < 5
-               ? -1
-               : 0;
+    const union inner *inner;
+
+    if (v6) {
+        inner = bytes_at(skb, offset, sizeof(inner->v6));
+        return inner && inner->v6.version == 6 ? inner : NULL;
+    }
+    inner = bytes_at(skb, offset, sizeof(inner->v4));
+    return inner && inner->v4.version == 4 && inner->v4.ihl >= 5 ? inner : NULL;
 }
 
 /* Bytes of the packet as its header has it. */
@@ -42,11 +45,11 @@ static __always_inline __u32 mix(__u32 h)
 }
 
 /* Symmetric, so that both directions of a flow share a bucket. Fragments and whatever hides its ports behind IPv6
- * extension headers have none: all of a pair of hosts share one bucket. */
+ * extension headers have none: all of a pair of hosts share one bucket. `inner` has to be sought again. */
 static __always_inline __u32 flow_bucket(struct __sk_buff *skb, __u32 offset, int v6, const union inner *inner)
 {
     __u32 addresses = 0, transport;
-    __u16 ports[2] = {0, 0};
+    const __u16 *ports = NULL;
     __u8 protocol;
 
     if (v6) {
@@ -61,8 +64,8 @@ static __always_inline __u32 flow_bucket(struct __sk_buff *skb, __u32 offset, in
         transport = offset + inner->v4.ihl * 4;
     }
     if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP)
-        bpf_skb_load_bytes(skb, transport, ports, sizeof(ports));
-    return mix(addresses ^ mix(((__u32)(ports[0] ^ ports[1]) << 8) ^ protocol)) & (BUCKETS - 1);
+        ports = bytes_at(skb, transport, 2 * sizeof(*ports));
+    return mix(addresses ^ mix((ports ? (__u32)(ports[0] ^ ports[1]) << 8 : 0) ^ protocol)) & (BUCKETS - 1);
 }
 
 static __always_inline __u32 lies(const struct prefix_key *key)

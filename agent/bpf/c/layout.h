@@ -27,7 +27,7 @@ struct config {
 };
 
 struct remote {
-    __be32 address;
+    __be32 address; /* shim endpoint: the overlay, whose low bits are zero, plus the id; 0 where there is no remote */
     __u32 anchor;   /* anchor index for the mark, 0 at an anchor */
     __u32 identity; /* the agent's: a remote with another one begins anew */
     __u32 slots;    /* bit k-1: it can be reached by slot k */

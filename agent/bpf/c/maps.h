@@ -23,7 +23,7 @@ struct {
     __type(value, __u32);
 } ps_prefix SEC(".maps");
 
-/* by id; without an address where there is none */
+/* by id */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, REMOTES);
@@ -31,7 +31,7 @@ struct {
     __type(value, struct remote);
 } ps_remote SEC(".maps");
 
-/* shim endpoint -> remote id */
+/* shim endpoint -> remote id, for the agent */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, REMOTES);

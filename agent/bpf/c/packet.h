@@ -11,17 +11,25 @@
 #endif
 
 /* GRE with key and sequence, version 0 (RFC 2890) */
-#define GRE_KEY_SEQUENCE bpf_htons(0x3000)
+#define GRE_KEY_SEQUENCE 0x3000
 /* IEEE Std 802 local experimental ethertype 1 */
 #define PROTO_CONTROL bpf_htons(0x88b5)
-#define DONT_FRAGMENT bpf_htons(0x4000)
+#define DONT_FRAGMENT 0x4000
+/* the outer header's third word, but for the checksum */
+#define TTL_AND_GRE ((64 << 24) | (IPPROTO_GRE << 16))
 
+/* As fields and as the words that are summed and written. */
 struct shim {
-    struct iphdr ip;
-    __be16 flags;
-    __be16 protocol;
-    __be32 key;
-    __be32 sequence;
+    union {
+        struct {
+            struct iphdr ip;
+            __be16 flags;
+            __be16 protocol;
+            __be32 key;
+            __be32 sequence;
+        };
+        __be32 words[8];
+    };
 }; /* 32 bytes, all naturally aligned */
 _Static_assert(sizeof(struct shim) == 32, "the shim has no padding");
 
@@ -35,15 +43,14 @@ _Static_assert(sizeof(struct shim) == 32, "the shim has no padding");
 #define MARK_CLASS(mark) (((mark) >> 12) & 15)
 #define MARK(copies, slot, class, anchor) ((copies) | ((slot) << 8) | ((class) << 12) | ((anchor) << 16))
 
-/* Sum of the outer header's words; over a right one it is 0xffff. */
-static __always_inline __u16 header_sum(const struct iphdr *ip)
+/* Sum of the outer header; over a right one it is 0xffff. */
+static __always_inline __u16 header_sum(const struct shim *shim)
 {
-    const __u16 *word = (const __u16 *)ip;
-    __u32 sum = 0;
+    const __be32 *word = shim->words;
+    __u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
 
-#pragma unroll
-    for (int i = 0; i < 10; i++)
-        sum += word[i];
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     return (sum & 0xffff) + (sum >> 16);
 }
@@ -51,8 +58,8 @@ static __always_inline __u16 header_sum(const struct iphdr *ip)
 /* Whether the outer header is one that encap writes, on the packet it is on. */
 static __always_inline int well_formed(const struct shim *shim, __u32 length)
 {
-    return shim->ip.frag_off == DONT_FRAGMENT && bpf_ntohs(shim->ip.tot_len) == length &&
-           header_sum(&shim->ip) == 0xffff;
+    return shim->ip.frag_off == bpf_htons(DONT_FRAGMENT) && bpf_ntohs(shim->ip.tot_len) == length &&
+           header_sum(shim) == 0xffff;
 }
 
 /* The sequence of this very packet. Where the kernel has cut a packet of several segments up it has counted the outer

@@ -28,8 +28,8 @@ static void check(struct expectation (*expect)(const __u8 *, __u32, struct __sk_
     int notes = ring_filled, changes = 0;
 
     node = at;
-    packet_set(frame, length);
-    skb->len = length;
+    packet_set(frame, length, most_linear);
+    packet_show(skb);
     struct __sk_buff given = *skb;
     failed = 0;
     int verdict = run(skb);
@@ -290,6 +290,9 @@ static void step_other(void)
     case 4:
         fails_at = 1 + (what >> 4) % 4;
         break;
+    case 6:
+        most_linear = what >> 4 == 15 ? ~0u : 8 * (what >> 4);
+        break;
     default:
         now_ns += 300000000ULL * (1 + (what >> 4));
     }
@@ -300,7 +303,7 @@ static void step_bare(void)
 {
     __u8 frame[2 * MAX_PACKET], back[2 * MAX_PACKET];
     __u32 how = take(1), length = inner_frame(frame, how & 1);
-    union inner there, here;
+    struct __sk_buff skb = {0};
     int v6 = frame[12] == 0x86, at = v6 ? 8 : 12, size = v6 ? 16 : 4, ports = 14 + (v6 ? 40 : (frame[14] & 15) * 4);
 
     memcpy(back, frame, length);
@@ -308,15 +311,15 @@ static void step_bare(void)
     memcpy(back + 14 + at + size, frame + 14 + at, size);
     memcpy(back + ports, frame + ports + 2, 2);
     memcpy(back + ports + 2, frame + ports, 2);
-    packet_set(frame, length);
-    assert(inner_load(NULL, 14, v6, &there) == 0);
-    __u32 bucket = flow_bucket(NULL, 14, v6, &there);
-    packet_set(back, length);
-    assert(inner_load(NULL, 14, v6, &here) == 0);
-    assert(bucket < BUCKETS && flow_bucket(NULL, 14, v6, &here) == bucket);
+    l2_length = 14;
+    packet_set(frame, length, most_linear);
+    packet_show(&skb);
+    __u32 bucket = flow_bucket(&skb, 14, v6, inner_at(&skb, 14, v6));
+    packet_set(back, length, ~0u);
+    packet_show(&skb);
+    assert(bucket < BUCKETS && flow_bucket(&skb, 14, v6, inner_at(&skb, 14, v6)) == bucket);
     if (how & 2)
         spoil(frame, length);
-    l2_length = 14;
     unwrap(how & 4 ? &edge : &anchor, frame, length, how >> 4, be(frame + 12, 2), 0, 0);
 }
 

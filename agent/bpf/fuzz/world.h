@@ -2,7 +2,9 @@
 /* An edge and an anchor in one process: their maps, the packet in hand, the clock, and the kernel's helpers on these. */
 #pragma once
 #include <assert.h>
-#include <stdlib.h>
+#include <sanitizer/asan_interface.h>
+#include <stdint.h>
+#include <sys/mman.h>
 
 #include "../c/decap.h"
 #include "../c/encap.h"
@@ -68,9 +70,12 @@ static const struct prefix anchor_prefixes[] = {
 
 static struct node edge, anchor, *node; /* whose program runs */
 static struct {
-    __u8 *data; /* allocated anew to its exact length, so that the sanitizer sees whoever leaves it */
+    __u8 *data; /* where 32 bits can say it, as the context does; the sanitizer sees whoever leaves it */
     __u32 length;
+    __u32 linear; /* so much of it is in one piece */
 } packet;
+static __u32 l2_length; /* of the link whose program runs */
+static __u32 most_linear; /* a driver leaves no more than that in one piece, and the link's header always */
 static __u64 now_ns;
 static struct acknowledgement ring;
 static int ring_filled;
@@ -106,16 +111,34 @@ static void world_begin(void)
     ring_filled = 0;
     fails_at = 0;
     old_kernel = 0;
+    most_linear = ~0u;
 }
 
-static void packet_set(const __u8 *data, __u32 length)
+/* Tells the program where the packet is. */
+static void packet_show(struct __sk_buff *skb)
 {
-    __u8 *fresh = malloc(length ? length : 1);
+    skb->len = packet.length;
+    skb->data = (__u32)(uintptr_t)packet.data;
+    skb->data_end = skb->data + packet.linear;
+}
 
-    memcpy(fresh, data, length);
-    free(packet.data);
-    packet.data = fresh;
+static void packet_set(const __u8 *data, __u32 length, __u32 linear)
+{
+    static __u8 *room;
+
+    if (!room)
+        room = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    assert(room != MAP_FAILED && length < 2048);
+    ASAN_UNPOISON_MEMORY_REGION(room, 4096);
+    memset(room, 0xa5, 4096);
+    packet.data = room + 64 + (l2_length ? 2 : 0); /* what follows the link's header is aligned, as in the kernel */
+    memcpy(packet.data, data, length);
+    ASAN_POISON_MEMORY_REGION(room, packet.data - room);
+    ASAN_POISON_MEMORY_REGION(packet.data + length, room + 4096 - packet.data - length);
     packet.length = length;
+    packet.linear = linear < l2_length ? l2_length : linear;
+    if (packet.linear > length)
+        packet.linear = length;
 }
 
 /* Inserts (or, negative, removes) bytes behind the first `at`. */
@@ -127,11 +150,9 @@ static void packet_change(struct __sk_buff *skb, __u32 at, __s32 difference)
     assert(packet.length + difference <= sizeof(changed) && tail <= packet.length);
     memcpy(changed, packet.data, at);
     memcpy(changed + tail + difference, packet.data + tail, packet.length - tail);
-    packet_set(changed, packet.length + difference);
-    skb->len = packet.length;
+    packet_set(changed, packet.length + difference, (packet.linear < tail ? tail : packet.linear) + difference);
+    packet_show(skb);
 }
-
-static __u32 l2_length; /* of the link whose program runs */
 
 static void *prefix_lookup(const struct prefix_key *key)
 {
@@ -174,8 +195,6 @@ void *bpf_map_lookup_elem(void *map, const void *key)
         return prefix_lookup(key);
     if (map == &ps_counter)
         return index == 0 || index == node->far_id ? &node->counters : NULL;
-    if (map == &ps_endpoint)
-        return index == node->far ? &node->far_id : NULL;
     if (map == &ps_slot) {
         slot = index - IFINDEX;
         return slot >= 1 && slot <= 8 ? &slot : NULL;
@@ -199,17 +218,6 @@ void *bpf_map_lookup_elem(void *map, const void *key)
     return &node->windows[class];
 }
 
-long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 length)
-{
-    (void)skb;
-    if (offset > packet.length || length > packet.length - offset) {
-        memset(to, 0, length);
-        return -14; /* EFAULT */
-    }
-    memcpy(to, packet.data + offset, length);
-    return 0;
-}
-
 long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length, __u64 flags)
 {
     (void)skb;
@@ -224,13 +232,22 @@ long bpf_l3_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 
 {
     __u16 sum;
 
-    assert(size == 2 && from <= 0xffff && to <= 0xffff);
-    if (bpf_skb_load_bytes(skb, offset, &sum, 2) < 0)
-        return -14;
+    assert(size == 2 && from <= 0xffff && to <= 0xffff && offset + 2 <= packet.length);
+    memcpy(&sum, packet.data + offset, 2);
     __u32 fresh = (__u16)~sum + (__u16)~from + to; /* RFC 1624 */
     fresh = (fresh & 0xffff) + (fresh >> 16);
     sum = ~((fresh & 0xffff) + (fresh >> 16));
     return bpf_skb_store_bytes(skb, offset, &sum, 2, 0);
+}
+
+long bpf_skb_pull_data(struct __sk_buff *skb, __u32 length)
+{
+    if (length > packet.length)
+        return -12; /* ENOMEM */
+    if (length > packet.linear)
+        packet.linear = length;
+    packet_show(skb);
+    return 0;
 }
 
 /* The kernel's own limits: a header of the family that the packet has then stays. */

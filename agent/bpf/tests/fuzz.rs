@@ -65,22 +65,24 @@ fn the_corpus_finds_nothing_in_the_programs() {
 }
 
 /// File, what stands there, and what is put in its place.
-const FAULTS: [(&str, &str, &str); 16] = [
+const FAULTS: [(&str, &str, &str); 18] = [
     ("window.h", "if (old & bit)", "if (0)"),
     ("window.h", "<< shift) < 0)", "<< shift) < 0 && 0)"),
     ("window.h", "now - known->changed_ns < PREVIOUS_EPOCH_NS", "0"),
     ("window.h", "generation = sequence >> shift", "generation = (sequence >> shift) & 1"),
     ("packet.h", "return sequence + (__u16)(bpf_ntohs(shim->ip.id) - (__u16)sequence)", "return sequence"),
     ("packet.h", "number <= MOST_COPIES", "1"),
-    ("packet.h", "header_sum(&shim->ip) == 0xffff", "1"),
-    ("inner.h", "inner->v4.ihl < 5", "0"),
+    ("packet.h", "header_sum(shim) == 0xffff", "1"),
+    ("inner.h", "inner->v4.ihl >= 5", "1"),
     ("inner.h", "outer == ECT_1 && inner == ECT_0", "outer == ECT_1"),
-    ("bare.h", "source_lies(&packet, v6) == OWN", "0"),
+    ("bytes.h", "bpf_skb_pull_data(skb, offset + length) < 0", "1"),
+    ("bare.h", "source_lies(packet, v6) == OWN", "0"),
     ("bare.h", "== IPPROTO_GRE", "== 200"),
     ("decap.h", "if (ecn == ECN_DROP)", "if (0)"),
+    ("decap.h", "remote->address != shim->ip.saddr", "0"),
     ("decap.h", "return source == id;", "return source != NOWHERE;"),
-    ("decap.h", "inner_length(&inner, v6) != skb->len - at", "0"),
-    ("encap.h", "source_lies(&inner, v6) != OWN", "0"),
+    ("decap.h", "inner_length(inner, v6) != skb->len - at", "0"),
+    ("encap.h", "source_lies(inner, v6) != OWN", "0"),
     ("encap.h", "__sync_fetch_and_add(last, segments)", "__sync_fetch_and_add(last, 1)"),
 ];
 

@@ -82,13 +82,17 @@ fn what_is_forged_unknown_or_no_shim_is_dropped_and_its_twin_delivered() {
         packet
     };
     let (anothers, nobodys) = (from([172, 16, 8, 2]), from([172, 16, 9, 2]));
-    let mut stranger = good.clone();
-    stranger[L2 + 12..L2 + 16].copy_from_slice(&[10, 100, 0, 77]);
+    // nobody's endpoint; what has the low bits of one that is known, or of none
+    let strangers = [[10, 100, 0, 77], [10, 100, 8, 2], [11, 100, 0, 2], [10, 100, 8, 0], [0; 4]].map(|endpoint| {
+        let mut packet = good.clone();
+        packet[L2 + 12..L2 + 16].copy_from_slice(&endpoint);
+        (rechecked(packet), "unknown")
+    });
     let newer = with_key(&good, |key| key | 1 << 29);
     let classless = with_key(&good, |key| key & !(15 << 20));
     let forged = [(anothers, "forged"), (nobodys, "forged")];
-    let unknown = [(rechecked(stranger), "unknown"), (newer, "unknown"), (classless, "unknown")];
-    for (packet, counter) in forged.into_iter().chain(unknown) {
+    let unknown = [(newer, "unknown"), (classless, "unknown")];
+    for (packet, counter) in forged.into_iter().chain(strangers).chain(unknown) {
         let before = anchor.counters();
         assert_eq!(anchor.receive(&packet).verdict, DROP, "{counter}");
         assert_eq!(anchor.count(counter), before[counter] + 1);

@@ -15,7 +15,7 @@
 #define __array(name, val) __typeof__(val) *name[]
 
 void *bpf_map_lookup_elem(void *map, const void *key);
-long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 length);
+long bpf_skb_pull_data(struct __sk_buff *skb, __u32 length);
 long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length, __u64 flags);
 long bpf_l3_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 size);
 long bpf_skb_adjust_room(struct __sk_buff *skb, __s32 difference, __u32 mode, __u64 flags);
