@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pathsteer_crds::ownership::{edge_tunnel, uplink_netns};
 use pathsteer_lab::capture::inject;
 use pathsteer_lab::clock;
 use pathsteer_lab::craft::{Gre, Ipv4, udp};
@@ -13,6 +12,7 @@ use pathsteer_lab::network::plan::{ANCHOR_HOST, CHI_A, CLIENT, CLINIC_3, EDGE, I
 use pathsteer_lab::traffic::{Datagrams, exchange};
 use sha2::{Digest, Sha256};
 
+use crate::rogue::{endpoint, tunnel};
 use crate::stage::{Stage, with_maps};
 
 /// Packets with another site's source, into the van's tunnel.
@@ -128,21 +128,18 @@ fn flood_and_fault(stage: &mut Stage) -> Result<()> {
 
 /// The van's owner puts packets into its tunnel that claim to come from behind the yacht.
 fn attack(stage: &mut Stage, van: u32) -> Result<()> {
-    let plan = stage.plan(ANCHOR_HOST)?.objects;
-    let own = plan.datapath.first().context("the anchor has no datapath")?.address;
-    let remote = plan.remotes.iter().find(|remote| remote.id == van).context("the anchor does not know the van")?;
-    let anchor = stage.plan(EDGE)?.objects.remotes.into_iter().find(|remote| remote.node == ANCHOR_HOST);
-    let anchor = anchor.context("the van does not know the anchor")?.anchor;
+    let datapath = stage.plan(ANCHOR_HOST)?.objects.datapath;
+    let own = datapath.first().context("the anchor has no datapath")?.address;
+    let (namespace, link) = tunnel(stage, EDGE, 1, ANCHOR_HOST)?;
     let victim = MANY.site(YACHT_2).segments[0].v4;
     let inner = udp(SocketAddr::new(victim.into(), 12_345), SocketAddr::new(SERVER.into(), 12_345), b"forged");
-    let outer = Ipv4::new(remote.address, own, Gre::PROTOCOL);
+    let outer = Ipv4::new(endpoint(stage, EDGE)?, own, Gre::PROTOCOL);
     let packets: Vec<Vec<u8>> = (1..=FORGED as u32)
         .map(|sequence| outer.packet(&Gre { protocol: 0x0800, key: 1 << 20, sequence }.payload(&inner)))
         .collect();
-    let node = stage.network.host(EDGE);
     let before = with_maps(stage.network.host(ANCHOR_HOST), |maps| Ok(maps.counters()?))?;
     let count = |all: &BTreeMap<u32, BTreeMap<&'static str, u64>>| all.get(&van).map_or(0, |one| one["forged"]);
-    inject(&node.namespace(&uplink_netns(1))?, &edge_tunnel(1, anchor), &packets)?;
+    inject(&namespace, &link, &packets)?;
     stage.until("the forged packets are counted", |stage| {
         let now = with_maps(stage.network.host(ANCHOR_HOST), |maps| Ok(maps.counters()?))?;
         Ok(count(&now) >= count(&before) + FORGED)

@@ -32,11 +32,11 @@ const BYTES: usize = 200_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Datagrams from one host to another, with answers or without.
-struct Talk {
-    from: (Host, SocketAddr),
-    to: (Host, SocketAddr),
+pub struct Talk {
+    pub from: (Host, SocketAddr),
+    pub to: (Host, SocketAddr),
     run: u64,
-    answered: bool,
+    pub answered: bool,
 }
 
 pub fn case(stage: &mut Stage) -> Result<()> {
@@ -60,7 +60,8 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-fn everybody(stage: &mut Stage) -> Result<Vec<Talk>> {
+/// Every conversation that there is to be had.
+pub fn everybody(stage: &mut Stage) -> Result<Vec<Talk>> {
     let mut talks = Vec::new();
     for site in MANY.sites {
         let preferred = stage.preferred_anchor(site.name)?;

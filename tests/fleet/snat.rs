@@ -43,7 +43,7 @@ pub fn case(stage: &mut Stage) -> Result<()> {
 }
 
 /// The address as which the server sees the client, who gets every answer.
-fn seen_as(stage: &mut Stage, client: (&str, IpAddr), server: (&str, IpAddr)) -> Result<IpAddr> {
+pub fn seen_as(stage: &mut Stage, client: (&str, IpAddr), server: (&str, IpAddr)) -> Result<IpAddr> {
     let run = stage.run();
     let port = (run % 1_000) as u16;
     let start = clock::now() + Duration::from_millis(50);

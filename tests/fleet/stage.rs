@@ -100,6 +100,19 @@ impl Stage {
         self.fleet.check()
     }
 
+    /// Waits until every node is as planned: its agent would change nothing, and has said so.
+    pub fn as_planned(&mut self) -> Result<()> {
+        for node in MANY.nodes() {
+            let mut pending = String::new();
+            let met = self.until("nothing is left to be changed", |stage| {
+                pending = stage.fleet.agent_command(stage.network.host(node), &["plan"])?;
+                Ok(pending.trim() == "0 changes" && stage.fleet.report(node)?.is_some_and(|report| report.verified))
+            });
+            met.with_context(|| format!("{node} would still change:\n{pending}"))?;
+        }
+        Ok(())
+    }
+
     /// The plan of `node` in the store.
     pub fn plan(&self, node: &str) -> Result<NodePlan> {
         let plan = self.fleet.cli(&["plan", node, "-o", "json"])?;
