@@ -19,7 +19,11 @@ impl Segmentation {
             SegmentationChoice::Always => Segmentation { whole: false, why: "always cut up, as configured".to_owned() },
             SegmentationChoice::Auto => {
                 let Outcome { allowed, why } = segmentation_selftest();
-                let does = if allowed { "passed whole" } else { "cut up before the shim" };
+                let does = if allowed {
+                    "passed whole, but for TCP with a fixed IP ID and what is tunnelled already"
+                } else {
+                    "cut up before the shim"
+                };
                 Segmentation { whole: allowed, why: format!("{does}: {why}") }
             }
         }

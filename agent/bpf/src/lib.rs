@@ -11,6 +11,7 @@ mod datapath;
 pub mod layout;
 mod maps;
 mod netlink;
+pub mod offload;
 mod program;
 pub mod selftest;
 

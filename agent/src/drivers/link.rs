@@ -3,6 +3,7 @@
 use std::{io, os::fd::AsRawFd};
 
 use pathsteer_agent_core::ownership::is_link_observed;
+use pathsteer_bpf::offload;
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 use pathsteer_wireguard::BackendKind;
 use rtnetlink::packet_route::{
@@ -38,7 +39,32 @@ pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<Link
     let found = Found::new(messages);
     let observed =
         found.specs(kernel.tunnels, &declared.links).filter(|(spec, up)| is_link_observed(declared, spec, *up));
-    Ok(observed.map(|(spec, _)| spec).collect())
+    let mut observed: Vec<LinkSpec> = observed.map(|(spec, _)| spec).collect();
+    for declared in declared.links.iter().filter(|link| takes_whole(link)) {
+        let same = |link: &&mut LinkSpec| (&link.netns, &link.name) == (&declared.netns, &declared.name);
+        if let Some(link) = observed.iter_mut().find(same)
+            && !segments(kernel, declared, offload::is_limited)?
+        {
+            // what takes more kinds whole than it shall is not as declared
+            link.gso_max_segs = None;
+        }
+    }
+    Ok(observed)
+}
+
+/// Whether packets of several segments may come whole, as far as the shim can number them.
+fn takes_whole(spec: &LinkSpec) -> bool {
+    spec.gso_max_segs.is_some_and(|segments| segments > 1)
+}
+
+/// Asks or tells the kernel which packets of several segments come whole to an interface.
+fn segments<T: Send + 'static>(
+    kernel: &Kernel,
+    LinkSpec { netns, name, .. }: &LinkSpec,
+    work: fn(&str) -> io::Result<T>,
+) -> Result<T, KernelError> {
+    let (what, name) = (format!("segmentation of {netns}/{name}"), name.clone());
+    kernel.netlink(netns)?.netns.run(move || work(&name)).map_err(|error| KernelError::new(what, error))
 }
 
 /// Makes an interface as declared and sets it up: made if it is missing, moved in if it is a NIC. `desired` says where a
@@ -59,6 +85,10 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects) -> Res
     }
     if let Some(mtu) = spec.mtu {
         message.attributes.push(LinkAttribute::Mtu(mtu));
+    }
+    if takes_whole(spec) {
+        // before any is let in
+        segments(kernel, spec, offload::limit)?;
     }
     if let Some(segments) = spec.gso_max_segs {
         message.attributes.push(LinkAttribute::GsoMaxSegs(segments));

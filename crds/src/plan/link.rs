@@ -19,7 +19,8 @@ pub struct LinkSpec {
     /// Six bytes in hexadecimal with colons; left as found when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
-    /// 1 makes the kernel segment before the interface sees a packet; left as found when absent.
+    /// 1 makes the kernel segment before the interface sees a packet; with more, packets of so many segments come whole
+    /// if their kind is one that the shim can number, and are segmented otherwise. Left as found when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gso_max_segs: Option<u32>,
 }

@@ -35,7 +35,7 @@ use super::{
     Failure,
     packets::{self, Segments, Shape},
 };
-use crate::{Error, SELFTEST_OBJECT, netlink::request};
+use crate::{Error, SELFTEST_OBJECT, netlink::request, offload};
 
 pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(172, 16, 7, 2);
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 2);
@@ -44,7 +44,9 @@ pub const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 51, 0, 0, 0, 0, 2);
 pub const SENDER_MAC: [u8; 6] = [2, 0x70, 0x73, 9, 0, 1];
 pub const GATEWAY_MAC: [u8; 6] = [2, 0x70, 0x73, 9, 0, 2];
 const SHIM_MAC: [u8; 6] = [2, 0x70, 0x73, 0, 0, 2];
-/// The end of the shim pair where the shim is put on.
+/// The end of the shim pair to which packets are routed.
+pub const SHIM: &str = "ps0";
+/// The end where the shim is put on.
 pub const SHIM_PEER: &str = "ps1";
 /// What lies behind the sender, and what behind the receiver.
 pub const INSIDE: [(IpAddr, u8); 2] =
@@ -71,8 +73,8 @@ pub struct Ground {
     sender: OwnedFd,
 }
 
-/// Every IPv4 TCP segment that the LAN brings has the same IP ID, as long as this lives.
-pub struct FixedIds {
+/// Something happens to every IPv4 TCP segment that the LAN brings, as long as this lives.
+pub struct Treated {
     _programs: Ebpf,
 }
 
@@ -89,7 +91,7 @@ impl Ground {
 
     /// Sends every packet of a shape and returns what is to arrive.
     pub fn send(&self, shape: Shape) -> Result<Segments, Failure> {
-        for number in 0..packets::PACKETS {
+        for number in 0..packets::PACKETS.len() {
             match shape {
                 Shape::Udp => send_udp(number),
                 Shape::Tcp | Shape::TcpFixedId => self.send_frame(&packets::tcp(number, false)),
@@ -119,15 +121,15 @@ impl Ground {
         Ok(Some(packet))
     }
 
-    /// From now on, see [`FixedIds`].
-    pub fn fix_ids(&self) -> Result<FixedIds, Failure> {
-        merge_on_receive(&self.sender, "lan1").map_err(failed("switch GRO on"))?;
+    /// From now on the program of that name treats every segment, and the kernel merges them after it.
+    pub fn treat(&self, program: &str) -> Result<Treated, Failure> {
+        offload::merge_on_receive("lan1").map_err(failed("switch GRO on"))?;
         let mut programs = Ebpf::load(SELFTEST_OBJECT).map_err(Error::Load)?;
-        let program = programs.program_mut("ps_fixed_id").ok_or(Error::Missing("program"))?;
+        let program = programs.program_mut(program).ok_or(Error::Missing("program"))?;
         let program: &mut Xdp = program.try_into().map_err(Error::Program)?;
         program.load().map_err(Error::Program)?;
         program.attach("lan1", XdpMode::Default).map_err(Error::Program)?;
-        Ok(FixedIds { _programs: programs })
+        Ok(Treated { _programs: programs })
     }
 }
 
@@ -138,42 +140,22 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
 /// Without offloads: the kernel cuts up what it sends here, as before a WireGuard worker.
 fn tunnel(name: &str) -> io::Result<File> {
     let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
-    let mut request = request_for(name);
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-    control(&device, libc::TUNSETIFF, &mut request)?;
-    Ok(device)
-}
-
-/// A pair does not merge unless it is told to.
-fn merge_on_receive(socket: &impl AsRawFd, name: &str) -> io::Result<()> {
-    // <linux/ethtool.h>: ETHTOOL_SGRO and `struct ethtool_value`
-    let mut value: [u32; 2] = [0x2c, 1];
-    let mut request = request_for(name);
-    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-    control(socket, libc::SIOCETHTOOL, &mut request)
-}
-
-fn request_for(name: &str) -> libc::ifreq {
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
-    request
-}
-
-/// `operation` is one that reads and writes an ifreq, and what it points to.
-fn control(file: &impl AsRawFd, operation: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
-    // SAFETY: the request lives through the call, and so does what the two callers above let it point to.
-    match unsafe { libc::ioctl(file.as_raw_fd(), operation as _, std::ptr::from_mut(request)) } {
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the call reads and writes the request, which lives through it.
+    match unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) } {
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+        _ => Ok(device),
     }
 }
 
 fn links() -> io::Result<()> {
-    let macs = [("lan0", SENDER_MAC), ("lan1", GATEWAY_MAC), ("ps0", [2, 0x70, 0x73, 0, 0, 1]), (SHIM_PEER, SHIM_MAC)];
-    for (near, far) in [("lan0", "lan1"), ("ps0", SHIM_PEER)] {
+    let macs = [("lan0", SENDER_MAC), ("lan1", GATEWAY_MAC), (SHIM, [2, 0x70, 0x73, 0, 0, 1]), (SHIM_PEER, SHIM_MAC)];
+    for (near, far) in [("lan0", "lan1"), (SHIM, SHIM_PEER)] {
         add(RouteNetlinkMessage::NewLink(LinkMessageBuilder::<LinkVeth>::new(near, far).build()))?;
     }
     for (name, mac) in macs {
@@ -188,7 +170,7 @@ fn links() -> io::Result<()> {
 }
 
 fn routes() -> io::Result<()> {
-    let shim = index("ps0")?;
+    let shim = index(SHIM)?;
     for server in [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)] {
         let route = match server {
             IpAddr::V4(v4) => {

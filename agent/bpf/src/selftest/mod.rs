@@ -2,8 +2,9 @@
 //!
 //! Such a packet gets one outer header, as many sequence numbers as segments, and the kernel has to count the outer IP ID
 //! up when it cuts the packet for the tunnel. Some kernels do not for what they merged from a sender with a fixed IP ID:
-//! then every segment but the first is a false duplicate, and TCP stands still. So it is tried, with the very programs,
-//! in a namespace that nobody else sees and that is gone with the thread, however that ends.
+//! then every segment but the first is a false duplicate, and TCP stands still. Such packets are cut up before the shim
+//! (see [`crate::offload`]); whether they are, and whether the others are counted rightly, is tried, with the very
+//! programs, in a namespace that nobody else sees and that is gone with the thread, however that ends.
 
 mod ground;
 mod packets;
@@ -15,6 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::{
     Datapath, Error, Kind,
     layout::{Behind, Chosen, Config, Remote},
+    offload,
 };
 use ground::Ground;
 use packets::{Segments, Shape};
@@ -32,7 +34,7 @@ const NEAR_ID: u32 = 2;
 /// What the self-test found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// [`Config::gso`] may be set, and the shim pair's `gso_max_segs` left alone.
+    /// [`Config::gso`] may be set and ps0's `gso_max_segs` left alone, once ps0 is limited: see [`crate::offload`].
     pub allowed: bool,
     /// For people.
     pub why: String,
@@ -47,11 +49,11 @@ enum Failure {
     Datapath(#[from] Error),
 }
 
-/// Sends TCP, TCP with a fixed IP ID, TCP over IPv6 and UDP in packets of many segments through the shim. Takes a few
+/// Sends TCP, TCP over IPv6, UDP and TCP with a fixed IP ID in packets of many segments through the shim. Takes a few
 /// tenths of a second and leaves nothing behind.
 pub fn segmentation_selftest() -> Outcome {
     // a thread of its own: the namespace it enters is nobody else's, and ends with it
-    match std::thread::spawn(run).join() {
+    match std::thread::spawn(|| run(offload::limit)).join() {
         Ok(Ok(None)) => Outcome { allowed: true, why: "every segment of every shape was delivered once".to_owned() },
         Ok(Ok(Some(why))) => Outcome { allowed: false, why },
         Ok(Err(failure)) => Outcome { allowed: false, why: format!("the self-test could not run: {failure}") },
@@ -59,15 +61,18 @@ pub fn segmentation_selftest() -> Outcome {
     }
 }
 
-/// What went wrong with the first shape that did not pass.
-fn run() -> Result<Option<String>, Failure> {
+/// What went wrong with the first shape that did not pass, once `limit` has been done to ps0.
+fn run(limit: fn(&str) -> io::Result<()>) -> Result<Option<String>, Failure> {
     unshare(CloneFlags::CLONE_NEWNET)
         .map_err(|errno| Failure::Kernel { what: "make a namespace", source: errno.into() })?;
     let ground = Ground::new()?;
+    if let Err(error) = limit(ground::SHIM) {
+        return Ok(Some(format!("what comes whole cannot be limited: {error}")));
+    }
     let (mut near, mut far) = (near()?, far()?);
     near.programs.attach_unpinned(ground::SHIM_PEER, Kind::Encap)?;
     for shape in Shape::ALL {
-        let _fixed = (shape == Shape::TcpFixedId).then(|| ground.fix_ids()).transpose()?;
+        let _treated = shape.treatment().map(|program| ground.treat(program)).transpose()?;
         if let Some(why) = passes(&ground, &mut near, &mut far, shape)? {
             return Ok(Some(format!("{shape}: {why}")));
         }
@@ -98,8 +103,10 @@ fn passes(ground: &Ground, near: &mut Datapath, far: &mut Datapath, shape: Shape
         Some(format!("{arrived} of {} segments were delivered", wanted.len()))
     } else if twice > 0 || delivered.len() > wanted.len() {
         Some(format!("{} segments too many were delivered", delivered.len() - wanted.len() + twice))
-    } else if whole >= wanted.len() as u64 {
+    } else if shape.comes_whole() && whole >= wanted.len() as u64 {
         Some("the kernel hands over no packets of several segments, so that nothing was shown".to_owned())
+    } else if !shape.comes_whole() && whole < wanted.len() as u64 {
+        Some("packets of several segments came whole, though the kernel was told to cut them up".to_owned())
     } else {
         None
     })
@@ -139,4 +146,31 @@ fn far() -> Result<Datapath, Error> {
     }
     maps.set_slot(LOOPBACK, 1)?;
     Ok(datapath)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(limit: fn(&str) -> io::Result<()>) -> String {
+        std::thread::spawn(move || run(limit)).join().unwrap().unwrap().expect("every shape passed")
+    }
+
+    #[test]
+    fn a_shim_that_takes_packets_of_any_length_whole_is_refused() {
+        let why = refused(|_| Ok(()));
+        assert_eq!(why, "TCP: 80 of 144 segments were delivered");
+    }
+
+    #[test]
+    fn a_shim_that_takes_tcp_with_a_fixed_ip_id_whole_is_refused() {
+        let why = refused(offload::limit_length);
+        assert!(why.starts_with("TCP with a fixed IP ID: "), "{why}");
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_told_what_comes_whole_is_refused() {
+        let why = refused(|_| Err(io::ErrorKind::Unsupported.into()));
+        assert_eq!(why, "what comes whole cannot be limited: unsupported");
+    }
 }

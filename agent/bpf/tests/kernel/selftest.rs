@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 #[test]
-fn the_selftest_comes_to_a_verdict_within_a_second() {
+fn the_selftest_lets_packets_pass_whole_within_a_second() {
     let begin = Instant::now();
     let outcome = pathsteer_bpf::selftest::segmentation_selftest();
     println!("{outcome:?} after {:?}", begin.elapsed());
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    assert!(!outcome.why.contains("could not run") && !outcome.why.contains("itself failed"), "{outcome:?}");
+    assert!(outcome.allowed, "{outcome:?}");
 }
