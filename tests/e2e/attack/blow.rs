@@ -28,8 +28,26 @@ const ENDS: [(&str, &str); 7] =
 pub enum Muzzle {
     /// A card, on which they are put as they are: on a wire, or into a tunnel.
     Card { namespace: Namespace, card: String },
-    /// Two sockets of a process on a node, both from one address; what is forged is sent by the one with `mark`.
-    Process { namespace: Namespace, from: IpAddr, to: SocketAddr, mark: u32 },
+    /// Two sockets of a process on a node, both from one address; what is forged is sent by the one that was `bent`.
+    Process { namespace: Namespace, from: IpAddr, to: SocketAddr, bent: Bent },
+}
+
+/// How a process makes a socket's packets go elsewhere.
+#[derive(Clone)]
+pub enum Bent {
+    /// Its packets have this mark.
+    Marked(u32),
+    /// They leave by this link, whatever routes say.
+    Bound(String),
+}
+
+impl Bent {
+    fn bend(&self, socket: &UdpSocket) -> nix::Result<()> {
+        match self {
+            Bent::Marked(mark) => setsockopt(socket, sockopt::Mark, mark),
+            Bent::Bound(link) => setsockopt(socket, sockopt::BindToDevice, &link.into()),
+        }
+    }
 }
 
 impl Muzzle {
@@ -40,13 +58,9 @@ impl Muzzle {
     pub fn fire(&self, packets: &[Vec<u8>]) -> Result<()> {
         match self {
             Muzzle::Card { namespace, card } => inject(namespace, card, packets),
-            Muzzle::Process { namespace, from, to, mark } => namespace.run(|| {
-                let [forging, honest] = [*mark, 0].map(|mark| {
-                    let socket = UdpSocket::bind((*from, 0))?;
-                    setsockopt(&socket, sockopt::Mark, &mark)?;
-                    anyhow::Ok(socket)
-                });
-                let (forging, honest) = (forging?, honest?);
+            Muzzle::Process { namespace, from, to, bent } => namespace.run(|| {
+                let (forging, honest) = (UdpSocket::bind((*from, 0))?, UdpSocket::bind((*from, 0))?);
+                bent.bend(&forging)?;
                 for packet in packets {
                     if packet.starts_with(&FORGED) {
                         // What nft drops of a process's own is refused.

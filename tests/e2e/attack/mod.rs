@@ -2,7 +2,7 @@
 
 mod blow;
 pub mod order;
-mod other;
+pub mod other;
 pub mod segment;
 mod shim;
 pub mod site;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
 use pathsteer_crds::mark;
-use pathsteer_crds::ownership::{VIP_NETNS, uplink_netns};
-use pathsteer_lab::craft::{Mac, ethernet, udp};
+use pathsteer_crds::ownership::{VIP_NETNS, uplink_netns, uplink_veth};
+use pathsteer_lab::craft::{FIN, Mac, SYN, Tcp, ethernet, udp};
 use pathsteer_lab::host::Host;
 use pathsteer_lab::network::plan::{
     CLIENT, CLIENT6, EDGE, GUEST, GUEST_CLIENT, GUEST_CLIENT6, HQ, INTERNET, LAN, MEDIA, MEDIA_CLIENT, MEDIA_CLIENT6,
@@ -14,7 +14,7 @@ use pathsteer_lab::network::plan::{
 };
 use serde_json::Value;
 
-use super::blow::{Blow, Muzzle, Target, strike_all};
+use super::blow::{Bent, Blow, Muzzle, Target, strike_all};
 use super::tally::Reason;
 use crate::kernel::shell;
 use crate::stage::Stage;
@@ -78,8 +78,21 @@ pub fn guest(stage: &mut Stage) -> Result<()> {
     let mut blow = wire.blow(format!("a guest to {address}, the van's on its fibre"), "denied", WEB, |forged| {
         (here(true), if forged { address } else { web(true) })
     });
-    blow.reason = Reason::nft(EDGE, &uplink_netns(1), "denied");
+    let on_the_fibre = Reason::nft(EDGE, &uplink_netns(1), "denied");
+    blow.reason = on_the_fibre.clone();
     blows.push(blow);
+    for v6 in [false, true] {
+        let (what, reason) = (format!("the end of a connection that {} never began", here(v6)), on_the_fibre.clone());
+        let mut ports = NEAR..;
+        blows.push(Blow::new(what, &wire.card, reason, Target::End(WEB), |payload, forged| {
+            // A flow of its own for each, so that no answer to a twin makes the next one part of it.
+            let source = SocketAddr::new(here(v6), ports.next().unwrap_or(NEAR));
+            let flags = if forged { FIN } else { SYN };
+            let destination = SocketAddr::new(web(v6), FAR);
+            let segment = Tcp { source, destination, sequence: 1, acknowledgement: 0, flags };
+            ethernet(wire.ends.0, wire.ends.1, &segment.packet(payload))
+        }));
+    }
     strike_all(stage, &blows)
 }
 
@@ -120,16 +133,18 @@ pub fn marked(stage: &mut Stage) -> Result<()> {
     stage.without_copies()?;
     let namespace = stage.edge().namespace(VIP_NETNS)?;
     let (from, to): (IpAddr, SocketAddr) = ("198.18.7.1".parse()?, SocketAddr::new(SERVER.into(), FAR));
+    let marked = |mark| (Bent::Marked(mark), "forgedMark");
     let blows = [
-        ("the path by the fibre", mark::path(1, 1)),
-        ("the path by the dish and a copy", mark::path(2, 1) | mark::copy_bit(1)),
-        ("straight out", mark::DIRECT),
-        ("a steering class", mark::class(1)),
+        ("marks its packets for the path by the fibre", marked(mark::path(1, 1))),
+        ("marks its packets for the path by the dish and a copy", marked(mark::path(2, 1) | mark::copy_bit(1))),
+        ("marks its packets to go straight out", marked(mark::DIRECT)),
+        ("marks its packets with a steering class", marked(mark::class(1))),
+        ("sends by the fibre's link itself", (Bent::Bound(uplink_veth(1).0), "leak")),
     ]
-    .map(|(what, mark)| {
-        let muzzle = Muzzle::Process { namespace: namespace.clone(), from, to, mark };
-        let what = format!("a process that chooses {what} by its mark");
-        let reason = Reason::nft(EDGE, VIP_NETNS, "forgedMark");
+    .map(|(what, (bent, reason))| {
+        let muzzle = Muzzle::Process { namespace: namespace.clone(), from, to, bent };
+        let what = format!("a process that {what}");
+        let reason = Reason::nft(EDGE, VIP_NETNS, reason);
         Blow::new(what, &muzzle, reason, Target::End(INTERNET), |payload, _| payload.to_vec())
     });
     strike_all(stage, &blows)

@@ -1,10 +1,10 @@
 //! Strangers on a WAN: the van's neighbour on its fibre, and another customer behind the anchor.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
-use pathsteer_crds::ownership::{ANCHOR_NETNS, uplink_netns};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS, uplink_netns, uplink_veth};
 use pathsteer_lab::capture::{FiveTuple, Recording};
 use pathsteer_lab::craft::{Gre, ethernet, ip, udp};
 use pathsteer_lab::network::plan::{
@@ -27,6 +27,9 @@ const DATA: u8 = 4;
 const KEEPALIVE: usize = 32;
 /// Ethernet, IPv4 and UDP before a WireGuard message.
 const HEADERS: usize = 14 + 20 + 8;
+/// The shim endpoints of the anchor and of the van.
+const ANCHOR_SHIM: Ipv4Addr = Ipv4Addr::new(10, 100, 0, 1);
+const VAN_SHIM: Ipv4Addr = Ipv4Addr::new(10, 100, 0, 2);
 /// Datagrams that are sent once more, from each of two addresses.
 const REPLAYS: usize = 20;
 
@@ -92,7 +95,9 @@ pub fn neighbour(stage: &mut Stage) -> Result<()> {
     let namespace = uplink_netns(1);
     let ends = (mac(host, "", card)?, mac(stage.edge(), &namespace, "wan1")?);
     let muzzle = Muzzle::of(host, card);
-    let overlay: IpAddr = "10.100.0.1".parse()?;
+    let (within, card) = uplink_veth(1);
+    let inner = (mac(stage.edge(), &namespace, card)?, mac(stage.edge(), VIP_NETNS, &within)?);
+    let within = Muzzle::Card { namespace: stage.edge().namespace(&namespace)?, card: card.into() };
     let players: [(IpAddr, IpAddr, IpAddr); 2] =
         [(v4.into(), MEDIA_CLIENT.into(), CLIENT.into()), (v6.into(), MEDIA_CLIENT6.into(), CLIENT6.into())];
     let (mut blows, mut open) = (Vec::new(), Vec::new());
@@ -118,9 +123,21 @@ pub fn neighbour(stage: &mut Stage) -> Result<()> {
         let gre = Gre { protocol: 0x0800, key: 1 << 20, sequence: 1 };
         add(format!("GRE from {here}"), "overlay", &|payload| ip(here, van.ip(), Gre::PROTOCOL, &gre.payload(payload)));
         if here.is_ipv4() {
-            let from = SocketAddr::new(overlay, far.port());
+            let from = SocketAddr::new(ANCHOR_SHIM.into(), far.port());
             add("a neighbour with the anchor's shim endpoint".into(), "overlay", &|payload| udp(from, van, payload));
+            let to = SocketAddr::new(VAN_SHIM.into(), van.port());
+            add("a neighbour to the van's shim endpoint".into(), "overlay", &|payload| udp(far, to, payload));
         }
+        // As if nothing had stopped it where it came in: from there on an answer to a player is the twin.
+        let crew = SocketAddr::new(client, near.port());
+        let what = format!("{here} to {client}, past the uplink's own guard");
+        blows.push(Blow::new(
+            what,
+            &within,
+            Reason::nft(EDGE, VIP_NETNS, "denied"),
+            Target::End(MEDIA),
+            |payload, forged| ethernet(inner.0, inner.1, &udp(far, if forged { crew } else { near }, payload)),
+        ));
     }
     strike_all(stage, &blows)
 }
@@ -152,13 +169,17 @@ pub fn internet(stage: &mut Stage) -> Result<()> {
         }));
     }
     let gre = Gre { protocol: 0x0800, key: 1 << 20, sequence: 1 };
-    let reason = Reason::nft(ANCHOR_HOST, ANCHOR_NETNS, "overlay");
     let (here, client): (IpAddr, IpAddr) = (v4.into(), CLIENT.into());
-    blows.push(Blow::new("GRE from the internet", &muzzle, reason, Target::End(LAN), |payload, forged| {
-        let (from, to) = (SocketAddr::new(here, 7_320), SocketAddr::new(client, 42_020));
-        let gre = || ip(here, client, Gre::PROTOCOL, &gre.payload(payload));
-        ethernet(ends.0, ends.1, &if forged { gre() } else { udp(from, to, payload) })
-    }));
+    let (from, to) = (SocketAddr::new(here, 7_320), SocketAddr::new(client, 42_020));
+    let mut add = |what, forge: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let reason = Reason::nft(ANCHOR_HOST, ANCHOR_NETNS, "overlay");
+        blows.push(Blow::new(what, &muzzle, reason, Target::End(LAN), |payload, forged| {
+            ethernet(ends.0, ends.1, &if forged { forge(payload) } else { udp(from, to, payload) })
+        }));
+    };
+    add("GRE from the internet", &|payload| ip(here, client, Gre::PROTOCOL, &gre.payload(payload)));
+    let endpoint = SocketAddr::new(VAN_SHIM.into(), to.port());
+    add("from the internet to the van's shim endpoint", &|payload| udp(from, endpoint, payload));
     blows.iter_mut().for_each(|blow| blow.beside = Some(INTERNET));
     strike_all(stage, &blows)
 }
