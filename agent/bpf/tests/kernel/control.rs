@@ -67,6 +67,19 @@ fn a_straggler_of_an_older_switch_teaches_nothing() {
 }
 
 #[test]
+fn a_packet_of_the_epoch_before_teaches_nothing() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let straggler = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
+    anchor.delivers(&straggler, "in its own epoch");
+    edge.set_epoch(2);
+    anchor.delivers(&edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet, "the next epoch");
+    let before = way_back(&anchor);
+    anchor.arrive_by(3);
+    anchor.refuses(&straggler, "staleEpoch", "of the epoch before, by another slot");
+    assert_eq!(way_back(&anchor), before);
+}
+
+#[test]
 fn a_switch_message_moves_the_way_back_and_is_answered_at_once() {
     let mut anchor = Node::anchor();
     anchor.arrive_by(3);
