@@ -2,7 +2,8 @@
 
 use aya::Pod;
 
-/// Names the pin folder: programs and agents of one layout share maps; a new layout takes over the old one's sequences.
+/// Names the pin folder: programs and agents of one layout share maps. The maps of another layout are not taken over: who
+/// finds none of its own begins a new epoch.
 pub const LAYOUT: u32 = 2;
 /// Flow buckets per remote and class.
 pub const BUCKETS: u32 = 256;
@@ -88,7 +89,8 @@ layout! {
 layout! {
     /// `struct remote`.
     Remote {
-        /// Its shim endpoint, network byte order; 0 where there is no remote.
+        /// Its shim endpoint, network byte order; 0 where there is no remote. Its low 11 bits are the remote's id: by these
+        /// the programs find it.
         address: [u8; 4],
         /// Its anchor index in marks, 0 if it is a site.
         anchor: u32,
