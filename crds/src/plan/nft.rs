@@ -108,7 +108,7 @@ pub struct ClassMap {
     pub family: Option<Family>,
     /// Which address and port of the packet are the remote's.
     pub remote: RemoteSide,
-    /// All name the same fields; sorted, not overlapping.
+    /// Sorted, not overlapping.
     pub elements: Vec<ClassElement>,
 }
 

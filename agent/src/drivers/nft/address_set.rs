@@ -15,10 +15,33 @@ pub fn of_family<'a>(family: &'a str, all: &'a [IpNet]) -> impl Iterator<Item = 
     all.iter().copied().filter(move |net| net.addr().is_ipv6() == (family == "ip6"))
 }
 
-/// The addresses of `prefixes` (all of one family); `None` if there are none.
+/// The addresses of `prefixes` (all of one family); `None` if there are none. One network is compared, which costs a
+/// quarter of a range and an eighth of a set.
 pub fn addresses(prefixes: impl Iterator<Item = IpNet>) -> Option<Value> {
-    let all: Vec<Value> = ranges(prefixes).into_iter().map(|(first, last)| range(first, last)).collect();
+    let ranges = ranges(prefixes);
+    if let [(first, last)] = ranges[..] {
+        return Some(network(first, last).map_or_else(|| range(first, last), masked));
+    }
+    let all: Vec<Value> = ranges.into_iter().map(|(first, last)| range(first, last)).collect();
     (!all.is_empty()).then(|| one_of(all))
+}
+
+/// The network whose first and last addresses these are, if there is one.
+fn network(first: IpAddr, last: IpAddr) -> Option<IpNet> {
+    let differing = number(first) ^ number(last);
+    let host_bits = u128::BITS - differing.leading_zeros();
+    let length = if first.is_ipv6() { 128 } else { 32 } - host_bits as u8;
+    let network = IpNet::new(first, length).ok()?;
+    ((network.network(), network.broadcast()) == (first, last)).then_some(network)
+}
+
+/// The network as a mask and a value. nft knows no mask without bits, and lists that of an address as the address.
+pub fn masked(net: IpNet) -> Value {
+    match net.prefix_len() {
+        0 => prefix(net),
+        length if length == net.max_prefix_len() => json!(net.addr()),
+        length => json!({"prefix": {"addr": net.network(), "len": length}}),
+    }
 }
 
 /// First and last addresses of `prefixes` (all of one family), sorted, what touches in one.
@@ -72,6 +95,11 @@ mod tests {
         assert_eq!(
             set(&["10.0.2.0/24", "10.0.0.0/24", "10.0.1.0/24"]),
             Some(json!({"range": ["10.0.0.0", "10.0.2.255"]}))
+        );
+        assert_eq!(
+            set(&["10.0.0.0/24", "10.0.1.0/24"]),
+            Some(json!({"prefix": {"addr": "10.0.0.0", "len": 23}})),
+            "together a network"
         );
         let apart = json!({"set": [{"range": ["10.0.0.0", "10.255.255.255"]}, "192.0.2.1"]});
         assert_eq!(set(&["192.0.2.1/32", "10.77.0.0/16", "10.0.0.0/8"]), Some(apart));

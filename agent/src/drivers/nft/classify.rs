@@ -1,8 +1,10 @@
 //! What becomes of a flow: decided by its first packet, pinned in the conntrack mark, read there by the others.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use pathsteer_crds::{
-    mark, ownership,
+    mark,
     plan::{ClassMap, FlowTo, NftRule, PolicySet},
 };
 use serde_json::{Value, json};
@@ -11,7 +13,10 @@ use super::{
     address_set::{FAMILIES, addresses, of_family},
     class_map::{self, chain_of, mark_of, pin},
     ruleset::{ARRIVE, ORIGINATE, RAW, Rule, Ruleset},
-    words::{accept, comes_by, ct, field, goto, has_any, is, is_not, jump, mangle, masked, meta, notrack, verdict},
+    shim::{came_in_a_shim, is_shimmed},
+    words::{
+        accept, by_links, comes_by, ct, field, goto, has_any, is, is_not, jump, kind_of, mangle, masked, meta, notrack,
+    },
 };
 
 /// The bit of `ct state` of a packet that conntrack was told not to track (NF_CT_STATE_UNTRACKED_BIT).
@@ -24,9 +29,9 @@ const GRE_PROTOCOL: (u32, u32) = (22 * 8, 16);
 /// The GRE protocol of what the switching machine says to the far end.
 const CONTROL: u32 = 0x88b5;
 
-/// Chain for what comes by no segment and no uplink, and for what the node itself sends.
+/// Chain for what comes by no segment and no uplink (at an anchor, for everything), and for what the node itself sends.
 const FLOW: &str = "flow";
-/// Chain for what comes by an uplink.
+/// Chain for what came in a shim by an uplink.
 const UPLINK: &str = "uplink";
 
 /// Classification, where `rules` ask for any.
@@ -39,28 +44,34 @@ pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
         tables.rule(&RAW, vec![is(meta("l4proto"), libc::IPPROTO_GRE), notrack()]);
         return;
     }
-    tables.rule(&RAW, vec![comes_by(ownership::SHIM_PEER), notrack()]);
+    // no guard is for what the shim's programs let out
+    tables.rule(&RAW, vec![is_shimmed(), notrack(), accept()]);
+    tables.rule(&RAW, vec![came_in_a_shim(), accept()]);
     class_map::render(PolicySet::Tunnel, &maps, tables);
     let is_mixed = |rule: &NftRule| matches!(rule, NftRule::Segment { policies: Some(PolicySet::Mixed), .. });
     if rules.iter().any(is_mixed) {
         class_map::render(PolicySet::Mixed, &maps, tables);
     }
-    tables.chain(UPLINK, from_uplink());
+    tables.rule(&ARRIVE, vec![is_shimmed(), accept()]);
+    let uplinks: BTreeSet<String> = rules.iter().filter_map(as_uplink).map(kind_of).collect();
+    if !uplinks.is_empty() {
+        tables.chain(UPLINK, from_uplink());
+        tables.rule(&ARRIVE, vec![came_in_a_shim(), goto(UPLINK)]);
+    }
     tables.chain(FLOW, in_general(default));
     let inside: Vec<IpNet> = rules.iter().filter_map(as_inside).flatten().copied().collect();
-    let mut places = vec![(json!(ownership::SHIM_PEER), accept())];
+    let mut places = Vec::new();
     for rule in rules {
-        match rule {
-            NftRule::Segment { link, policies, default, .. } => {
-                let chain = format!("segment-{link}");
-                tables.chain(&chain, from_segment(*policies, *default, &inside));
-                places.push((json!(link), goto(&chain)));
-            }
-            NftRule::Direct { link, .. } => places.push((json!(link), goto(UPLINK))),
-            _ => {}
+        if let NftRule::Segment { link, policies, default, .. } = rule {
+            let chain = format!("segment-{link}");
+            tables.chain(&chain, from_segment(*policies, *default, &inside));
+            places.push((vec![link.as_str()], goto(&chain)));
         }
     }
-    tables.rule(&ARRIVE, vec![verdict(meta("iifname"), places)]);
+    tables.rules(&ARRIVE, by_links(&["iifname"], places));
+    for uplinks in uplinks {
+        tables.rule(&ARRIVE, vec![comes_by(&uplinks), accept()]);
+    }
     tables.rule(&ARRIVE, vec![goto(FLOW)]);
     originate(tables);
 }
@@ -71,6 +82,10 @@ fn as_map(rule: &NftRule) -> Option<&ClassMap> {
 
 fn as_default(rule: &NftRule) -> Option<u8> {
     if let NftRule::DefaultClass { class } = rule { Some(*class) } else { None }
+}
+
+fn as_uplink(rule: &NftRule) -> Option<&str> {
+    if let NftRule::Direct { link, .. } = rule { Some(link) } else { None }
 }
 
 fn as_inside(rule: &NftRule) -> Option<&Vec<IpNet>> {
@@ -101,7 +116,7 @@ fn is_direct() -> Rule {
 }
 
 fn from_segment(policies: Option<PolicySet>, default: FlowTo, inside: &[IpNet]) -> Vec<Rule> {
-    let mut rules = vec![is_direct(), has_class(), vec![is(ct("direction"), REPLY), accept()]];
+    let mut rules = vec![has_class(), is_direct(), vec![is(ct("direction"), REPLY), accept()]];
     if policies == Some(PolicySet::Mixed) || default == FlowTo::Direct {
         for family in FAMILIES {
             let own = addresses(of_family(family, inside));
@@ -113,18 +128,18 @@ fn from_segment(policies: Option<PolicySet>, default: FlowTo, inside: &[IpNet]) 
     rules
 }
 
-/// What came in a shim has its class in its mark, and brings it to flows that the far end opens. What came without (the
-/// answers of direct flows) keeps a mark without: that is how forwarding tells them apart.
+/// What came in a shim brings its class to flows that the far end opens. What came without (the answers of direct flows)
+/// keeps a mark without, whatever its flow's: that is how forwarding tells them apart.
 fn from_uplink() -> Vec<Rule> {
     let nothing_pinned = is(masked(ct("mark"), mark::CLASS_MASK | mark::TAG_MASK), 0);
-    vec![vec![is_not(class_of_packet(), 0), nothing_pinned, mangle(ct("mark"), class_of_packet())]]
+    vec![vec![nothing_pinned, mangle(ct("mark"), class_of_packet())]]
 }
 
 fn in_general(default: Option<u8>) -> Vec<Rule> {
     let mut rules = vec![
         has_class(),
         // at an anchor: from the shim it came in
-        vec![is_not(class_of_packet(), 0), mangle(ct("mark"), class_of_packet()), accept()],
+        vec![came_in_a_shim(), mangle(ct("mark"), class_of_packet()), accept()],
         vec![is(ct("direction"), REPLY), accept()],
         vec![jump(chain_of(PolicySet::Tunnel))],
     ];

@@ -8,11 +8,16 @@ use serde_json::{Value, json};
 
 use super::{
     ruleset::{COPY, Ruleset},
-    words::{field, is, is_not, leaves_by, masked, meta},
+    words::{accept, field, is, is_not, kind_of, leaves_by, masked, meta},
 };
 
-/// The copies of `rules`.
+/// The copies of `rules`. What has no copy set, as nearly every packet, sees none of them.
 pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
+    let bit = |rule: &NftRule| if let NftRule::Copy { slot, .. } = rule { mark::copy_bit(*slot) } else { 0 };
+    let bits = rules.iter().map(bit).fold(0, |all, bit| all | bit);
+    if bits != 0 {
+        tables.rule(&COPY, vec![is(masked(meta("mark"), bits), 0), accept()]);
+    }
     for rule in rules {
         if let NftRule::Copy { slot, link, to, budget } = rule {
             copy(*slot, link, to, *budget, tables);
@@ -23,12 +28,11 @@ pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
 /// Only what has the copy's bit; not what a backup route already sends out of the copy's own link.
 fn copy(slot: u8, link: &str, to: &CopyTarget, budget: Option<CopyBudget>, tables: &mut Ruleset) {
     let bit = mark::copy_bit(slot);
-    let others = format!("{}*", link.trim_end_matches(|c: char| c.is_ascii_digit()));
     let address = match to {
         CopyTarget::Gateway(gateway) => json!(gateway),
         CopyTarget::Destination => field("ip", "daddr"),
     };
-    let mut rule = vec![is(masked(meta("mark"), bit), bit), is_not(meta("oifname"), link), leaves_by(&others)];
+    let mut rule = vec![is(masked(meta("mark"), bit), bit), is_not(meta("oifname"), link), leaves_by(&kind_of(link))];
     if let Some(CopyBudget { bytes_per_second, bytes_per_month }) = budget {
         // the rate first: what it holds back is not used of the month
         rule.extend(bytes_per_second.map(rate));

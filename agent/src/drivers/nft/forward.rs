@@ -2,19 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pathsteer_crds::{
-    mark,
-    plan::{NftRule, Only, Welcome},
-};
+use pathsteer_crds::plan::{NftRule, Only, Welcome};
 use serde_json::{Value, json};
 
 use super::{
     guard::neighbour_discovery,
     ruleset::{FORWARD, INPUT, Rule, Ruleset},
-    words::{
-        accept, comes_by, concat, ct, field, has_any, is, is_not, jump, leaves_by, mangle, masked, meta, one_of,
-        verdict,
-    },
+    shim::came_in_a_shim,
+    words::{accept, by_links, comes_by, ct, field, has_any, is, jump, leaves_by, mangle, meta, one_of},
 };
 
 /// Bits of `ct state`: of a flow that was answered, of what belongs to one, of what belongs to none and opens none.
@@ -29,23 +24,26 @@ type Pairs<'a> = BTreeMap<(&'a str, &'a str), BTreeSet<Option<Only>>>;
 
 /// Forwarding, what the node takes for itself, and how large TCP's segments may be.
 pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
-    let mut pairs = Pairs::new();
+    let (mut pairs, mut clamped) = (Pairs::new(), Vec::new());
     let mut protected: BTreeMap<&[Welcome], Vec<Value>> = BTreeMap::new();
     for rule in rules {
         match rule {
-            NftRule::ClampMss { link } => tables.rule(&FORWARD, clamp(link)),
+            NftRule::ClampMss { link } => clamped.push(json!(link)),
             NftRule::Forward { from, to, only } => {
                 pairs.entry((from, to)).or_default().insert(*only);
             }
             NftRule::Protect { link, welcome } => protected.entry(welcome).or_default().push(json!(link)),
             // What belongs to no flow is not translated, and would leave with an address of the site's own.
             NftRule::Masquerade { from, link } => {
-                let untranslated = vec![comes_by(from), leaves_by(link), has_any(ct("state"), INVALID)];
+                let untranslated = vec![has_any(ct("state"), INVALID), comes_by(from), leaves_by(link)];
                 let dropped = tables.dropped(untranslated, "denied");
                 tables.rule(&FORWARD, dropped);
             }
             _ => {}
         }
+    }
+    if !clamped.is_empty() {
+        tables.rule(&FORWARD, clamp(one_of(clamped)));
     }
     if !pairs.is_empty() {
         forward(&pairs, tables);
@@ -55,10 +53,11 @@ pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
     }
 }
 
-fn clamp(link: &str) -> Rule {
+/// What is no handshake is told by its header, before any name is looked at.
+fn clamp(links: Value) -> Rule {
     let segment_size = json!({"tcp option": {"name": "maxseg", "field": "size"}});
     let route_mtu = json!({"rt": {"key": "mtu"}});
-    vec![leaves_by(link), has_any(field("tcp", "flags"), TCP_SYN), mangle(segment_size, route_mtu)]
+    vec![has_any(field("tcp", "flags"), TCP_SYN), is(meta("oifname"), links), mangle(segment_size, route_mtu)]
 }
 
 /// One lookup for the pair. A chain that does not accept comes back, to the end where everything is dropped.
@@ -67,14 +66,13 @@ fn forward(pairs: &Pairs, tables: &mut Ruleset) {
         true => accept(),
         false => jump(&chain_of(conditions)),
     };
-    let pair = |(from, to): &(&str, &str)| concat(vec![json!(from), json!(to)]);
-    let verdicts = pairs.iter().map(|(links, conditions)| (pair(links), verdict_of(conditions))).collect();
+    let verdicts = pairs.iter().map(|(&(from, to), conditions)| (vec![from, to], verdict_of(conditions))).collect();
     let conditional: BTreeSet<_> = pairs.values().filter(|conditions| !conditions.contains(&None)).collect();
     for conditions in conditional {
         let rules = conditions.iter().flatten().map(|only| Ruleset::accepted(vec![condition(*only)]));
         tables.chain(&chain_of(conditions), rules.collect());
     }
-    tables.rule(&FORWARD, vec![verdict(concat(vec![meta("iifname"), meta("oifname")]), verdicts)]);
+    tables.rules(&FORWARD, by_links(&["iifname", "oifname"], verdicts));
     let rest = tables.dropped(Vec::new(), "denied");
     tables.rule(&FORWARD, rest);
 }
@@ -92,11 +90,6 @@ fn condition(only: Only) -> Value {
         Only::Established => has_any(ct("state"), vec![ESTABLISHED, RELATED]),
         Only::Shimmed => came_in_a_shim(),
     }
-}
-
-/// Taking the shim off puts its class into the mark, which nothing brings along from another namespace.
-fn came_in_a_shim() -> Value {
-    is_not(masked(meta("mark"), mark::CLASS_MASK), 0)
 }
 
 fn protect(welcome: &[Welcome], links: Value, tables: &mut Ruleset) {

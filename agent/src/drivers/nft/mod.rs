@@ -8,6 +8,7 @@ mod forward;
 mod guard;
 mod listing;
 mod ruleset;
+mod shim;
 mod translate;
 mod words;
 
@@ -174,7 +175,8 @@ pub fn reset_quotas(kernel: &Kernel, netns: &str, slots: &[u8]) -> Result<(), Ke
 
 fn render(spec: &NftTableSpec) -> Ruleset {
     let mut tables = Ruleset::default();
-    for noun in [guard::render, classify::render, forward::render, translate::render, copy::render] {
+    // What classifies lets through what no guard is for, so it comes first.
+    for noun in [classify::render, guard::render, forward::render, translate::render, copy::render] {
         noun(&spec.rules, &mut tables);
     }
     tables

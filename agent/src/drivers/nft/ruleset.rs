@@ -63,6 +63,13 @@ impl Ruleset {
         self.push(family, name, statements);
     }
 
+    /// Adds rules to a base chain.
+    pub fn rules(&mut self, chain: &Base, rules: Vec<Rule>) {
+        for statements in rules {
+            self.rule(chain, statements);
+        }
+    }
+
     /// Adds a chain to which rules lead; also an empty one, if they do.
     pub fn chain(&mut self, name: &str, rules: Vec<Rule>) {
         let described = json!({"family": "inet", "table": NFT_TABLE, "name": name});

@@ -20,8 +20,9 @@ pub fn masked(value: Value, mask: u32) -> Value {
     json!({"&": [value, mask]})
 }
 
-pub fn concat(fields: Vec<Value>) -> Value {
-    json!({"concat": fields})
+/// Fields that are looked up together.
+pub fn together(mut fields: Vec<Value>) -> Value {
+    if fields.len() == 1 { fields.remove(0) } else { json!({"concat": fields}) }
 }
 
 /// One of `all`; nft lists a set of one as that one.
@@ -79,7 +80,31 @@ pub fn looked_up(key: Value, map: &str) -> Value {
     json!({"map": {"key": key, "data": format!("@{map}")}})
 }
 
-/// The verdict for `key`; none of them lets the packet go on to the next rule.
-pub fn verdict(key: Value, verdicts: Vec<(Value, Value)>) -> Value {
-    json!({"vmap": {"key": key, "data": {"set": verdicts}}})
+/// As many comparisons of names cost less than one lookup (measured: 32 ns each, beside 88 for a name and 120 for two).
+const FEW: usize = 2;
+
+/// Rules that give the verdict for the links by which a packet comes or leaves: `keys` says which, `verdicts` has a name
+/// for each. None of the verdicts lets the packet go on to the next rule.
+pub fn by_links(keys: &[&str], verdicts: Vec<(Vec<&str>, Value)>) -> Vec<Vec<Value>> {
+    if verdicts.len() <= FEW {
+        let compared = |(names, verdict): (Vec<&str>, Value)| {
+            let mut rule: Vec<Value> = keys.iter().zip(names).map(|(key, name)| is(meta(key), name)).collect();
+            rule.push(verdict);
+            rule
+        };
+        return verdicts.into_iter().map(compared).collect();
+    }
+    let verdicts: Vec<Value> =
+        verdicts.into_iter().map(|(names, verdict)| json!([together(texts(&names)), verdict])).collect();
+    let keys = keys.iter().map(|key| meta(key)).collect();
+    vec![vec![json!({"vmap": {"key": together(keys), "data": {"set": verdicts}}})]]
+}
+
+fn texts(names: &[&str]) -> Vec<Value> {
+    names.iter().map(|name| json!(name)).collect()
+}
+
+/// What stands for a link and all others of its kind, which differ in their number.
+pub fn kind_of(link: &str) -> String {
+    format!("{}*", link.trim_end_matches(|c: char| c.is_ascii_digit()))
 }

@@ -114,6 +114,38 @@ fn everything() -> NftTableSpec {
             ],
         ),
         map(
+            PolicySet::Tunnel,
+            4,
+            Some(Family::Ipv4),
+            vec![
+                ClassElement { local: net("172.16.9.0/24"), to, ..plain() },
+                ClassElement { prefix: net("203.0.113.0/26"), local: net("172.16.8.0/24"), to, ..plain() },
+                ClassElement {
+                    prefix: net("203.0.113.64/26"),
+                    local: net("172.16.8.0/24"),
+                    to,
+                    ..by_port(17, 7, 9, to)
+                },
+                ClassElement {
+                    prefix: net("203.0.113.64/26"),
+                    local: net("172.16.8.0/24"),
+                    protocol: Some(1),
+                    to,
+                    ..plain()
+                },
+                ClassElement { local: net("172.16.7.0/24"), protocol: Some(6), dscp: Some(8), to, ..plain() },
+            ],
+        ),
+        map(
+            PolicySet::Tunnel,
+            5,
+            Some(Family::Ipv6),
+            vec![
+                ClassElement { prefix: net("2001:db8:9::/48"), to, ..plain() },
+                ClassElement { local: net("fd07::/64"), to, ..by_port(6, 22, 22, to) },
+            ],
+        ),
+        map(
             PolicySet::Mixed,
             1,
             None,
@@ -213,25 +245,7 @@ fn whatever_somebody_breaks_in_it_is_seen_and_put_right() {
             &["add", "set", "inet", "pathsteer", "mine", "{ type ipv4_addr; }"],
             &["add", "counter", "inet", "pathsteer", "mine"],
             &["flush", "chain", "inet", "pathsteer", "raw", ";", "flush", "chain", "inet", "pathsteer", "leave"],
-            &[
-                "flush",
-                "chain",
-                "inet",
-                "pathsteer",
-                "leave-psu1",
-                ";",
-                "flush",
-                "chain",
-                "inet",
-                "pathsteer",
-                "leave-psu2",
-                ";",
-                "delete",
-                "counter",
-                "inet",
-                "pathsteer",
-                "leak",
-            ],
+            &["flush", "chain", "inet", "pathsteer", "in-clear", ";", "delete", "counter", "inet", "pathsteer", "leak"],
             &["flush", "chain", "ip", "pathsteer", "copy", ";", "delete", "quota", "ip", "pathsteer", "copies1"],
             &["delete", "table", "inet", "pathsteer"],
             &["delete", "table", "ip", "pathsteer"],
@@ -279,6 +293,47 @@ fn a_thousand_elements_are_one_map_and_in_force_at_once() {
             spec(vec![map(PolicySet::Tunnel, 1, None, (0..1_000).map(|index| element(10_000 + 2 * index)).collect())]);
         put_into(netns, &many, &BTreeMap::new());
         assert_as_declared(netns, &many);
+    });
+}
+
+#[test]
+fn what_an_element_does_not_name_fits_whatever_a_packet_has_there() {
+    in_namespace(|netns| {
+        let net = |text: &str| Some(text.parse().unwrap());
+        let plain = || ClassElement { to: FlowTo::Class(2), ..ClassElement::default() };
+        let elements = vec![
+            ClassElement { prefix: net("203.0.113.0/26"), ..plain() },
+            ClassElement { prefix: net("203.0.113.64/26"), protocol: Some(6), ..plain() },
+            ClassElement { prefix: net("203.0.113.128/26"), protocol: Some(6), ports: ports(443, 445), ..plain() },
+            ClassElement { prefix: net("203.0.113.192/26"), protocol: Some(1), ..plain() },
+        ];
+        let one = spec(vec![map(PolicySet::Tunnel, 1, Some(Family::Ipv4), elements)]);
+        put_into(netns, &one, &BTreeMap::new());
+        let name = |begins: &str| {
+            let objects = render(&one).objects(&BTreeMap::new());
+            let mut names = objects.iter().filter_map(|object| object["map"]["name"].as_str());
+            names.find(|name| name.starts_with(begins)).unwrap().to_owned()
+        };
+        let knows = |map: &str, key: &str| {
+            let words = ["get", "element", "inet", "pathsteer", map, key].map(|word| &*word.to_owned().leak());
+            run(netns, Box::leak(Box::new(words)), None).is_ok()
+        };
+        let (with_ports, without) = (name("tunnel1-"), name("tunnel1bare-"));
+        for (key, known) in [
+            ("203.0.113.1 . 6 . 9", true),
+            ("203.0.113.1 . 17 . 65535", true),
+            ("203.0.113.65 . 6 . 0", true),
+            ("203.0.113.65 . 17 . 443", false),
+            ("203.0.113.129 . 6 . 444", true),
+            ("203.0.113.129 . 6 . 446", false),
+            ("203.0.113.193 . 6 . 443", false),
+        ] {
+            assert_eq!(knows(&with_ports, &format!("{{ {key} }}")), known, "{key}");
+        }
+        let cases = [("203.0.113.1 . 1", true), ("203.0.113.1 . 47", true), ("203.0.113.193 . 1", true)];
+        for (key, known) in cases.into_iter().chain([("203.0.113.193 . 58", false), ("203.0.113.65 . 1", false)]) {
+            assert_eq!(knows(&without, &format!("{{ {key} }}")), known, "{key}");
+        }
     });
 }
 
