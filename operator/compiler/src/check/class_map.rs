@@ -30,12 +30,10 @@ pub(super) fn check(view: &mut View<'_>) {
 
 fn one(view: &mut View<'_>, map: &ClassMap) {
     let object = format!("class map {:?} {}", map.set, map.order);
-    let mut fields = BTreeSet::new();
     // Ranges of ports, by whatever else their elements name.
-    let mut ports: BTreeMap<ClassElement, Vec<(u16, u16)>> = BTreeMap::new();
+    let mut by_port: BTreeMap<ClassElement, Vec<(u16, u16)>> = BTreeMap::new();
     for element in &map.elements {
-        let ClassElement { prefix, local, protocol, ports: range, dscp, to } = element;
-        fields.insert([prefix.is_some(), local.is_some(), protocol.is_some(), range.is_some(), dscp.is_some()]);
+        let ClassElement { prefix, local, protocol: _, ports: range, dscp, to } = element;
         if (prefix.is_some() || local.is_some() || dscp.is_some()) && map.family.is_none() {
             view.finding("PolicyUnclear", object.clone(), "names addresses or a DSCP of no family");
         }
@@ -44,57 +42,73 @@ fn one(view: &mut View<'_>, map: &ClassMap) {
         }
         let rest = ClassElement { ports: None, to: FlowTo::Direct, ..*element };
         let range = range.map_or((0, u16::MAX), |range| (range.first, range.last));
-        ports.entry(rest).or_default().push(range);
+        by_port.entry(rest).or_default().push(range);
     }
-    if fields.len() > 1 {
-        view.finding("PolicyUnclear", object.clone(), "its elements do not name the same fields");
-    }
-    let twice = ports.values_mut().any(|ranges| {
+    let twice = by_port.values_mut().any(|ranges| {
         ranges.sort_unstable();
         ranges.windows(2).any(|pair| pair[0].1 >= pair[1].0)
     });
-    if twice || nested(&map.elements) {
+    if twice || overlap(&map.elements) {
         view.finding("PolicyUnclear", object, "elements overlap: nft refuses them");
     }
 }
 
-/// Whether an element lies in another whose networks are wider. Only those can that are the same once their networks
-/// are widened to the other's.
-fn nested(elements: &[ClassElement]) -> bool {
-    type Lengths = [Option<u8>; 2];
-    let lengths = |element: &ClassElement| [element.prefix, element.local].map(|one| one.map(|one| one.prefix_len()));
-    let widths: BTreeSet<Lengths> = elements.iter().map(lengths).collect();
-    let mut alike: BTreeMap<(Lengths, ClassElement), Vec<&ClassElement>> = BTreeMap::new();
+/// How much of a packet an element looks at, but for its ports: the lengths of its networks, and whether it names a
+/// protocol and a DSCP.
+type Shape = ([Option<u8>; 2], [bool; 2]);
+
+fn shape(element: &ClassElement) -> Shape {
+    let lengths = [element.prefix, element.local].map(|network| network.map(|network| network.prefix_len()));
+    (lengths, [element.protocol.is_some(), element.dscp.is_some()])
+}
+
+/// Whether elements of different shapes overlap: those can that are the same where both look.
+fn overlap(elements: &[ClassElement]) -> bool {
+    let mut shapes: BTreeMap<Shape, Vec<&ClassElement>> = BTreeMap::new();
     for element in elements {
-        for width in &widths {
-            alike.entry((*width, widened(element, *width))).or_default().push(element);
-        }
+        shapes.entry(shape(element)).or_default().push(element);
     }
-    alike.iter().any(|((width, _), alike)| {
-        let widest = alike.iter().filter(|element| lengths(element) == *width);
-        widest.into_iter().any(|one| alike.iter().any(|other| lengths(other) != *width && overlap(one, other)))
+    let shapes: Vec<(Shape, Vec<&ClassElement>)> = shapes.into_iter().collect();
+    let pairs =
+        shapes.iter().enumerate().flat_map(|(index, one)| shapes[index + 1..].iter().map(move |other| (one, other)));
+    pairs.into_iter().any(|((one, these), (other, those))| {
+        let both = common(one, other);
+        let mut seen: BTreeMap<ClassElement, Vec<&ClassElement>> = BTreeMap::new();
+        for this in these {
+            seen.entry(widened(this, both)).or_default().push(this);
+        }
+        let met =
+            |that: &&ClassElement| seen.get(&widened(that, both)).into_iter().flatten().any(|this| ports(this, that));
+        those.iter().any(met)
     })
 }
 
-/// The element with its networks, and not its ports, widened to `width`.
-fn widened(element: &ClassElement, width: [Option<u8>; 2]) -> ClassElement {
-    let [prefix, local] = [(element.prefix, width[0]), (element.local, width[1])].map(|(network, length)| {
-        network.map(|one| IpNet::new(one.addr(), length.unwrap_or(0).min(one.prefix_len())).unwrap_or(one).trunc())
-    });
-    ClassElement { prefix, local, ports: None, to: FlowTo::Direct, ..*element }
+/// Where elements of both shapes look.
+fn common(one: &Shape, other: &Shape) -> Shape {
+    let shorter = |at: usize| one.0[at].zip(other.0[at]).map(|(one, other)| one.min(other));
+    ([0, 1].map(shorter), [0, 1].map(|at| one.1[at] && other.1[at]))
 }
 
-fn overlap(one: &ClassElement, other: &ClassElement) -> bool {
-    let networks = |pair: [Option<IpNet>; 2]| match pair {
-        [Some(one), Some(other)] => one.contains(&other) || other.contains(&one),
-        _ => true,
-    };
-    let ports = match [one.ports, other.ports] {
-        [Some(one), Some(other)] => one.first <= other.last && other.first <= one.last,
-        _ => true,
-    };
-    let headers = one.protocol == other.protocol && one.dscp == other.dscp;
-    headers && ports && networks([one.prefix, other.prefix]) && networks([one.local, other.local])
+/// The element with nothing but what `shape` looks at.
+fn widened(element: &ClassElement, (lengths, [protocol, dscp]): Shape) -> ClassElement {
+    let networks = [(element.prefix, lengths[0]), (element.local, lengths[1])];
+    let [prefix, local] = networks.map(|(network, length)| {
+        let (network, length) = network.zip(length)?;
+        Some(IpNet::new(network.addr(), length).unwrap_or(network).trunc())
+    });
+    ClassElement {
+        prefix,
+        local,
+        protocol: element.protocol.filter(|_| protocol),
+        dscp: element.dscp.filter(|_| dscp),
+        ..ClassElement::default()
+    }
+}
+
+/// Whether two elements have ports in common.
+fn ports(one: &ClassElement, other: &ClassElement) -> bool {
+    let pair = one.ports.zip(other.ports);
+    pair.is_none_or(|(one, other)| one.first <= other.last && other.first <= one.last)
 }
 
 /// Whatever class a flow may get, both ends have sequences and windows for it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use pathsteer_crds::plan::{ClassElement, ClassMap, NftRule, PolicySet, RemoteSide};
+use pathsteer_crds::plan::{ClassElement, ClassMap, Family, NftRule, PolicySet, RemoteSide};
 
 use super::element::{Element, Fields};
 
@@ -12,7 +12,7 @@ use super::element::{Element, Fields};
 pub(super) struct ClassMaps(Vec<Map>);
 
 impl ClassMaps {
-    /// Adds what earlier elements leave of `element`: to the earliest map of its fields in which it overlaps nothing,
+    /// Adds what earlier elements leave of `element`: to the earliest map of its family in which it overlaps nothing,
     /// unless it would come before an element of a later map that decides otherwise; else to a new one at the end.
     pub fn add(&mut self, element: Element) {
         let mut pieces = vec![element];
@@ -24,7 +24,7 @@ impl ClassMaps {
             }
             let mut place = None;
             for (index, overlapping) in overlapping.iter().enumerate().rev() {
-                if overlapping.is_empty() && self.0[index].fields == piece.fields() {
+                if overlapping.is_empty() && self.0[index].family == piece.family {
                     place = Some(index);
                 }
                 if overlapping.iter().any(|earlier| earlier.is.to != piece.is.to) {
@@ -32,7 +32,7 @@ impl ClassMaps {
                 }
             }
             let place = place.unwrap_or_else(|| {
-                self.0.push(Map::new(piece.fields()));
+                self.0.push(Map { family: piece.family, sorts: BTreeMap::new() });
                 self.0.len() - 1
             });
             self.0[place].insert(piece);
@@ -41,8 +41,9 @@ impl ClassMaps {
 
     pub fn into_rules(self, set: PolicySet, remote: RemoteSide) -> Vec<NftRule> {
         let rule = |(order, map): (u16, Map)| {
-            let family = map.fields.family;
-            let mut elements: Vec<ClassElement> = map.elements.into_values().flatten().map(|one| one.is).collect();
+            let Map { family, sorts } = map;
+            let all = sorts.into_values().flat_map(|sort| sort.elements).flat_map(|(_, elements)| elements);
+            let mut elements: Vec<ClassElement> = all.map(|one| one.is).collect();
             elements.sort();
             NftRule::ClassMap(ClassMap { set, order, family, remote, elements })
         };
@@ -50,9 +51,27 @@ impl ClassMaps {
     }
 }
 
-/// One map. A thousand policies are compared with each other by the field that tells them apart best, so its elements
-/// are kept in the order of that.
+/// One map.
 struct Map {
+    family: Option<Family>,
+    /// Its elements, by which fields they name.
+    sorts: BTreeMap<Fields, Sort>,
+}
+
+impl Map {
+    fn insert(&mut self, element: Element) {
+        let fields = element.fields();
+        self.sorts.entry(fields).or_insert_with(|| Sort::new(fields)).insert(element);
+    }
+
+    fn overlapping(&self, other: &Element) -> Vec<&Element> {
+        self.sorts.values().flat_map(|sort| sort.overlapping(other)).collect()
+    }
+}
+
+/// Elements that name the same fields. A thousand policies are compared with each other by the field that tells them
+/// apart best, so they are kept in the order of that.
+struct Sort {
     fields: Fields,
     /// By where an element begins.
     elements: BTreeMap<u128, Vec<Element>>,
@@ -60,9 +79,9 @@ struct Map {
     longest: u128,
 }
 
-impl Map {
+impl Sort {
     fn new(fields: Fields) -> Self {
-        Map { fields, elements: BTreeMap::new(), longest: 0 }
+        Sort { fields, elements: BTreeMap::new(), longest: 0 }
     }
 
     fn insert(&mut self, element: Element) {
@@ -71,13 +90,13 @@ impl Map {
         self.elements.entry(first).or_default().push(element);
     }
 
-    fn overlapping(&self, other: &Element) -> Vec<&Element> {
+    fn overlapping<'a>(&'a self, other: &Element) -> Vec<&'a Element> {
         let (first, last) = self.span(&other.is);
         let near = self.elements.range(first.saturating_sub(self.longest)..=last);
         near.flat_map(|(_, elements)| elements).filter(|element| element.overlaps(other)).collect()
     }
 
-    /// From where to where `element` reaches in the field by which this map is ordered.
+    /// From where to where `element` reaches in the field by which these are ordered.
     fn span(&self, element: &ClassElement) -> (u128, u128) {
         let everything = (0, u128::MAX);
         if self.fields.prefix {

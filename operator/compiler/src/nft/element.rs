@@ -19,10 +19,9 @@ pub(super) struct Element {
     pub is: ClassElement,
 }
 
-/// Which fields an element names: all elements of a map name the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which fields an element names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fields {
-    pub family: Option<Family>,
     pub prefix: bool,
     pub local: bool,
     pub protocol: bool,
@@ -34,7 +33,6 @@ impl Element {
     pub fn fields(&self) -> Fields {
         let ClassElement { prefix, local, protocol, ports, dscp, to: _ } = &self.is;
         Fields {
-            family: self.family,
             prefix: prefix.is_some(),
             local: local.is_some(),
             protocol: protocol.is_some(),

@@ -1,7 +1,7 @@
 //! Segments, borders, flows straight to the internet, policies and MTUs.
 
 use pathsteer_crds::PortRange;
-use pathsteer_crds::plan::{Family, FlowTo, NftRule, PolicySet};
+use pathsteer_crds::plan::{ClassElement, Family, FlowTo, NftRule, PolicySet};
 
 use super::plant::{
     barred, block, default_of, direct, drop_nft, first_element, first_map, forward, is_blackhole, link, net, policies,
@@ -127,7 +127,16 @@ pub const FAULTS: &[Fault] = &[
         |p| first_element(p).ports = Some(PortRange { first: 1, last: 10_000 }),
         "PolicyUnclear",
     ),
-    ("elements that name different fields", EDGE, |p| first_element(p).dscp = Some(46), "PolicyUnclear"),
+    (
+        "elements of different fields that overlap",
+        EDGE,
+        |p| {
+            let map = first_map(p);
+            map.elements.push(ClassElement { ports: None, protocol: None, ..map.elements[0] });
+        },
+        "PolicyUnclear",
+    ),
+    ("an element with a DSCP of no family", EDGE, |p| first_element(p).dscp = Some(46), "PolicyUnclear"),
     ("a map that is never tried", EDGE, |p| first_map(p).order = 2, "PolicyUnclear"),
     ("a class nobody has sequences for", EDGE, |p| first_element(p).to = FlowTo::Class(9), "NothingThere"),
     (
