@@ -8,9 +8,11 @@ use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, INTERNET, LAN, UPLINKS, Up
 use pathsteer_lab::network::provider::EDGE_SIDE;
 use pathsteer_lab::probe;
 
+use crate::attack::other;
 use crate::kernel::shell;
 use crate::shape::course::Course;
-use crate::shape::{declare, pieces, segments, tally};
+use crate::shape::tally::{self, Sent};
+use crate::shape::{declare, pieces, segments, straight};
 use crate::stage::Stage;
 
 /// Of the three lines and of the anchor's network; what that leaves inside.
@@ -48,7 +50,14 @@ fn narrow_lines(stage: &mut Stage, underlay: &str) -> Result<()> {
         let fragments = recording.finish()?.count(is_cut);
         passed?;
         ensure!(fragments > 0, "nothing was cut up on the narrowest line");
-        Ok(())
+        for (uplink, mtu) in UPLINKS.iter().zip(MIXED.lines).skip(1) {
+            force(stage, uplink)?;
+            stage.as_planned()?;
+            straight::fits(stage, mtu.into()).with_context(|| format!("straight out by {}", uplink.name))?;
+        }
+        // The anchor's own way into the shim is as wide as its widest site's; what goes to this one is not.
+        other::declare(stage)?;
+        full(stage, MIXED.inner).context("beside a site with wider lines")
     })
 }
 
@@ -112,14 +121,15 @@ fn full_packets_pass(stage: &mut Stage, inner: u32) -> Result<()> {
     stage.every_line(|profile| Profile { rate_bps: 0, queue_packets: 100_000, ..profile })?;
     for uplink in &UPLINKS {
         force(stage, uplink)?;
-        tally::exact(stage, 0, |stage| full(stage, inner)).with_context(|| format!("over {}", uplink.name))?;
+        tally::exact_of(stage, Sent::InSegments, 0, |stage| full(stage, inner))
+            .with_context(|| format!("over {}", uplink.name))?;
     }
     for override_of in ["uplink", "mode"] {
         stage.fleet.cli(&[override_of, "auto", EDGE])?;
     }
     declare::apply(stage, &[declare::copies(2)])?;
     stage.fleet.wait_for_paths("two copies", |paths| paths.copies.len() == 2)?;
-    tally::exact(stage, 2, |stage| full(stage, inner)).context("over all at once")
+    tally::exact_of(stage, Sent::InSegments, 2, |stage| full(stage, inner)).context("over all at once")
 }
 
 fn force(stage: &mut Stage, uplink: &Uplink) -> Result<()> {

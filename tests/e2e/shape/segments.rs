@@ -7,13 +7,14 @@ use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS};
 use pathsteer_lab::capture::{Frame, Frames, Recording};
 use pathsteer_lab::craft::SYN;
 use pathsteer_lab::emulator::Profile;
-use pathsteer_lab::network::plan::{ANCHOR_HOST, SWITCHES};
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, SWITCHES};
 use pathsteer_lab::offload::{self, Offload};
 use pathsteer_lab::shape;
 use pathsteer_lab::traffic::{Marker, transfer};
 
-use crate::shape::copied_and_alone;
+use crate::shape::copied_and_alone_of;
 use crate::shape::course::Course;
+use crate::shape::tally::{Sent, passes_whole};
 use crate::stage::Stage;
 
 const BYTES: usize = 2 << 20;
@@ -25,9 +26,12 @@ const FULL: usize = 1_514;
 const TRAIN: u8 = 20;
 const DATAGRAM: u16 = 1_000;
 const ROUNDS: usize = 10;
+const NODES: [&str; 2] = [EDGE, ANCHOR_HOST];
+/// The agents' own configuration.
+const CONFIG: &str = "/etc/pathsteer/agent.yaml";
 
 pub fn tcp(stage: &mut Stage) -> Result<()> {
-    on_wide_lines(stage, |stage| {
+    whole_and_cut_up(stage, Sent::InSegments, |stage| {
         for course in Course::all(&stage.network) {
             for family in ["-4", "-6"] {
                 // What an earlier case has taught the hosts of the path would keep their segments small.
@@ -59,7 +63,8 @@ pub fn fixed_ids(stage: &mut Stage) -> Result<()> {
         shape::fix_ip_ids(&course.from, "eth0")?;
         offload::merge_segments(namespace, card)?;
     }
-    let sent = on_wide_lines(stage, |_| {
+    // These are cut up before the shim in any case.
+    let sent = whole_and_cut_up(stage, Sent::OneByOne, |_| {
         for (course, (namespace, card)) in courses.iter().zip(&cards) {
             let recording = Recording::start(namespace, card)?;
             send(course)?;
@@ -80,7 +85,7 @@ pub fn fixed_ids(stage: &mut Stage) -> Result<()> {
 }
 
 pub fn udp(stage: &mut Stage) -> Result<()> {
-    on_wide_lines(stage, |stage| {
+    whole_and_cut_up(stage, Sent::InSegments, |stage| {
         for course in Course::all(&stage.network) {
             let (near, far, to) = course.sockets()?;
             let recording = Recording::start(&course.from.net, "eth0")?;
@@ -90,7 +95,8 @@ pub fn udp(stage: &mut Stage) -> Result<()> {
                 let mut bytes = [0; 2 * DATAGRAM as usize];
                 for number in 0..TRAIN {
                     let length = far.recv(&mut bytes).with_context(|| format!("number {number} to {to} was lost"))?;
-                    ensure!(bytes[..length] == [number; DATAGRAM as usize], "number {number} to {to} is wrong");
+                    let right = bytes[..length] == [number; DATAGRAM as usize];
+                    ensure!(right, "number {number} to {to} is wrong: {length} bytes, the first {}", bytes[0]);
                 }
             }
             let long = recording.finish()?.count(|frame| frame.outgoing && frame.bytes.len() > FULL);
@@ -100,10 +106,36 @@ pub fn udp(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// Copied and alone, over lines on which nothing has to wait long enough to be lost.
-fn on_wide_lines(stage: &mut Stage, act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
+/// Does `act` while the shims let segments pass in one piece, which is how nodes begin here, and while everything is cut
+/// up before them. Each time copied and alone, over lines on which nothing has to wait long enough to be lost.
+fn whole_and_cut_up(stage: &mut Stage, sent: Sent, mut act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
+    for node in NODES {
+        ensure!(passes_whole(stage, node)?, "{node} does not: {}", stage.report(node)?.segmentation);
+    }
+    on_wide_lines(stage, sent, &mut act).context("whole")?;
+    let found = NODES.map(|node| stage.network.host(node).read(CONFIG));
+    let found: Vec<String> = found.into_iter().collect::<Result<_>>()?;
+    let always: Vec<String> = found.iter().map(|text| format!("{text}segmentation: always\n")).collect();
+    let done = configure(stage, &always, false).and_then(|()| on_wide_lines(stage, sent, &mut act)).context("cut up");
+    configure(stage, &found, true)?;
+    done
+}
+
+/// Gives each agent its configuration and waits until the node is as it says.
+fn configure(stage: &mut Stage, texts: &[String], whole: bool) -> Result<()> {
+    for (node, text) in NODES.into_iter().zip(texts) {
+        stage.network.host(node).write(CONFIG, text)?;
+        let agent = stage.fleet.agent(node)?;
+        agent.kill()?;
+        agent.restart()?;
+        stage.until("what it does with segments", |stage| Ok(passes_whole(stage, node)? == whole))?;
+    }
+    stage.settle()
+}
+
+fn on_wide_lines(stage: &mut Stage, sent: Sent, act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
     stage.every_line(|profile| Profile { rate_bps: 0, queue_packets: 100_000, ..profile })?;
-    let done = copied_and_alone(stage, act);
+    let done = copied_and_alone_of(stage, sent, act);
     stage.every_line(|profile| profile)?;
     done
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pathsteer_lab::clock;
 use pathsteer_lab::hiccup::Meter;
 use pathsteer_lab::host::Host;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE};
 
 use crate::stage::{PATIENCE, Stage};
 
@@ -19,6 +20,23 @@ const WELL: [&str; 4] = ["sent", "delivered", "duplicate", "control"];
 
 /// A node's counters by name, all its remotes together.
 pub type Tally = BTreeMap<String, u64>;
+
+/// How packets come to the shims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    OneByOne,
+    /// Several in one piece, each way, wherever the shims let them pass whole. There the datapath counts such a piece once,
+    /// and cannot tell a loss.
+    InSegments,
+}
+
+/// Whether `node` lets packets of several segments pass its shim whole.
+///
+/// # Errors
+/// When it has not reported.
+pub fn passes_whole(stage: &Stage, node: &str) -> Result<bool> {
+    Ok(stage.report(node)?.segmentation.starts_with("passed whole"))
+}
 
 /// Of the edge and of the anchor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,19 +89,24 @@ impl Tallies {
         self
     }
 
-    /// Whether every packet was delivered once and its `copies` were counted as such; if not, what is missing.
+    /// Whether every packet was delivered once and its `copies` were counted as such; if not, what is missing. `whole`
+    /// says that some were sent in one piece.
     ///
     /// # Errors
     /// What no loss on the way can explain: more copies than there were, of which some were originals, or packets dropped
     /// for any other reason.
-    fn missing(&self, copies: u64) -> Result<Option<String>> {
+    fn missing(&self, copies: u64, whole: bool) -> Result<Option<String>> {
         let mut missing = None;
         for (way, from, to) in [("up", &self.edge, &self.anchor), ("down", &self.anchor, &self.edge)] {
-            let (sent, delivered, duplicate) = (get(from, "sent"), get(to, "delivered"), get(to, "duplicate"));
+            let (mut sent, delivered, duplicate) = (get(from, "sent"), get(to, "delivered"), get(to, "duplicate"));
             let wrong: Vec<_> = to.iter().filter(|(name, _)| !WELL.contains(&name.as_str())).collect();
             let account = format!(
                 "{way}: of {sent} packets {delivered} were delivered, {duplicate} copies dropped, beside {wrong:?}"
             );
+            if whole {
+                ensure!(sent < delivered, "nothing was sent whole: {account}");
+                sent = delivered;
+            }
             ensure!(delivered <= sent && duplicate <= sent * copies && wrong.is_empty(), account);
             if (delivered, duplicate) != (sent, sent * copies) {
                 missing = Some(account);
@@ -98,14 +121,28 @@ impl Tallies {
 ///
 /// # Errors
 /// What `act` returns, or what does not come out even.
-pub fn exact(stage: &mut Stage, copies: u64, mut act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
+pub fn exact(stage: &mut Stage, copies: u64, act: impl FnMut(&mut Stage) -> Result<()>) -> Result<()> {
+    exact_of(stage, Sent::OneByOne, copies, act)
+}
+
+/// The same for whatever `act` sends as `sent` says.
+///
+/// # Errors
+/// The same, or that nothing came whole to a shim that lets it pass.
+pub fn exact_of(
+    stage: &mut Stage,
+    sent: Sent,
+    copies: u64,
+    mut act: impl FnMut(&mut Stage) -> Result<()>,
+) -> Result<()> {
+    let whole = sent == Sent::InSegments && passes_whole(stage, EDGE)? && passes_whole(stage, ANCHOR_HOST)?;
     for attempt in 1..=ATTEMPTS {
         let before = Tallies::at_rest(stage)?;
         let meter = Meter::start()?;
         act(stage)?;
         let since = Tallies::at_rest(stage)?.since(&before);
         let stalls = meter.finish()?;
-        let Some(missing) = since.missing(copies)? else { return Ok(()) };
+        let Some(missing) = since.missing(copies, whole)? else { return Ok(()) };
         ensure!(!stalls.is_empty(), missing);
         stage.remark(format!("attempt {attempt}: {missing}; the machine stood still {} times", stalls.len()));
     }
