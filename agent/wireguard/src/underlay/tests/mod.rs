@@ -1,3 +1,5 @@
+//! Batches on the loopback: order, sizes, marks, peers, and what cannot be sent.
+
 use std::time::Duration;
 
 use bytes::BytesMut;
