@@ -154,11 +154,14 @@ pub fn control_of_guests(stage: &mut Stage) -> Result<()> {
     let agent = stage.fleet.agent(EDGE)?.pid();
     signal(agent, Signal::SIGSTOP)?;
     let eyes = Eyes::everywhere(&stage.network)?;
+    let before = refused(stage)?;
     eyes.laid_open("without nft", || shell(&edge, VIP_NETNS, "nft flush ruleset"))?;
+    let without_nft = refused(stage)?;
     eyes.laid_open("without nft and rules", || {
         let delete = |family| format!("ip {family} rule delete priority {OUTSIDE_RULE_PRIORITY}");
         ["-4", "-6"].into_iter().try_for_each(|family| shell(&edge, VIP_NETNS, &delete(family)).map(drop))
     })?;
+    let without_rules = refused(stage)?;
     eyes.laid_open("without anything", || {
         prefixes(stage, |datapath, address, length| datapath.maps.set_prefix(address, length, Behind::Own))
     })?;
@@ -166,6 +169,9 @@ pub fn control_of_guests(stage: &mut Stage) -> Result<()> {
     signal(agent, Signal::SIGCONT)?;
     let verdict = eyes.finish()?;
     flows.finish()?;
+    // Rules keep guests away from the shim, and the shim refuses those that come all the same.
+    ensure!(without_nft == before, "without nft the shim refused {} packets", without_nft - before);
+    ensure!(without_rules > without_nft, "without rules no guest came to the shim");
     let seen = |moment| verdict.count(&format!("{EDGE} psw1a1"), moment);
     ensure!(seen("without anything") > 0, "what was laid open was not seen: {:?}", verdict.leaks);
     let layered = seen("without nft") + seen("without nft and rules");
@@ -196,6 +202,15 @@ fn prefixes<E: std::error::Error + Send + Sync + 'static>(
             change(&mut datapath, net.addr(), net.prefix_len())?;
         }
         Ok(())
+    })
+}
+
+/// Packets that the edge's shim has refused because their sources are not the site's.
+fn refused(stage: &Stage) -> Result<u64> {
+    stage.edge().inside(|| {
+        let datapath = Datapath::adopt(Path::new("/sys/fs/bpf/pathsteer"))?.context("the edge has no datapath")?;
+        let of_nobody = datapath.maps.counters()?.remove(&0).context("no counters")?;
+        of_nobody.get("foreign").copied().context("no such counter")
     })
 }
 
