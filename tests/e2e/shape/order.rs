@@ -114,6 +114,7 @@ pub fn epochs(stage: &mut Stage) -> Result<()> {
         courses.iter().try_for_each(|((near, far), course)| talk((&course.from, *near), (&course.to, *far), rounds))
     };
     tally::exact(stage, 1, |_| talk_all(200))?;
+    let switched = stage.report(EDGE)?.steering.iter().map(|one| one.switch_counter).max().unwrap_or(0);
     for node in [EDGE, ANCHOR_HOST] {
         stage.fleet.agent(node)?.kill()?;
         let host = stage.network.host(node).clone();
@@ -126,6 +127,10 @@ pub fn epochs(stage: &mut Stage) -> Result<()> {
         let ((near, far), course) = &courses[0];
         stage.until("the tunnel carries again", |_| Ok(talk((&course.from, *near), (&course.to, *far), 1).is_ok()))?;
         tally::exact(stage, 1, |_| talk_all(50)).with_context(|| format!("after {node} has begun a new epoch"))?;
+        // Counters went on where they were, so that the anchor had nothing to object.
+        let steering = stage.report(EDGE)?.steering;
+        let objected = steering.iter().find(|one| one.switch_counter <= switched || one.reason.contains("the far end"));
+        ensure!(objected.is_none(), "after {switched} switches: {objected:?}");
     }
     Ok(())
 }
