@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use pathsteer_crds::ownership::{VIP_NETNS, uplink_veth};
 use pathsteer_lab::clock;
 use pathsteer_lab::fleet::Fleet;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, uplink};
 
-use crate::kernel::{kill_process, worker};
+use crate::kernel::{kill_process, shell, worker};
 use crate::stage::{Stage, examples, out};
 
 /// Long enough for four changes, each carried out before the next.
@@ -47,14 +48,16 @@ pub fn plans(stage: &mut Stage) -> Result<()> {
 }
 
 pub fn worker_killed(stage: &mut Stage) -> Result<()> {
-    stage.nobody_notices(Duration::from_secs(3), |network, _, paths, zero| {
+    stage.nobody_notices(Duration::from_secs(4), |network, _, paths, zero| {
         ensure!(!paths.copies.is_empty(), "no copies are armed");
         let slot = uplink(paths.active).context("the active path has an uplink")?.slot;
         for (node, at) in [(EDGE, 500), (ANCHOR_HOST, 1_500)] {
             clock::sleep_until(zero + Duration::from_millis(at));
             kill_process(worker(network.host(node), slot)?)?;
         }
-        Ok(())
+        // The way to the worker: without another one the packet is lost before its copy is made.
+        clock::sleep_until(zero + Duration::from_millis(3_000));
+        shell(network.host(EDGE), VIP_NETNS, &format!("ip link set {} down", uplink_veth(slot).0)).map(drop)
     })
 }
 
