@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use crate::net::{LINK, Net, ip, visit, wait};
+use crate::net::{LINK, Net, PORT, ip, visit, wait};
 use crate::relay::Relay;
 use crate::traffic::Traffic;
 
@@ -41,6 +41,16 @@ fn replays_and_forgeries_are_counted_one_by_one_and_disturb_nobody() {
     expect("replays after them", &|_| {}, true);
     let account = traffic.finish();
     assert_eq!(account.lost, 0, "{account:?}");
+
+    // In silence, where nothing genuine says again where side a is.
+    let (wan, endpoint) = (relay.address.ip(), net.b.peer().endpoint);
+    let stranger = visit(&net.b.underlay, || UdpSocket::bind((wan, 0)).unwrap());
+    for bytes in &taken {
+        stranger.send_to(bytes, (wan, PORT)).unwrap();
+    }
+    sent += taken.len() as u64;
+    wait("replays by a stranger", SOON, || net.b.status().rejected >= sent);
+    assert_eq!((net.b.status().rejected, net.b.peer().endpoint), (sent, endpoint));
 }
 
 #[test]
