@@ -53,7 +53,8 @@ pub struct DeviceConfig {
 pub struct PeerConfig {
     /// Base64, 32 bytes; unique within a device.
     pub public_key: String,
-    /// Where to send first. A peer that is heard from elsewhere is answered there. Absent: the remembered endpoint,
+    /// Where to send first. A peer that is heard from elsewhere is answered there, but for the endpoint that it was sent
+    /// to before this one was declared. Absent: the remembered endpoint,
     /// or none until the peer is heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<SocketAddr>,

@@ -28,6 +28,8 @@ const BUFFERS: usize = 256;
 /// Bytes of a buffer: the largest tunnel's packet (8,920 over a WAN of 9,000) with WireGuard's padding and 32 bytes.
 const BUFFER: usize = 9_216;
 pub(crate) type Pool = PacketBufPool<BUFFER>;
+/// Packets decrypted before they are handed over: the first does not wait for hundreds behind it.
+const AT_ONCE: usize = 64;
 /// How long the socket rests after an error, which none is known to give.
 const REST: Duration = Duration::from_millis(20);
 
@@ -223,11 +225,14 @@ async fn inwards(underlay: Arc<Underlay>, peers: Arc<Peers>, mut tun: TunWriter,
             tracing::warn!(%error, "the socket cannot be read");
             sleep(REST).await;
         }
-        for datagram in datagrams.drain(..) {
-            peers.open(datagram, &mut mtu, &mut packets, &mut answers);
+        let mut received = datagrams.drain(..);
+        while received.len() > 0 {
+            for datagram in received.by_ref().take(AT_ONCE) {
+                peers.open(datagram, &mut mtu, &mut packets, &mut answers);
+            }
+            underlay.send(&mut answers).await;
+            tun.write(&mut packets).await;
         }
-        underlay.send(&mut answers).await;
-        tun.write(&mut packets).await;
     }
 }
 

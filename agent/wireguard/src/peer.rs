@@ -32,6 +32,9 @@ pub(crate) struct Peer {
 struct State {
     tunnel: Tunn,
     endpoint: Option<SocketAddr>,
+    /// Where it was sent to until another endpoint was declared. It goes on sending from there until it hears from us:
+    /// that moves it nowhere.
+    left: Option<SocketAddr>,
     /// Sorted.
     allowed_ips: Vec<Ipv4Net>,
 }
@@ -48,12 +51,21 @@ pub(crate) enum Received {
     Refused,
 }
 
+impl State {
+    /// The peer was heard from `endpoint`.
+    fn follow(&mut self, endpoint: SocketAddr) {
+        if self.left != Some(endpoint) {
+            self.endpoint = Some(endpoint);
+        }
+    }
+}
+
 impl Peer {
     /// A peer in haste that `tunnel` belongs to, with what is remembered of it.
     pub(crate) fn new(config: &PeerConfig, mut tunnel: Tunn, remembered: Option<SocketAddr>) -> Peer {
         tunnel.dangerously_set_timer_params(in_haste());
         let endpoint = config.endpoint.or(remembered);
-        let state = State { tunnel, endpoint, allowed_ips: sorted(&config.allowed_ips) };
+        let state = State { tunnel, endpoint, left: None, allowed_ips: sorted(&config.allowed_ips) };
         Peer { public_key: config.public_key.clone(), state: Mutex::new(state) }
     }
 
@@ -66,7 +78,8 @@ impl Peer {
             state.tunnel.set_persistent_keepalive(keepalive(config));
         }
         if from.endpoint != config.endpoint && config.endpoint.is_some() {
-            state.endpoint = config.endpoint;
+            state.left =
+                std::mem::replace(&mut state.endpoint, config.endpoint).filter(|left| config.endpoint != Some(*left));
         }
     }
 
@@ -85,12 +98,12 @@ impl Peer {
             TunnResult::Done => Received::Done,
             TunnResult::Err(_) => Received::Refused,
             TunnResult::WriteToNetwork(answer) => {
-                state.endpoint = Some(endpoint);
+                state.follow(endpoint);
                 let queued = state.tunnel.get_queued_packets(mtu);
                 Received::Messages(std::iter::once(answer).chain(queued).collect())
             }
             TunnResult::WriteToTunnel(packet) => {
-                state.endpoint = Some(endpoint);
+                state.follow(endpoint);
                 Received::Packet(packet)
             }
         }

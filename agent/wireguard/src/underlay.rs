@@ -25,8 +25,10 @@ use crate::train;
 /// Bytes the kernel may queue on the socket in each direction: 20 ms at 1.6 Gb/s, so that a worker that does not get
 /// the CPU for that long loses nothing.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// Messages per system call.
+/// Messages sent per system call.
 const BATCH: usize = 64;
+/// Messages received per system call: each may be a whole train, and the first packet waits for the last to be copied.
+const RECEIVED: usize = 8;
 /// The largest message: the kernel hands over up to 64 KiB of one flow's datagrams in one piece (UDP GRO).
 const MAX_MESSAGE: usize = 65_535;
 
@@ -52,7 +54,7 @@ pub(crate) struct Inbox(Vec<Vec<u8>>);
 impl Inbox {
     pub(crate) fn new() -> Inbox {
         // Pages that are never written to cost nothing.
-        Inbox((0..BATCH).map(|_| vec![0; MAX_MESSAGE]).collect())
+        Inbox((0..RECEIVED).map(|_| vec![0; MAX_MESSAGE]).collect())
     }
 }
 
@@ -159,7 +161,7 @@ impl Underlay {
 
     fn receive_batch(&self, inbox: &mut Inbox, pool: &Pool, to: &mut Vec<Datagram>) -> io::Result<()> {
         let mut slices: Vec<[IoSliceMut; 1]> = inbox.0.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(cmsg_space!(i32, i32, i32)));
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(RECEIVED, Some(cmsg_space!(i32, i32, i32)));
         for message in recvmmsg(self.fd(), &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)? {
             let (Some(peer), Some(bytes)) = (message.address.as_ref().and_then(from), message.iovs().next()) else {
                 continue;

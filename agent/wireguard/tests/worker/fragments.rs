@@ -28,6 +28,7 @@ fn a_peer_may_move_from_one_family_to_the_other() {
     let traffic = Traffic::start(&net.a, &net.b);
     wait("packets at b", SOON, || net.b.peer().rx_bytes > 10_000);
     net.a.ensure(&net.config_a_to((net.b.wan_address6, PORT)));
+    // Until then b answers where a was, which does not lead a back.
     wait("b to answer there", SOON, || net.b.peer().endpoint == Some((net.a.wan_address6, PORT).into()));
     let account = traffic.finish();
     assert_eq!(account.lost, 0, "{account:?}");
