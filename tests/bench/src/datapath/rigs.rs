@@ -77,11 +77,11 @@ pub struct Case {
 }
 
 impl Case {
-    /// Whether big sends pass in one piece although the self-test refuses it.
+    /// Whether big sends are cut up before the shim although they might pass in one piece.
     pub fn is_forced(&self) -> bool {
         match &self.carrier {
             Carrier::Chain(_) => false,
-            Carrier::Shim(shim) => shim.whole && !shim.rig.borrow().allowed_whole,
+            Carrier::Shim(shim) => !shim.whole && shim.rig.borrow().allowed_whole,
         }
     }
 }
@@ -174,6 +174,22 @@ impl Rigs {
         let plain = self.chain(&Tunnel::Worker { segmentation: true })?;
         let shim = self.shim(Medium::Wireguard)?;
         in_turn(["plain WireGuard", "shim", "shim + 1 copy", "shim + 2 copies"], plain, &shim)
+    }
+
+    /// The product over `medium` with no and one copy and big sends cut up before the shim, where they might pass whole.
+    ///
+    /// # Errors
+    /// When a rig cannot be built.
+    pub fn cut_up(&mut self, medium: Medium) -> Result<Vec<Case>> {
+        let rig = self.shim(medium)?;
+        let case = |(copies, name)| {
+            let shim = Shim { rig: Rc::clone(&rig), copies, whole: false };
+            Case { name, carrier: Carrier::Shim(shim) }
+        };
+        let mut cases: Vec<Case> =
+            ["shim, segmented", "shim + 1 copy, segmented"].into_iter().enumerate().map(case).collect();
+        cases.retain(Case::is_forced);
+        Ok(cases)
     }
 }
 

@@ -1,6 +1,5 @@
 //! How much goes: TCP bits and UDP packets a second. The machine is saturated on purpose, so no run is rejected.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -76,7 +75,7 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
         // of the loads only TCP is sent in big pieces
         let is_told_apart = |case: &&Case| load == Load::Tcp || !case.is_forced() && case.name != CUT;
         rows.extend(group(load, "veth", &veth.iter().filter(is_told_apart).collect::<Vec<_>>())?);
-        rows.extend(group(load, "WireGuard", &wireguard.iter().collect::<Vec<_>>())?);
+        rows.extend(group(load, "WireGuard", &wireguard.iter().filter(is_told_apart).collect::<Vec<_>>())?);
         for (name, why) in &absent {
             rows.push(Row::missing(format!("{}, WireGuard, {name}", load.name()), load.unit(), why));
         }
@@ -84,15 +83,10 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The product between plain routing and nft's bare copies; and as it would be if big sends passed in one piece.
+/// The product between plain routing and nft's bare copies, with big sends cut up, and without its rules.
 fn on_veth(rigs: &mut Rigs) -> Result<Vec<Case>> {
     let mut cases = rigs.on_veth()?;
-    let rig = rigs.shim(Medium::Wires)?;
-    for (copies, name) in ["shim, whole", "shim + 1 copy, whole"].into_iter().enumerate() {
-        if !rig.borrow().allowed_whole {
-            cases.push(Case { name, carrier: Carrier::Shim(Shim { rig: Rc::clone(&rig), copies, whole: true }) });
-        }
-    }
+    cases.extend(rigs.cut_up(Medium::Wires)?);
     cases.push(rigs.without_nft()?);
     cases.push(Case { name: CUT, carrier: Carrier::Chain(rigs.chain(&Tunnel::VethSegmented)?) });
     cases.push(Case { name: "nft dup", carrier: Carrier::Chain(rigs.chain(&Tunnel::VethCopied)?) });
@@ -105,6 +99,7 @@ type Absent = (&'static str, String);
 /// The product beside the same worker alone and other people's WireGuard, and whom of these there is not, and why.
 fn through_wireguard(rigs: &mut Rigs) -> Result<(Vec<Case>, Vec<Absent>)> {
     let mut cases = rigs.on_wireguard()?;
+    cases.extend(rigs.cut_up(Medium::Wireguard)?);
     let unsegmented = rigs.chain(&Tunnel::Worker { segmentation: false })?;
     cases.push(Case { name: "plain WireGuard, TUN without segmentation", carrier: Carrier::Chain(unsegmented) });
     let mut absent = Vec::new();
@@ -139,9 +134,6 @@ fn group(load: Load, medium: &str, cases: &[&Case]) -> Result<Vec<Row>> {
                 Carrier::Chain(_) => row.noted("second copies are delivered too"),
             };
         }
-        if case.is_forced() {
-            row = row.noted("the self-test refuses that on this kernel");
-        }
         rows.push(match least(load, medium, case) {
             Some(least) => row.promised(Target::Ratio(least)),
             None => row,
@@ -153,7 +145,7 @@ fn group(load: Load, medium: &str, cases: &[&Case]) -> Result<Vec<Row>> {
 /// The least ratio that is promised of a case.
 fn least(load: Load, medium: &str, case: &Case) -> Option<f64> {
     let Carrier::Shim(Shim { copies, whole, .. }) = &case.carrier else { return None };
-    if load != Load::Tcp || case.is_forced() || case.name == NFT_EMPTIED {
+    if load != Load::Tcp || case.name == NFT_EMPTIED {
         return None;
     }
     let [single, copied] = match (medium, whole) {

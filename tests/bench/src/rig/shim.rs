@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use pathsteer_bpf::Datapath;
 use pathsteer_bpf::layout::{Chosen, Config};
+use pathsteer_bpf::{Datapath, offload};
 use pathsteer_crds::mark;
 use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_LINK, VIP_NETNS, uplink_netns};
 use pathsteer_crds::plan::PlanObjects;
@@ -105,18 +105,24 @@ impl ShimRig {
         Ok(self.datapath.maps.config()?.gso == 1 && self.anchor_datapath.maps.config()?.gso == 1)
     }
 
-    /// Lets big sends pass the shim in one piece or not, whatever the self-test says.
+    /// Lets big sends pass the shim in one piece or not, as the agent does: none is ever whole where it may not be.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn pass_whole(&mut self, whole: bool) -> Result<()> {
         let ends =
             [(&mut self.datapath, &self.edge, VIP_NETNS), (&mut self.anchor_datapath, &self.anchor, ANCHOR_NETNS)];
-        let segments = if whole { MOST_SEGMENTS } else { 1 };
         for (datapath, node, netns) in ends {
-            let config = datapath.maps.config()?;
-            datapath.maps.set_config(Config { gso: whole.into(), ..config })?;
-            run(node, netns, "ip", &format!("link set {SHIM_LINK} gso_max_segs {segments}"))?;
+            let config = Config { gso: whole.into(), ..datapath.maps.config()? };
+            let take = |segments: u32| run(node, netns, "ip", &format!("link set {SHIM_LINK} gso_max_segs {segments}"));
+            if whole {
+                node.within(netns, || Ok(offload::limit(SHIM_LINK)?))?;
+                datapath.maps.set_config(config)?;
+                take(MOST_SEGMENTS)?;
+            } else {
+                take(1)?;
+                datapath.maps.set_config(config)?;
+            }
         }
         Ok(())
     }
