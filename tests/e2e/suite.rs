@@ -65,7 +65,7 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("attack_nobody_in_the_internet_passes_for_a_site", attack::wan::internet),
     ("an_object_put_into_etcd_by_hand_is_treated_as_if_applied", store::case),
     ("plans_change_under_traffic_without_loss", change::plans),
-    ("a_killed_worker_loses_nothing_while_copies_are_armed", change::worker_killed),
+    ("a_killed_worker_or_a_link_set_down_loses_nothing_while_copies_are_armed", change::worker_killed),
     ("traffic_does_not_need_the_control_plane", outage::case),
     ("drift_is_repaired_object_by_object", drift::case),
     ("nothing_of_ours_reaches_a_wire_in_clear_when_tunnels_are_dead", leak::dead::case),
