@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS};
+use pathsteer_bpf::offload::is_limited;
+use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_LINK, VIP_NETNS};
 use pathsteer_lab::capture::{Frame, Frames, Recording};
 use pathsteer_lab::craft::SYN;
 use pathsteer_lab::emulator::Profile;
+use pathsteer_lab::netns::Namespace;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, SWITCHES};
 use pathsteer_lab::offload::{self, Offload};
 use pathsteer_lab::shape;
@@ -53,6 +55,9 @@ pub fn tcp(stage: &mut Stage) -> Result<()> {
 
 pub fn fixed_ids(stage: &mut Stage) -> Result<()> {
     let cards = [(stage.edge().namespace(VIP_NETNS)?, "lan0"), (stage.anchor().namespace(ANCHOR_NETNS)?, "inet0")];
+    for (node, (namespace, _)) in NODES.into_iter().zip(&cards) {
+        limited_again(stage, node, namespace).with_context(|| format!("every kind of TCP let in whole on {node}"))?;
+    }
     let courses: Vec<Course> =
         Course::all(&stage.network).into_iter().filter(|course| course.source.is_ipv4()).collect();
     // A card merges only what comes from one that leaves checksums and segments alone: here the port of its switch.
@@ -82,6 +87,16 @@ pub fn fixed_ids(stage: &mut Stage) -> Result<()> {
     }
     switches.net.run(|| offload::set(&port, Offload::TransmitChecksum, true))?;
     sent
+}
+
+/// Lets every kind of TCP in whole by hand, and waits until the agent has noticed and put that right.
+fn limited_again(stage: &mut Stage, node: &str, namespace: &Namespace) -> Result<()> {
+    let counted = stage.report(node)?.drift_repaired;
+    namespace.run(|| offload::set(SHIM_LINK, Offload::TcpSegmentation, true))?;
+    stage.until("it is put right and counted", |stage| {
+        let limited = namespace.run(|| Ok(is_limited(SHIM_LINK)?))?;
+        Ok(limited && stage.report(node)?.drift_repaired > counted)
+    })
 }
 
 pub fn udp(stage: &mut Stage) -> Result<()> {
