@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /* Adding the shim: on the ingress of ps1, to whatever was routed to ps0. */
 #pragma once
+#include <linux/errno.h>
+
 #include "packet.h"
 
 #define DEFAULT_CLASS 1
@@ -24,6 +26,19 @@ static __always_inline int path_of(const struct config *config, __u32 key, __u32
         *serial = learned->serial;
     }
     return 0;
+}
+
+/* Makes room for the shim. The kernel has to know of a second header where it will cut the packet up, or where the packet
+ * is to become one of another family. It can know of one only: what somebody else's tunnel has come in with, merged on the
+ * way and cut up again, has one already, and needs no other. */
+static __always_inline int make_room(struct __sk_buff *skb, __u32 segments, int v6)
+{
+    const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO, second = BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+    int error = bpf_skb_adjust_room(skb, sizeof(struct shim), BPF_ADJ_ROOM_MAC, flags | second);
+
+    if (error == -EALREADY && segments == 1 && !v6)
+        error = bpf_skb_adjust_room(skb, sizeof(struct shim), BPF_ADJ_ROOM_MAC, flags);
+    return error;
 }
 
 /* Several segments at once, to be cut up later, get as many sequence numbers. The kernel counts the outer IP ID up per
@@ -87,8 +102,7 @@ static __always_inline int encap(struct __sk_buff *skb)
     shim.words[2] = bpf_htonl(TTL_AND_GRE | bpf_ntohs(~header_sum(&shim)));
     __u32 mark = MARK(copies, active, class, remote->anchor);
 
-    if (bpf_skb_adjust_room(skb, sizeof(shim), BPF_ADJ_ROOM_MAC,
-                            BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_GRE | BPF_F_ADJ_ROOM_FIXED_GSO) < 0)
+    if (make_room(skb, segments, v6) < 0)
         return count_and(id, C_ERROR, TC_ACT_SHOT);
     link = bytes_at(skb, 0, l2 + sizeof(shim));
     if (!link)

@@ -94,7 +94,7 @@ impl Ground {
         for number in 0..packets::PACKETS.len() {
             match shape {
                 Shape::Udp => send_udp(number),
-                Shape::Tcp | Shape::TcpFixedId => self.send_frame(&packets::tcp(number, false)),
+                Shape::Tcp | Shape::TcpFixedId | Shape::TcpInGre => self.send_frame(&packets::tcp(number, false)),
                 Shape::Tcp6 => self.send_frame(&packets::tcp(number, true)),
             }
             .map_err(failed("send"))?;

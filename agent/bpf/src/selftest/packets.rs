@@ -22,11 +22,13 @@ pub enum Shape {
     TcpFixedId,
     Tcp6,
     Udp,
+    /// TCP in a tunnel of somebody's own.
+    TcpInGre,
 }
 
 impl Shape {
     /// Those that pass whole first: where they do not, that is what is reported.
-    pub const ALL: [Shape; 4] = [Shape::Tcp, Shape::Tcp6, Shape::Udp, Shape::TcpFixedId];
+    pub const ALL: [Shape; 5] = [Shape::Tcp, Shape::Tcp6, Shape::Udp, Shape::TcpFixedId, Shape::TcpInGre];
 
     /// Whether its packets come to the shim whole. The others are merged on the way and cut up again before the shim.
     pub fn comes_whole(self) -> bool {
@@ -38,6 +40,7 @@ impl Shape {
         match self {
             Shape::Tcp | Shape::Tcp6 | Shape::Udp => None,
             Shape::TcpFixedId => Some("ps_fixed_id"),
+            Shape::TcpInGre => Some("ps_in_gre"),
         }
     }
 }
@@ -49,6 +52,7 @@ impl fmt::Display for Shape {
             Shape::TcpFixedId => "TCP with a fixed IP ID",
             Shape::Tcp6 => "TCP over IPv6",
             Shape::Udp => "UDP",
+            Shape::TcpInGre => "TCP in GRE",
         })
     }
 }
@@ -74,12 +78,11 @@ fn before(number: usize) -> usize {
 
 /// The position that a packet with an Ethernet header carries, if it is a whole segment of ours.
 pub fn segment(packet: &[u8]) -> Option<u32> {
-    let transport = match packet.get(12..14)? {
-        [8, 0] => ETHERNET + 20,
-        _ => ETHERNET + 40,
-    };
-    let protocol = if transport == ETHERNET + 20 { packet.get(ETHERNET + 9)? } else { packet.get(ETHERNET + 6)? };
-    let data = transport + if i32::from(*protocol) == libc::IPPROTO_TCP { TCP } else { 8 };
+    const GRE: usize = 4;
+    let (header, protocol) = if packet.get(12..14)? == [8, 0] { (20, 9) } else { (40, 6) };
+    let is = |at: usize, wanted: i32| packet.get(at + protocol).map(|found| i32::from(*found) == wanted);
+    let at = if is(ETHERNET, libc::IPPROTO_GRE)? { ETHERNET + header + GRE } else { ETHERNET };
+    let data = at + header + if is(at, libc::IPPROTO_TCP)? { TCP } else { 8 };
     (packet.len() == data + SEGMENT).then_some(())?;
     Some(u32::from_be_bytes(packet.get(data..data + 4)?.try_into().ok()?))
 }
