@@ -11,16 +11,15 @@ const TCX: (u32, u32) = (6, 6);
 /// Prints both.
 ///
 /// # Errors
-/// When it is the wrong hook for this kernel, or the self-test came to no verdict. Either verdict is right.
+/// When it is the wrong hook for this kernel, or the self-test does not let them.
 pub fn test() -> Result<()> {
     let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     let (hook, wanted) = (Hook::of_this_kernel()?, if version(&release)? < TCX { Hook::Clsact } else { Hook::Tcx });
     println!("vm: programs are attached by {hook:?}");
     ensure!(hook == wanted, "{release} has {wanted:?}");
     let Outcome { allowed, why } = segmentation_selftest();
-    let may = if allowed { "may" } else { "may not" };
-    println!("vm: packets of several segments {may} pass the shim whole: {why}");
-    ensure!(!why.contains("could not run") && !why.contains("itself failed"), "the self-test has no verdict: {why}");
+    ensure!(allowed, "packets of several segments may not pass the shim whole: {why}");
+    println!("vm: packets of several segments pass the shim whole: {why}");
     Ok(())
 }
 
