@@ -1,5 +1,6 @@
 //! Segments: what hosts leave in one piece, what cards merge, and what has the same IP ID every time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -108,11 +109,16 @@ pub fn udp(stage: &mut Stage) -> Result<()> {
             for _ in 0..ROUNDS {
                 shape::send_segments(&near, to, DATAGRAM, &sent)?;
                 let mut bytes = [0; 2 * DATAGRAM as usize];
-                for number in 0..TRAIN {
-                    let length = far.recv(&mut bytes).with_context(|| format!("number {number} to {to} was lost"))?;
-                    let right = bytes[..length] == [number; DATAGRAM as usize];
-                    ensure!(right, "number {number} to {to} is wrong: {length} bytes, the first {}", bytes[0]);
+                let mut came = Vec::new();
+                for _ in 0..TRAIN {
+                    let length = far.recv(&mut bytes).with_context(|| format!("to {to} came {came:?} alone"))?;
+                    let right = length == usize::from(DATAGRAM) && bytes[1..length] == bytes[..length - 1];
+                    ensure!(right, "behind {came:?} to {to} came {length} bytes: {:?}…", &bytes[..length.min(8)]);
+                    came.push(bytes[0]);
                 }
+                // Nobody promises their order.
+                let each_once = BTreeSet::from_iter(came.iter().copied()) == BTreeSet::from_iter(0..TRAIN);
+                ensure!(each_once, "to {to} came {came:?}");
             }
             let long = recording.finish()?.count(|frame| frame.outgoing && frame.bytes.len() > FULL);
             ensure!(long > 0, "{} cut its datagrams up by itself", course.from.name);
