@@ -27,12 +27,14 @@ static __always_inline int control_switch(struct __sk_buff *skb, __u32 id, const
 {
     __u64 counter = bpf_be64_to_cpu(message->counter), now = bpf_ktime_get_coarse_ns();
     __u32 key = CLASS_KEY(id, message->class);
-    struct learned *learned;
+    struct learned *learned = NULL;
 
     if (!has_slot(remote->slots, message->active) || has_slot(message->copies, message->active) ||
         !copies_allowed(remote, message->copies))
         return count_and(id, C_COPY_SET, TC_ACT_SHOT);
-    learned = message->class > 15 ? NULL : bpf_map_lookup_elem(&ps_learned, &key);
+    /* there is a place to learn in for every class, but a window only for one that the remote has */
+    if (message->class <= 15 && bpf_map_lookup_elem(&ps_window, &key))
+        learned = bpf_map_lookup_elem(&ps_learned, &key);
     if (!learned)
         return count_and(id, C_CLASS, TC_ACT_SHOT);
     if (!learned->active || counter > learned->counter || now - learned->seen_ns > FRESH_NS) {

@@ -13,22 +13,22 @@
 static __always_inline void teach(__u32 class_key, __u32 key, __u32 slot)
 {
     struct learned *learned = bpf_map_lookup_elem(&ps_learned, &class_key);
-    __u32 serial = KEY_SERIAL(key), copies = KEY_COPIES(key);
+    __u32 serial = KEY_SERIAL(key), copies = KEY_COPIES(key), tick = bpf_jiffies64();
     __u64 now;
 
     if (!learned || has_slot(copies, slot))
         return;
+    /* the coarse clock stands still for a tick, and costs more than all the rest of this */
+    if (learned->tick == tick && learned->active == slot && learned->copies == copies && learned->serial == serial)
+        return;
     now = bpf_ktime_get_coarse_ns();
     if (learned->active && ((serial - learned->serial) & 15) >= 8 && now - learned->seen_ns < FRESH_NS)
         return;
-    if (learned->active != slot || learned->copies != copies || learned->serial != serial) {
-        learned->active = slot;
-        learned->copies = copies;
-        learned->serial = serial;
-        learned->seen_ns = now;
-    } else if (now - learned->seen_ns > FRESH_NS / 8) { /* spare the cache line */
-        learned->seen_ns = now;
-    }
+    learned->active = slot;
+    learned->copies = copies;
+    learned->serial = serial;
+    learned->tick = tick;
+    learned->seen_ns = now;
 }
 
 /* Whether the sender may use the addresses inside. An anchor takes from a site what lies behind that site, whereto is
@@ -113,20 +113,30 @@ static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const str
     return count_and(id, C_DELIVERED, TC_ACT_OK);
 }
 
+static __always_inline __u32 slot_of(__u32 ifindex)
+{
+    __u32 zero = 0;
+    const struct slots *slots = bpf_map_lookup_elem(&ps_slot, &zero);
+
+    for (__u32 slot = 1; slots && slot <= 8; slot++)
+        if (slots->ifindex[slot - 1] == ifindex)
+            return slot;
+    return 0;
+}
+
 static __always_inline int decap(struct __sk_buff *skb, const __u32 l2)
 {
-    __u32 zero = 0, id, key, *slot, ifindex = skb->ifindex;
+    __u32 zero = 0, id, key, slot = slot_of(skb->ifindex);
     struct config *config = bpf_map_lookup_elem(&ps_config, &zero);
     const struct shim *shim;
     struct remote *remote;
 
-    slot = bpf_map_lookup_elem(&ps_slot, &ifindex);
     if (!config || !config->self || !slot)
         return count_and(0, C_NO_STATE, TC_ACT_SHOT);
     shim = skb->protocol == bpf_htons(ETH_P_IP) ? bytes_at(skb, l2, sizeof(*shim)) : NULL;
     if (!shim || shim->ip.version != 4 || shim->ip.ihl != 5 || shim->ip.protocol != IPPROTO_GRE ||
         shim->ip.daddr != config->self)
-        return config->role == ROLE_ANCHOR ? bare_at_anchor(skb, l2, config, *slot) : bare_at_edge(skb, l2, config);
+        return config->role == ROLE_ANCHOR ? bare_at_anchor(skb, l2, config, slot) : bare_at_edge(skb, l2, config);
 
     id = bpf_ntohl(shim->ip.saddr) & (REMOTES - 1); /* endpoints are numbered by it, see struct remote */
     remote = bpf_map_lookup_elem(&ps_remote, &id);
@@ -141,11 +151,11 @@ static __always_inline int decap(struct __sk_buff *skb, const __u32 l2)
     key = bpf_ntohl(shim->key);
     if (shim->flags != bpf_htons(GRE_KEY_SEQUENCE) || KEY_VERSION(key) != 0)
         return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
-    if (!has_slot(remote->slots, *slot))
+    if (!has_slot(remote->slots, slot))
         return count_and(id, C_COPY_SET, TC_ACT_SHOT);
     if (KEY_CLASS(key))
-        return decap_data(skb, l2, config, id, remote, *slot, shim);
+        return decap_data(skb, l2, config, id, remote, slot, shim);
     if (shim->protocol == PROTO_CONTROL)
-        return control(skb, l2, config, id, remote, *slot);
+        return control(skb, l2, config, id, remote, slot);
     return count_and(id, C_UNKNOWN, TC_ACT_SHOT);
 }

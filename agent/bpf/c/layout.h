@@ -4,7 +4,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define PS_LAYOUT 2
+#define PS_LAYOUT 3
 
 #define ROLE_EDGE 1   /* decides which path it sends by */
 #define ROLE_ANCHOR 2 /* answers over the path it is spoken to */
@@ -31,13 +31,19 @@ struct remote {
     __u32 anchor;   /* anchor index for the mark, 0 at an anchor */
     __u32 identity; /* the agent's: a remote with another one begins anew */
     __u32 slots;    /* bit k-1: it can be reached by slot k */
+    __u32 classes;  /* the agent's: bit c: class c has its sequences and windows */
 };
 
 /* key of chosen, learned, sequences, windows */
 #define CLASS_KEY(remote, class) (((remote) << 4) | (class))
+#define CLASS_KEYS (REMOTES << 4)
+
+struct slots {
+    __u32 ifindex[8]; /* of slot k at k-1; 0: none */
+};
 
 struct chosen {
-    __u8 active; /* slot 1-8 */
+    __u8 active; /* slot 1-8; 0: nothing chosen */
     __u8 copies; /* bit k-1: slot k */
     __u8 pad[6];
     __u64 counter;
@@ -47,7 +53,8 @@ struct learned {
     __u8 active; /* 0: nothing learned yet */
     __u8 copies;
     __u8 serial;
-    __u8 pad[5];
+    __u8 pad;
+    __u32 tick; /* low half of the jiffies at seen_ns */
     __u64 counter; /* of the last switch message */
     __u64 seen_ns; /* when the current serial was last seen, CLOCK_MONOTONIC_COARSE */
 };

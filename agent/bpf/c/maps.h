@@ -31,36 +31,24 @@ struct {
     __type(value, struct remote);
 } ps_remote SEC(".maps");
 
-/* shim endpoint -> remote id, for the agent */
+/* which interface packets of a slot come in by */
 struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, REMOTES);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
-    __type(key, __be32);
-    __type(value, __u32);
-} ps_endpoint SEC(".maps");
-
-/* ifindex of a tunnel-side interface -> slot */
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 64);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
     __type(key, __u32);
-    __type(value, __u32);
+    __type(value, struct slots);
 } ps_slot SEC(".maps");
 
 struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 32768);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, CLASS_KEYS);
     __type(key, __u32);
     __type(value, struct chosen);
 } ps_chosen SEC(".maps");
 
 struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 32768);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, CLASS_KEYS);
     __type(key, __u32);
     __type(value, struct learned);
 } ps_learned SEC(".maps");
@@ -74,9 +62,8 @@ struct {
 
 /* last sequence number sent, per bucket */
 struct {
-    __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
-    __uint(max_entries, 32768);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __uint(max_entries, CLASS_KEYS);
     __type(key, __u32);
     __array(values, struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -88,9 +75,8 @@ struct {
 
 /* sequence windows; how many words a bucket has depends on the declared width, so the inner size is free */
 struct {
-    __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
-    __uint(max_entries, 32768);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __uint(max_entries, CLASS_KEYS);
     __type(key, __u32);
     __array(values, struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);

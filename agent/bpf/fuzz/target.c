@@ -62,6 +62,9 @@ static void check(struct expectation (*expect)(const __u8 *, __u32, struct __sk_
         assert(anchor.learned[i].serial == known_anchor.learned[i].serial);
         assert(anchor.learned[i].counter == known_anchor.learned[i].counter);
     }
+    static const struct learned nothing;
+    for (int i = CLASSES; i < ALL_CLASSES; i++)
+        assert(memcmp(&anchor.learned[i], &nothing, sizeof(nothing)) == 0);
 }
 
 static int run_decap(struct __sk_buff *skb)

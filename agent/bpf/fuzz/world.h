@@ -10,7 +10,8 @@
 #include "../c/encap.h"
 
 #define SHIFT 10 /* the smallest window */
-#define CLASSES 2
+#define CLASSES 2      /* that a remote has */
+#define ALL_CLASSES 15 /* that it could have */
 #define SLOTS 0x1f /* 1 to 5: there are some that nobody has */
 #define IFINDEX 100 /* of slot 0, which has none */
 #define EDGE_ID 2
@@ -41,8 +42,9 @@ struct node {
     __be32 far; /* the other's endpoint */
     __u32 far_id;
     struct remote remote;
-    struct chosen chosen[CLASSES];
-    struct learned learned[CLASSES];
+    struct slots slots;
+    struct chosen chosen[ALL_CLASSES]; /* of class 1 first */
+    struct learned learned[ALL_CLASSES];
     struct incarnation incarnation;
     struct window_map windows[CLASSES];
     struct sequence_map sequences[CLASSES];
@@ -99,6 +101,8 @@ static void world_node(struct node *one, __u32 role, __u32 self, __u32 probes, _
     one->remote = (struct remote){.address = one->far, .anchor = role == ROLE_EDGE, .identity = 1, .slots = SLOTS};
     one->prefixes = role == ROLE_EDGE ? edge_prefixes : anchor_prefixes;
     one->incarnation.previous = NO_EPOCH;
+    for (int slot = 1; slot <= 8; slot++)
+        one->slots.ifindex[slot - 1] = IFINDEX + slot;
 }
 
 static void world_begin(void)
@@ -170,18 +174,10 @@ static void *prefix_lookup(const struct prefix_key *key)
     return best ? &found : NULL;
 }
 
-/* Index of a class's maps, -1 for one that the remote does not have. */
-static int class_index(const void *key)
-{
-    __u32 class_key = *(const __u32 *)key, class = class_key & 15;
-
-    return class_key >> 4 == node->far_id && class >= 1 && class <= CLASSES ? (int)class - 1 : -1;
-}
 
 void *bpf_map_lookup_elem(void *map, const void *key)
 {
     const __u32 index = *(const __u32 *)key;
-    static __u32 slot;
 
     for (int i = 0; i < CLASSES; i++) {
         if (map == &node->windows[i])
@@ -195,27 +191,25 @@ void *bpf_map_lookup_elem(void *map, const void *key)
         return prefix_lookup(key);
     if (map == &ps_counter)
         return index == 0 || index == node->far_id ? &node->counters : NULL;
-    if (map == &ps_slot) {
-        slot = index - IFINDEX;
-        return slot >= 1 && slot <= 8 ? &slot : NULL;
-    }
+    if (map == &ps_slot)
+        return index == 0 ? &node->slots : NULL;
     if (map == &ps_incarnation)
         return index == node->far_id ? &node->incarnation : NULL;
     if (map == &ps_remote) {
         static struct remote none;
         return index == node->far_id ? &node->remote : index < REMOTES ? &none : NULL;
     }
-    int class = class_index(key);
-    if (class < 0)
-        return NULL;
-    if (map == &ps_chosen)
-        return node->config.role == ROLE_EDGE ? &node->chosen[class] : NULL;
-    if (map == &ps_learned)
-        return &node->learned[class];
+    __u32 class = index & 15;
+    assert(index >> 4 == node->far_id); /* nobody else gets so far */
     if (map == &ps_sequence)
-        return &node->sequences[class];
-    assert(map == &ps_window);
-    return &node->windows[class];
+        return class >= 1 && class <= CLASSES ? &node->sequences[class - 1] : NULL;
+    if (map == &ps_window)
+        return class >= 1 && class <= CLASSES ? &node->windows[class - 1] : NULL;
+    assert(class >= 1);
+    if (map == &ps_chosen)
+        return &node->chosen[class - 1];
+    assert(map == &ps_learned);
+    return &node->learned[class - 1];
 }
 
 long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length, __u64 flags)
@@ -298,6 +292,11 @@ long bpf_ringbuf_output(void *map, void *data, __u64 size, __u64 flags)
 __u64 bpf_ktime_get_coarse_ns(void)
 {
     return now_ns;
+}
+
+__u64 bpf_jiffies64(void)
+{
+    return now_ns / 4000000; /* 250 a second */
 }
 
 void bpf_spin_lock(struct bpf_spin_lock *lock)

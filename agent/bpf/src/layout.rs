@@ -4,7 +4,7 @@ use aya::Pod;
 
 /// Names the pin folder: programs and agents of one layout share maps. The maps of another layout are not taken over: who
 /// finds none of its own begins a new epoch.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 /// Flow buckets per remote and class.
 pub const BUCKETS: u32 = 256;
 /// Room for remotes: ids 1 to 2,047 are node indexes, 0 stands for "none known".
@@ -51,11 +51,6 @@ pub const fn class_key(remote: u32, class: u8) -> u32 {
     (remote << 4) | class as u32
 }
 
-/// Remote and class of such a key.
-pub const fn split_class_key(key: u32) -> (u32, u8) {
-    (key >> 4, (key & 15) as u8)
-}
-
 macro_rules! layout {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
@@ -98,12 +93,23 @@ layout! {
         identity: u32,
         /// Bit k-1: it can be reached by slot k, and nothing of it comes by another.
         slots: u32,
+        /// For the agent alone: bit c says that class c has its sequences and windows.
+        classes: u32,
+    }
+}
+
+layout! {
+    /// `struct slots`.
+    Slots {
+        /// By which interface the packets of slot k come in, at k-1; 0: none.
+        ifindex: [u32; 8],
     }
 }
 
 layout! {
     /// `struct chosen`.
     Chosen {
+        /// 1-8; 0: nothing is chosen.
         active: u8,
         copies: u8,
         pad: [u8; 6],
@@ -117,7 +123,8 @@ layout! {
         active: u8,
         copies: u8,
         serial: u8,
-        pad: [u8; 5],
+        pad: u8,
+        tick: u32,
         counter: u64,
         seen_ns: u64,
     }

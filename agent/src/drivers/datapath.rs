@@ -1,7 +1,7 @@
 //! The shim's maps and programs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     net::Ipv4Addr,
     path::PathBuf,
@@ -9,7 +9,6 @@ use std::{
 };
 
 use ipnet::IpNet;
-use nix::net::if_::if_nameindex;
 use pathsteer_bpf::{
     Datapath, Kind,
     layout::{self, Config, Remote},
@@ -190,6 +189,7 @@ impl Shim {
             anchor: spec.anchor.into(),
             identity: spec.identity,
             slots: spec.slots.iter().map(|slot| slot_bit(*slot)).sum(),
+            ..Remote::default()
         };
         datapath.maps.set_remote(spec.id, remote, &spec.classes, window).map_err(fail)
     }
@@ -235,9 +235,9 @@ impl Shim {
                     let Some(kind) = pathsteer_bpf::attached(&link).map_err(io::Error::other)? else { continue };
                     let mut datapath = shim.lock();
                     if datapath.programs.is_current(&link, kind).map_err(io::Error::other)? {
-                        let slot = datapath.maps.slot(index).map_err(io::Error::other)?.unwrap_or(0);
+                        let slot = datapath.maps.slot(index).map_err(io::Error::other)?;
                         let program = program_of(kind);
-                        found.push(ProgramSpec { netns: name.clone(), link, program, slot: slot as u8 });
+                        found.push(ProgramSpec { netns: name.clone(), link, program, slot });
                     }
                 }
                 Ok(found)
@@ -254,11 +254,8 @@ impl Shim {
         let attach = move || {
             let index = netns::ifindex(&wanted.link)?;
             let mut datapath = shim.lock();
-            // all programs of a node are in one namespace
-            let known: BTreeSet<u32> = if_nameindex()?.iter().map(|interface| interface.index()).collect();
-            datapath.maps.retain_slots(|index| known.contains(&index)).map_err(io::Error::other)?;
             // the slot first: from its first packet on the program must know it
-            datapath.maps.set_slot(index, wanted.slot.into()).map_err(io::Error::other)?;
+            datapath.maps.set_slot(index, wanted.slot).map_err(io::Error::other)?;
             let kind = kind_of(wanted.program);
             datapath.programs.attach(&wanted.link, &pin_of(&wanted), kind).map_err(io::Error::other)
         };

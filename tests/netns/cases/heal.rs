@@ -45,9 +45,9 @@ const CONTENTS: &[Break] = &[
 
 const PINS: &[Break] = &[
     ("every pin is deleted", "rm -r /sys/fs/bpf/pathsteer"),
-    ("the pins of the maps are deleted", "rm /sys/fs/bpf/pathsteer/v2/ps_*"),
-    ("one map's pin is deleted", "rm /sys/fs/bpf/pathsteer/v2/ps_window"),
-    ("the pins of the programs are deleted", "rm -r /sys/fs/bpf/pathsteer/v2/links"),
+    ("the pins of the maps are deleted", "rm /sys/fs/bpf/pathsteer/*/ps_*"),
+    ("one map's pin is deleted", "rm /sys/fs/bpf/pathsteer/*/ps_window"),
+    ("the pins of the programs are deleted", "rm -r /sys/fs/bpf/pathsteer/*/links"),
 ];
 
 fn edge() -> Result<()> {

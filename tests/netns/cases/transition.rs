@@ -1,18 +1,20 @@
 //! From one plan to another.
 
 use anyhow::{Context, Result, ensure};
+use pathsteer_bpf::layout::LAYOUT;
 use pathsteer_compiler::Inventory;
 use pathsteer_crds::{AddressMethod, UplinkKind};
 
 use super::Case;
 use super::settle::assert_as_declared;
 use crate::dump;
-use crate::node::Node;
-use crate::plans::{ANCHOR, EDGE, example, plan};
+use crate::node::{Node, STATE};
+use crate::plans::{ANCHOR, EDGE, example, example_plan, plan};
 
 pub const CASES: &[(&str, Case)] = &[
     ("an_edge_goes_from_plan_to_plan_and_keeps_nothing_of_the_one_before", edge),
     ("an_anchor_whose_site_is_gone_keeps_nothing_of_it", anchor),
+    ("an_agent_that_finds_maps_of_another_layout_removes_them_and_begins_an_epoch", layout),
 ];
 
 /// What is changed in the declarations.
@@ -108,8 +110,8 @@ fn anchor() -> Result<()> {
     node.settle()?;
     // Remotes by their shim endpoints, as the map itself has them: 0 is none.
     let remotes = |node: &Node| -> Result<usize> {
-        let pin = "/sys/fs/bpf/pathsteer/v2/ps_remote";
-        let dumped = node.host.output("bpftool", &["-j", "map", "dump", "pinned", pin])?;
+        let pin = format!("/sys/fs/bpf/pathsteer/v{LAYOUT}/ps_remote");
+        let dumped = node.host.output("bpftool", &["-j", "map", "dump", "pinned", &pin])?;
         let all: Vec<serde_json::Value> = serde_json::from_str(&dumped)?;
         Ok(all.iter().filter(|entry| entry["formatted"]["value"]["address"].as_u64() > Some(0)).count())
     };
@@ -124,5 +126,26 @@ fn anchor() -> Result<()> {
     for gone in ["10.100.0.2", "172.16.7", "198.18.7.1"] {
         ensure!(!left.contains(gone), "{gone} is still there:\n{left}");
     }
+    Ok(())
+}
+
+fn layout() -> Result<()> {
+    let mut node = Node::start("edge8l", &example_plan(EDGE)?)?;
+    node.settle()?;
+    let reference = dump::ours(&node.host)?;
+    let epoch =
+        |node: &Node| -> Result<u64> { Ok(node.host.output("cat", &[&format!("{STATE}/epoch")])?.trim().parse()?) };
+    let before = epoch(&node)?;
+    node.kill()?;
+    // As if the agent had been of the layout before: its programs still run.
+    node.host.output("sh", &["-c", &format!("cd /sys/fs/bpf/pathsteer && mv v{LAYOUT} v{}", LAYOUT - 1)])?;
+    node.restart()?;
+    node.settle()?;
+    let pins = node.host.output("ls", &["/sys/fs/bpf/pathsteer"])?;
+    ensure!(pins.trim() == format!("v{LAYOUT}"), "the old pins are still there: {pins}");
+    let after = epoch(&node)?;
+    ensure!(after == before + 1, "epoch {before} before, {after} now");
+    let now = dump::ours(&node.host)?;
+    ensure!(now == reference, "{}", dump::difference(&reference, &now));
     Ok(())
 }

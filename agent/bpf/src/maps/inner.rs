@@ -5,14 +5,14 @@ use aya::{
     maps::{Array, HashOfMaps, Map, MapData, MapError},
 };
 
-use super::{INNER_MAP, Maps, gone_is_fine, present};
-use crate::layout::{BUCKETS, class_key};
+use super::{INNER_MAP, Maps, gone_is_fine, optional};
+use crate::layout::{BUCKETS, Chosen, Learned, class_key};
 
 /// Threads that wait at the same time: more gain nothing that could be measured with 500 remotes.
 const AT_ONCE: usize = 64;
 
 impl Maps {
-    /// Makes sequences and windows for these remotes and classes where there are none; what exists stays.
+    /// Makes sequences and windows for these remotes and classes where there are none of this size; what exists stays.
     ///
     /// The kernel answers a change of a map of maps only when no program can still use what was there before, which takes
     /// some milliseconds. Whoever waits at the same time waits for the same: the remotes of an anchor are best made all at
@@ -31,7 +31,7 @@ impl Maps {
         self.make::<u64>(1, &keys, windows, BUCKETS * (window_packets / 32), INNER_MAP)
     }
 
-    /// Makes the missing ones of `keys` in the map of maps `outer` with number `id`.
+    /// Makes those of `keys` that the map of maps `outer` with number `id` has not got in this size.
     fn make<V: Pod + Send>(
         &self,
         outer: usize,
@@ -42,7 +42,9 @@ impl Maps {
     ) -> Result<(), MapError> {
         let mut missing = Vec::new();
         for key in keys {
-            if !present(self.inner[outer].get(key, 0))? {
+            let present: Option<MapData> = optional(self.inner[outer].get(key, 0))?;
+            let fits = present.map(|map| Ok::<_, MapError>(map.info()?.max_entries() == entries)).transpose()?;
+            if fits != Some(true) {
                 missing.push(*key);
             }
         }
@@ -65,13 +67,14 @@ impl Maps {
 
     /// What is not there is not removed: before 6.8 that would wait too.
     pub(super) fn remove_class(&mut self, key: u32) -> Result<(), MapError> {
-        if present(self.sequence.get(&key, 0))? {
+        if optional(self.sequence.get(&key, 0))?.is_some() {
             gone_is_fine(self.sequence.remove(&key))?;
         }
-        if present(self.window.get(&key, 0))? {
+        if optional(self.window.get(&key, 0))?.is_some() {
             gone_is_fine(self.window.remove(&key))?;
         }
-        gone_is_fine(self.learned.remove(&key))?;
-        gone_is_fine(self.chosen.remove(&key))
+        // after the window: the kernel has waited for every program that had it, and without it none learns
+        self.learned.set(key, Learned::default(), 0)?;
+        self.chosen.set(key, Chosen::default(), 0)
     }
 }

@@ -8,16 +8,14 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, HashOfMaps, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashOfMaps, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 
 use crate::{
     Error,
-    layout::{Chosen, Config, Counters, Incarnation, Learned, Remote, class_key, split_class_key},
+    layout::{Chosen, Config, Counters, Incarnation, Learned, Remote, Slots, class_key},
 };
 
-/// Create only (BPF_NOEXIST).
-const NO_EXIST: u64 = 1;
 /// Inner maps of this flag may differ in size (BPF_F_INNER_MAP).
 const INNER_MAP: u32 = 1 << 12;
 
@@ -26,10 +24,9 @@ pub struct Maps {
     config: Array<MapData, Config>,
     prefix: LpmTrie<MapData, [u8; 16], u32>,
     remote: Array<MapData, Remote>,
-    endpoint: HashMap<MapData, [u8; 4], u32>,
-    slot: HashMap<MapData, u32, u32>,
-    chosen: HashMap<MapData, u32, Chosen>,
-    learned: HashMap<MapData, u32, Learned>,
+    slot: Array<MapData, Slots>,
+    chosen: Array<MapData, Chosen>,
+    learned: Array<MapData, Learned>,
     incarnation: Array<MapData, Incarnation>,
     sequence: HashOfMaps<MapData, u32, Array<MapData, u32>>,
     window: HashOfMaps<MapData, u32, Array<MapData, u64>>,
@@ -41,11 +38,10 @@ pub struct Maps {
 }
 
 /// The pins that make a datapath.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 11] = [
     "ps_config",
     "ps_prefix",
     "ps_remote",
-    "ps_endpoint",
     "ps_slot",
     "ps_chosen",
     "ps_learned",
@@ -60,12 +56,11 @@ impl Maps {
     pub(crate) fn take(object: &mut Ebpf) -> Result<Self, Error> {
         let mut map = |name: &'static str| object.take_map(name).ok_or(Error::Missing(name));
         let Map::RingBuf(acknowledgements) = map("ps_ack")? else { return Err(Error::Missing("ring ps_ack")) };
-        let (sequence, window) = (map("ps_sequence")?, map("ps_window")?);
+        let (sequence, window) = (as_hash(map("ps_sequence")?)?, as_hash(map("ps_window")?)?);
         Ok(Maps {
             config: map("ps_config")?.try_into()?,
             prefix: map("ps_prefix")?.try_into()?,
             remote: map("ps_remote")?.try_into()?,
-            endpoint: map("ps_endpoint")?.try_into()?,
             slot: map("ps_slot")?.try_into()?,
             chosen: map("ps_chosen")?.try_into()?,
             learned: map("ps_learned")?.try_into()?,
@@ -106,36 +101,37 @@ impl Maps {
         resized.into_iter().try_for_each(|id| self.begin_anew(id))
     }
 
-    /// Which slot's packets come in by the interface with this index.
+    /// Which slot's packets come in by the interface with this index; 0 if none's do.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn slot(&self, ifindex: u32) -> Result<Option<u32>, MapError> {
-        optional(self.slot.get(&ifindex, 0))
+    pub fn slot(&self, ifindex: u32) -> Result<u8, MapError> {
+        let slots = self.slot.get(&0, 0)?.ifindex;
+        Ok((1..).zip(slots).find(|(_, known)| *known == ifindex).map_or(0, |(slot, _)| slot))
     }
 
-    /// # Errors
-    /// What the kernel says.
-    pub fn set_slot(&mut self, ifindex: u32, slot: u32) -> Result<(), MapError> {
-        self.slot.insert(ifindex, slot, 0)
-    }
-
-    /// Forgets the slots of interfaces that are not `known`. Every interface made anew has another index, and the map
-    /// has room for 64.
+    /// The packets of `slot` (1-8) come in by this interface, and by no other; 0: it is no slot's.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn retain_slots(&mut self, known: impl Fn(u32) -> bool) -> Result<(), MapError> {
-        let indexes: Vec<u32> = self.slot.keys().collect::<Result<_, _>>()?;
-        indexes.into_iter().filter(|index| !known(*index)).try_for_each(|index| gone_is_fine(self.slot.remove(&index)))
+    pub fn set_slot(&mut self, ifindex: u32, slot: u8) -> Result<(), MapError> {
+        let mut slots = self.slot.get(&0, 0)?;
+        for (number, known) in (1..).zip(&mut slots.ifindex) {
+            if number == slot {
+                *known = ifindex;
+            } else if *known == ifindex {
+                *known = 0;
+            }
+        }
+        self.slot.set(0, slots, 0)
     }
 
-    /// Everything chosen, by remote and class.
+    /// What is chosen, by remote and class.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn chosen(&self) -> Result<BTreeMap<(u32, u8), Chosen>, MapError> {
-        by_class(self.chosen.iter())
+        Ok(self.by_class(&self.chosen)?.into_iter().filter(|(_, chosen)| chosen.active != 0).collect())
     }
 
     /// One map update: the switch itself.
@@ -143,17 +139,24 @@ impl Maps {
     /// # Errors
     /// What the kernel says.
     pub fn choose(&mut self, remote: u32, class: u8, chosen: Chosen) -> Result<(), MapError> {
-        self.chosen.insert(class_key(remote, class), chosen, 0)
+        self.chosen.set(class_key(remote, class), chosen, 0)
     }
 
-    /// Everything learned, by remote and class; entries without a path yet are left out.
+    /// What is learned, by remote and class.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn learned(&self) -> Result<BTreeMap<(u32, u8), Learned>, MapError> {
-        let mut all = by_class(self.learned.iter())?;
-        all.retain(|_, learned| learned.active != 0);
-        Ok(all)
+        Ok(self.by_class(&self.learned)?.into_iter().filter(|(_, learned)| learned.active != 0).collect())
+    }
+
+    /// Every class of every remote in `of`.
+    fn by_class<V: Pod>(&self, of: &Array<MapData, V>) -> Result<BTreeMap<(u32, u8), V>, MapError> {
+        let classes = self
+            .remotes()?
+            .into_iter()
+            .flat_map(|(id, (_, classes))| classes.into_iter().map(move |class| (id, class)));
+        classes.map(|(id, class)| Ok(((id, class), of.get(&class_key(id, class), 0)?))).collect()
     }
 }
 
@@ -163,15 +166,16 @@ fn id_of(map: &Map) -> Result<u32, Error> {
     Ok(data.info()?.id())
 }
 
+/// An array of maps, to be used like a hash: the crate's own type for it cannot empty a place. The kernel can, by the call
+/// that removes from a hash, and an empty place is one without an entry.
+fn as_hash(map: Map) -> Result<Map, Error> {
+    let Map::ArrayOfMaps(data) = map else { return Err(Error::Missing("array of maps")) };
+    Ok(Map::HashOfMaps(data))
+}
+
 /// Another handle to a map of maps.
 fn again(map: &Map) -> Result<Map, Error> {
     Ok(Map::HashOfMaps(MapData::from_id(id_of(map)?)?))
-}
-
-fn by_class<V: Pod>(
-    entries: impl Iterator<Item = Result<(u32, V), MapError>>,
-) -> Result<BTreeMap<(u32, u8), V>, MapError> {
-    entries.map(|entry| entry.map(|(key, value)| (split_class_key(key), value))).collect()
 }
 
 fn optional<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
@@ -182,22 +186,10 @@ fn optional<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
     }
 }
 
-fn present<T>(result: Result<T, MapError>) -> Result<bool, MapError> {
-    Ok(optional(result)?.is_some())
-}
-
 fn errno(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
-    }
-}
-
-/// EEXIST: somebody was faster or it is from before; what is there stays.
-fn exists_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
-        other => other,
     }
 }
 

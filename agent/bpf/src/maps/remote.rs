@@ -10,8 +10,11 @@ use std::{
 
 use aya::maps::{Array, MapData, MapError, PerCpuValues};
 
-use super::{INNER_MAP, Maps, NO_EXIST, exists_is_fine, gone_is_fine, optional};
-use crate::layout::{self, BUCKETS, Counters, Incarnation, Learned, Remote, class_key, split_class_key};
+use super::{INNER_MAP, Maps, optional};
+use crate::layout::{self, BUCKETS, Counters, Incarnation, Remote, class_key};
+
+/// The address where there is no remote.
+const NONE: [u8; 4] = [0; 4];
 
 impl Maps {
     /// Every remote with its classes.
@@ -20,21 +23,14 @@ impl Maps {
     /// What the kernel says.
     pub fn remotes(&self) -> Result<BTreeMap<u32, (Remote, Vec<u8>)>, MapError> {
         let mut all = BTreeMap::new();
-        for id in self.remote_ids()? {
-            all.insert(id, (self.remote.get(&id, 0)?, Vec::new()));
-        }
-        for key in self.window.keys() {
-            let (id, class) = split_class_key(key?);
-            if let Some((_, classes)) = all.get_mut(&id) {
-                classes.push(class);
-                classes.sort_unstable();
+        for (id, remote) in (0..).zip(self.remote.iter()) {
+            let remote = remote?;
+            if remote.address != NONE {
+                let classes = (1..=15).filter(|class| remote.classes >> class & 1 == 1).collect();
+                all.insert(id, (remote, classes));
             }
         }
         Ok(all)
-    }
-
-    fn remote_ids(&self) -> Result<Vec<u32>, MapError> {
-        self.endpoint.iter().map(|entry| entry.map(|(_, id)| id)).collect()
     }
 
     /// Makes a remote known, with sequences and windows for `classes`; what exists of these stays, what is no longer
@@ -43,26 +39,21 @@ impl Maps {
     /// # Errors
     /// What the kernel says.
     pub fn set_remote(&mut self, id: u32, remote: Remote, classes: &[u8], window_packets: u32) -> Result<(), MapError> {
-        for class in 1..=15 {
-            let key = class_key(id, class);
-            if !classes.contains(&class) {
-                self.remove_class(key)?;
-                continue;
-            }
-            exists_is_fine(self.learned.insert(key, Learned::default(), NO_EXIST))?;
+        let remote = Remote { classes: classes.iter().map(|class| 1 << class).sum(), ..remote };
+        let before = self.remote.get(&id, 0)?;
+        if before.classes != remote.classes {
+            // in between it has none that can be relied upon: who finds it like this does it again
+            self.remote.set(id, Remote { classes: 0, ..before }, 0)?;
+        }
+        for class in (1..=15).filter(|class| !classes.contains(class)) {
+            self.remove_class(class_key(id, class))?;
         }
         self.make_inner(classes.iter().map(|class| (id, *class)), window_packets)?;
-        let before = self.remote.get(&id, 0)?;
-        let is_new = before == Remote::default();
-        if is_new || before.identity != remote.identity {
+        if before.address == NONE || before.identity != remote.identity {
             self.begin_anew(id)?;
         }
-        if !is_new && before.address != remote.address {
-            gone_is_fine(self.endpoint.remove(&before.address))?;
-        }
         // the remote itself last: what a program finds is complete
-        self.remote.set(id, remote, 0)?;
-        self.endpoint.insert(remote.address, id, 0)
+        self.remote.set(id, remote, 0)
     }
 
     /// No epoch is valid: the next packet makes its own valid, with the next number for what the windows hold.
@@ -75,7 +66,6 @@ impl Maps {
     /// # Errors
     /// What the kernel says.
     pub fn remove_remote(&mut self, id: u32) -> Result<(), MapError> {
-        gone_is_fine(self.endpoint.remove(&self.remote.get(&id, 0)?.address))?;
         self.remote.set(id, Remote::default(), 0)?;
         for class in 1..=15 {
             self.remove_class(class_key(id, class))?;
@@ -92,13 +82,14 @@ impl Maps {
             return Ok(resized); // nothing is declared
         }
         let words = BUCKETS << (shift - 5);
-        let keys: Vec<u32> = self.window.keys().collect::<Result<_, _>>()?;
-        for key in keys {
-            let [_, windows] = &self.inner;
-            let present: MapData = windows.get(&key, 0)?;
-            if present.info()?.max_entries().cmp(&words) == difference {
-                self.window.insert(key, &Array::create(words, INNER_MAP)?, 0)?;
-                resized.insert(split_class_key(key).0);
+        for (id, (_, classes)) in self.remotes()? {
+            for key in classes.into_iter().map(|class| class_key(id, class)) {
+                let [_, windows] = &self.inner;
+                let present: MapData = windows.get(&key, 0)?;
+                if present.info()?.max_entries().cmp(&words) == difference {
+                    self.window.insert(key, &Array::create(words, INNER_MAP)?, 0)?;
+                    resized.insert(id);
+                }
             }
         }
         Ok(resized)
@@ -127,7 +118,7 @@ impl Maps {
     /// What the kernel says.
     pub fn counters(&self) -> Result<BTreeMap<u32, BTreeMap<&'static str, u64>>, MapError> {
         let mut all = BTreeMap::new();
-        for id in self.remote_ids()?.into_iter().chain([0]) {
+        for id in self.remotes()?.into_keys().chain([0]) {
             let processors = self.counter.get(&id, 0)?;
             let sum = |index: usize| processors.iter().map(|counters| counters.0[index]).sum();
             all.insert(id, layout::COUNTERS.into_iter().enumerate().map(|(index, name)| (name, sum(index))).collect());

@@ -49,8 +49,8 @@ enum Failure {
     Datapath(#[from] Error),
 }
 
-/// Sends TCP, TCP over IPv6, UDP and TCP with a fixed IP ID in packets of many segments through the shim. Takes a few
-/// tenths of a second and leaves nothing behind.
+/// Sends TCP, TCP over IPv6, UDP, TCP with a fixed IP ID and TCP in somebody's GRE in packets of many segments through the
+/// shim. Takes a few tenths of a second and leaves nothing behind.
 pub fn segmentation_selftest() -> Outcome {
     // a thread of its own: the namespace it enters is nobody else's, and ends with it
     match std::thread::spawn(|| run(offload::limit)).join() {
@@ -120,7 +120,7 @@ fn sent(near: &Datapath) -> Result<u64, Failure> {
 fn near() -> Result<Datapath, Error> {
     let mut datapath = Datapath::scratch()?;
     let maps = &mut datapath.maps;
-    let remote = Remote { address: FAR, anchor: 1, identity: 1, slots: 1 };
+    let remote = Remote { address: FAR, anchor: 1, identity: 1, slots: 1, ..Remote::default() };
     maps.set_config(Config { self_address: NEAR, window_shift: 10, role: 1, gso: 1, ..Config::default() })?;
     maps.set_remote(FAR_ID, remote, &[1], 1 << 10)?;
     for (address, length) in ground::INSIDE {
@@ -138,7 +138,7 @@ fn far() -> Result<Datapath, Error> {
     const LOOPBACK: u32 = 1;
     let mut datapath = Datapath::scratch()?;
     let maps = &mut datapath.maps;
-    let remote = Remote { address: NEAR, anchor: 0, identity: 1, slots: 1 };
+    let remote = Remote { address: NEAR, anchor: 0, identity: 1, slots: 1, ..Remote::default() };
     maps.set_config(Config { self_address: FAR, window_shift: 10, role: 2, ..Config::default() })?;
     maps.set_remote(NEAR_ID, remote, &[1], 1 << 10)?;
     for (address, length) in ground::INSIDE {

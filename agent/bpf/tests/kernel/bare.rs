@@ -13,7 +13,7 @@ fn an_anchors_tunnel_brings_nothing_bare_but_probes_to_the_address_of_its_slot()
     let mut anchor = Node::anchor();
     let [a, b, c, base] = ANCHOR_PROBES;
     for slot in 1..=5 {
-        anchor.arrive_by(slot.into());
+        anchor.arrive_by(slot);
         for address in 0..16 {
             let packet = to([a, b, c, base + address], 17);
             let what = format!("address {address} by slot {slot}");

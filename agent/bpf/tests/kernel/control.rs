@@ -80,6 +80,31 @@ fn a_packet_of_the_epoch_before_teaches_nothing() {
 }
 
 #[test]
+fn a_class_or_a_site_that_comes_back_has_no_way_back_yet() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let packet = udp(CLIENT, SERVER, [1, 2], 0);
+    for class in [1, 2] {
+        anchor.delivers(&edge.send(&packet, class << 12).packet, "teaches");
+    }
+    let learned = |anchor: &Node| anchor.datapath.maps.learned().unwrap().into_keys().collect::<Vec<_>>();
+    assert_eq!(learned(&anchor), [(EDGE_ID, 1), (EDGE_ID, 2)]);
+    anchor.has_classes(&[1]);
+    anchor.refuses(&edge.send(&packet, 2 << 12).packet, "class", "data of the class that has gone");
+    anchor.refuses(&with_class(switch(2, 0, 7), 2), "class", "a switch of the class that has gone");
+    anchor.has_classes(&[1, 2]);
+    assert_eq!(learned(&anchor), [(EDGE_ID, 1)]);
+    anchor.datapath.maps.remove_remote(EDGE_ID).unwrap();
+    anchor.has_classes(&[1, 2]);
+    assert_eq!(learned(&anchor), []);
+}
+
+/// A switch message for another class.
+fn with_class(mut message: Vec<u8>, class: u8) -> Vec<u8> {
+    message[L2 + SHIM + 1] = class;
+    message
+}
+
+#[test]
 fn a_switch_message_moves_the_way_back_and_is_answered_at_once() {
     let mut anchor = Node::anchor();
     anchor.arrive_by(3);

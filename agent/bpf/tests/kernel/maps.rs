@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use pathsteer_bpf::{
     Datapath, is_pinned,
-    layout::{Behind, Chosen, Config, Remote},
+    layout::{self, Behind, Chosen, Config, Remote},
     unpin_all,
 };
 
 use crate::bpffs::Bpffs;
 
-const REMOTE: Remote = Remote { address: [10, 100, 0, 1], anchor: 1, identity: 1, slots: 0b11 };
+const REMOTE: Remote = Remote { address: [10, 100, 0, 1], anchor: 1, identity: 1, slots: 0b11, classes: 0 };
 
 #[test]
 fn what_was_chosen_survives_a_restart_of_the_agent() {
@@ -75,23 +75,54 @@ fn who_only_looks_makes_nothing_and_sees_half_a_datapath_as_none() {
     assert!(!bpffs.path().exists(), "nothing was made");
     let datapath = Datapath::open(&bpffs.path()).unwrap();
     assert!(Datapath::adopt(&bpffs.path()).unwrap().is_some());
-    std::fs::remove_file(bpffs.path().join("v2/ps_window")).unwrap();
+    std::fs::remove_file(bpffs.path().join(format!("v{}/ps_window", layout::LAYOUT))).unwrap();
     assert!(Datapath::adopt(&bpffs.path()).unwrap().is_none());
     assert!(!is_pinned(&bpffs.path()));
     drop(datapath);
 }
 
 #[test]
-fn interfaces_that_come_and_go_leave_room_for_others() {
+fn a_slot_is_known_by_the_interface_that_it_got_last_and_an_interface_is_of_one_slot() {
     let bpffs = Bpffs::new();
     let mut datapath = Datapath::open(&bpffs.path()).unwrap();
-    for index in 1..500 {
-        datapath.maps.retain_slots(|known| known + 4 > index).unwrap();
-        datapath.maps.set_slot(index, 1).unwrap();
+    let mut slots_of = |puts: &[(u32, u8)], indexes: [u32; 3]| {
+        puts.iter().for_each(|(index, slot)| datapath.maps.set_slot(*index, *slot).unwrap());
+        indexes.map(|index| datapath.maps.slot(index).unwrap())
+    };
+    assert_eq!(slots_of(&[], [5, 6, 7]), [0, 0, 0]);
+    assert_eq!(slots_of(&[(5, 1), (6, 8)], [5, 6, 7]), [1, 8, 0]);
+    assert_eq!(slots_of(&[(7, 1)], [5, 6, 7]), [0, 8, 1], "made anew, it has another index");
+    assert_eq!(slots_of(&[(6, 2)], [5, 6, 7]), [0, 2, 1], "it is of another slot now");
+    assert_eq!(slots_of(&[(7, 0)], [5, 6, 7]), [0, 2, 0], "and it is of none");
+}
+
+#[test]
+fn a_class_that_comes_back_begins_without_what_was_chosen_for_it() {
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open(&bpffs.path()).unwrap();
+    let put = |datapath: &mut Datapath, classes| datapath.maps.set_remote(1, REMOTE, classes, 1_024).unwrap();
+    put(&mut datapath, &[1, 2]);
+    for class in [1, 2] {
+        datapath.maps.choose(1, class, Chosen { active: 1, ..Chosen::default() }).unwrap();
     }
-    assert_eq!(datapath.maps.slot(499).unwrap(), Some(1));
-    assert_eq!(datapath.maps.slot(496).unwrap(), Some(1));
-    assert_eq!(datapath.maps.slot(495).unwrap(), None);
+    let chosen = |datapath: &Datapath| datapath.maps.chosen().unwrap().into_keys().collect::<Vec<_>>();
+    assert_eq!(chosen(&datapath), [(1, 1), (1, 2)]);
+    put(&mut datapath, &[1]);
+    put(&mut datapath, &[1, 2]);
+    assert_eq!(chosen(&datapath), [(1, 1)]);
+    datapath.maps.remove_remote(1).unwrap();
+    put(&mut datapath, &[1, 2]);
+    assert_eq!(chosen(&datapath), []);
+}
+
+#[test]
+fn windows_left_behind_by_an_agent_that_died_are_made_anew_if_they_have_another_size() {
+    let bpffs = Bpffs::new();
+    let mut datapath = Datapath::open(&bpffs.path()).unwrap();
+    datapath.maps.make_inner([(1, 1)], 1_024).unwrap();
+    let before = datapath.maps.memory(1).unwrap();
+    datapath.maps.set_remote(1, REMOTE, &[1], 4_096).unwrap();
+    assert!(datapath.maps.memory(1).unwrap() > 2 * before, "they are as small as before");
 }
 
 #[test]

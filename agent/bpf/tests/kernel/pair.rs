@@ -48,7 +48,11 @@ impl Node {
 
     pub fn edge_with(window: u32) -> Self {
         let config = config(EDGE, EDGE_PROBES, 1, window);
-        let mut node = Node::new(config, ANCHOR_ID, Remote { address: ANCHOR, anchor: 1, identity: 1, slots: SLOTS });
+        let mut node = Node::new(
+            config,
+            ANCHOR_ID,
+            Remote { address: ANCHOR, anchor: 1, identity: 1, slots: SLOTS, ..Remote::default() },
+        );
         node.lies("0.0.0.0", 0, Behind::Remote(ANCHOR_ID));
         node.lies("::", 0, Behind::Remote(ANCHOR_ID));
         node.lies("172.16.7.0", 24, Behind::Own);
@@ -64,7 +68,11 @@ impl Node {
 
     pub fn anchor_with(window: u32) -> Self {
         let config = config(ANCHOR, ANCHOR_PROBES, 2, window);
-        let mut node = Node::new(config, EDGE_ID, Remote { address: EDGE, anchor: 0, identity: 1, slots: SLOTS });
+        let mut node = Node::new(
+            config,
+            EDGE_ID,
+            Remote { address: EDGE, anchor: 0, identity: 1, slots: SLOTS, ..Remote::default() },
+        );
         node.lies("172.16.7.0", 24, Behind::Remote(EDGE_ID));
         node.lies("2001:db8:7::", 64, Behind::Remote(EDGE_ID));
         node
@@ -82,8 +90,17 @@ impl Node {
 
     /// At an anchor: who the edge is.
     pub fn identify(&mut self, identity: u32) {
-        let remote = Remote { address: EDGE, anchor: 0, identity, slots: SLOTS };
-        self.datapath.maps.set_remote(EDGE_ID, remote, &[1, 2], WINDOW).unwrap();
+        self.set_edge(identity, &[1, 2]);
+    }
+
+    /// At an anchor: which classes the edge has.
+    pub fn has_classes(&mut self, classes: &[u8]) {
+        self.set_edge(1, classes);
+    }
+
+    fn set_edge(&mut self, identity: u32, classes: &[u8]) {
+        let remote = Remote { address: EDGE, anchor: 0, identity, slots: SLOTS, ..Remote::default() };
+        self.datapath.maps.set_remote(EDGE_ID, remote, classes, WINDOW).unwrap();
     }
 
     /// Active slot, copy set and switch counter of class 1 and 2.
@@ -100,7 +117,7 @@ impl Node {
     }
 
     /// Packets come in by the tunnel of this slot from now on.
-    pub fn arrive_by(&mut self, slot: u32) {
+    pub fn arrive_by(&mut self, slot: u8) {
         self.datapath.maps.set_slot(1, slot).unwrap();
     }
 

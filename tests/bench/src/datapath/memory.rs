@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{HashOfMaps, Map, MapData};
+use aya::maps::{ArrayOfMaps, Map, MapData, MapError};
 use pathsteer_crds::ownership::BPF_FOLDER;
 
 use super::rigs::Rigs;
@@ -105,9 +105,12 @@ fn kernel_memory(node: &Node) -> Result<BTreeMap<String, Held>> {
                 let map = MapData::from_pin(pin.path()).with_context(|| format!("opening {:?}", pin.path()))?;
                 let mut held = Held { bytes: locked(&map)?, maps: 0 };
                 if ["ps_window", "ps_sequence"].iter().any(|name| pin.file_name() == *name) {
-                    let inner = HashOfMaps::<_, u32>::try_from(Map::HashOfMaps(map))?;
-                    for key in inner.keys() {
-                        held.bytes += locked(&inner.get(&key?, 0)?)?;
+                    let inner = ArrayOfMaps::<_>::try_from(Map::ArrayOfMaps(map))?;
+                    for key in 0..inner.len() {
+                        match inner.get(&key, 0) {
+                            Err(MapError::KeyNotFound) => continue,
+                            other => held.bytes += locked(&other?)?,
+                        }
                         held.maps += 1;
                     }
                 }

@@ -23,5 +23,6 @@ long bpf_skb_change_proto(struct __sk_buff *skb, __be16 protocol, __u64 flags);
 long bpf_redirect(__u32 ifindex, __u64 flags);
 long bpf_ringbuf_output(void *ring, void *data, __u64 size, __u64 flags);
 __u64 bpf_ktime_get_coarse_ns(void);
+__u64 bpf_jiffies64(void);
 void bpf_spin_lock(struct bpf_spin_lock *lock);
 void bpf_spin_unlock(struct bpf_spin_lock *lock);
