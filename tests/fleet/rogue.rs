@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The yacht's best line.
 const SLOT: u8 = 1;
 /// What rises with honest packets.
-const NO_REASONS: [&str; 3] = ["sent", "delivered", "control"];
+const NO_REASONS: [&str; 4] = ["sent", "whole", "delivered", "control"];
 
 /// Why packets were dropped: by anchor, by remote (0 for none), or by worker.
 type Tally = BTreeMap<(&'static str, String), u64>;

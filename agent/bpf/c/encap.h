@@ -28,6 +28,15 @@ static __always_inline int path_of(const struct config *config, __u32 key, __u32
     return 0;
 }
 
+/* What ps0 says for itself, as every interface does: which groups it listens to. No router would have led it here. */
+static __always_inline int is_link_local(const struct in6_addr *source)
+{
+    __u32 first = bpf_ntohl(source->in6_u.u6_addr32[0]);
+
+    return first >> 22 == 0xfe80 >> 6 || !(first | source->in6_u.u6_addr32[1] | source->in6_u.u6_addr32[2] |
+                                           source->in6_u.u6_addr32[3]);
+}
+
 /* Makes room for the shim. The kernel has to know of a second header where it will cut the packet up, or where the packet
  * is to become one of another family. It can know of one only: what somebody else's tunnel has come in with, merged on the
  * way and cut up again, has one already, and needs no other. */
@@ -64,7 +73,7 @@ static __always_inline int encap(struct __sk_buff *skb)
     if (!inner)
         return count_and(0, C_MALFORMED, TC_ACT_SHOT);
     if (config->role == ROLE_EDGE && source_lies(inner, v6) != OWN)
-        return count_and(0, C_FOREIGN, TC_ACT_SHOT);
+        return v6 && is_link_local(&inner->v6.saddr) ? TC_ACT_SHOT : count_and(0, C_FOREIGN, TC_ACT_SHOT);
     id = destination_lies(inner, v6);
     remote = bpf_map_lookup_elem(&ps_remote, &id); /* OWN and NOWHERE are beyond its end */
     if (!remote || !remote->address)
@@ -110,5 +119,8 @@ static __always_inline int encap(struct __sk_buff *skb)
     link->h_proto = bpf_htons(ETH_P_IP);
     *(struct shim *)(link + 1) = shim;
     skb->mark = mark;
-    return count_and(id, C_SENT, TC_ACT_OK);
+    count_more(id, C_SENT, segments);
+    if (segments > 1)
+        count_more(id, C_WHOLE, segments);
+    return TC_ACT_OK;
 }

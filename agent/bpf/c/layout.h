@@ -87,7 +87,8 @@ struct acknowledgement {
 
 /* One counter each; the names are in src/layout.rs, in this order. What cannot be laid to a remote counts for 0. */
 enum counter {
-    C_SENT,        /* shimmed */
+    C_SENT,        /* shimmed; of a packet that came whole every segment */
+    C_WHOLE,       /* of those, segments of packets that came whole */
     C_DELIVERED,   /* first copy, shim taken off */
     C_DUPLICATE,   /* second copy, dropped */
     C_LATE,        /* behind the window, dropped */

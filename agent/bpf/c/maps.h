@@ -100,10 +100,15 @@ struct {
     __type(value, struct counters);
 } ps_counter SEC(".maps");
 
-static __always_inline int count_and(__u32 remote, enum counter which, int verdict)
+static __always_inline void count_more(__u32 remote, enum counter which, __u32 number)
 {
     struct counters *counters = bpf_map_lookup_elem(&ps_counter, &remote);
     if (counters)
-        counters->of[which]++;
+        counters->of[which] += number;
+}
+
+static __always_inline int count_and(__u32 remote, enum counter which, int verdict)
+{
+    count_more(remote, which, 1);
     return verdict;
 }

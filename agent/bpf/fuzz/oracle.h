@@ -13,6 +13,7 @@
 struct expectation {
     int verdict;
     int counter; /* -1: none */
+    uint32_t segments; /* that were sent, 0 and 1 for one */
     uint32_t mark;
     uint8_t out[2 * MAX_PACKET]; /* if it passes or is redirected */
     uint32_t out_length;
@@ -270,6 +271,13 @@ static struct expectation expect_decap(int at_edge, const uint8_t *frame, uint32
     return expected;
 }
 
+/* Link-local and unspecified addresses (RFC 4291): what an interface says for itself. */
+static int is_own_chatter(const uint8_t *source)
+{
+    static const uint8_t unspecified[16];
+    return (source[0] == 0xfe && (source[1] & 0xc0) == 0x80) || !memcmp(source, unspecified, 16);
+}
+
 /* The packet in the shim that an edge or anchor puts around it; the bucket is taken from `bucket`, because which flow
  * falls into which is nobody's contract. */
 static struct expectation expect_encap(int at_edge, const uint8_t *frame, uint32_t length, uint16_t protocol,
@@ -288,7 +296,7 @@ static struct expectation expect_encap(int at_edge, const uint8_t *frame, uint32
         return dropped(C_MALFORMED);
     const uint8_t *source = ip + (v6 ? 8 : 12), *destination = ip + (v6 ? 24 : 16);
     if (at_edge && !in_site(source, v6))
-        return dropped(C_FOREIGN);
+        return dropped(v6 && is_own_chatter(source) ? -1 : C_FOREIGN);
     if (at_edge ? in_site(destination, v6) || in_overlay(destination, v6) || in_stranger(destination, v6)
                 : !in_site(destination, v6))
         return dropped(C_NO_REMOTE);
@@ -325,6 +333,7 @@ static struct expectation expect_encap(int at_edge, const uint8_t *frame, uint32
     };
     struct expectation expected =
         passed(C_SENT, copies | active << 8 | class << 12 | (at_edge ? 1 << 16 : 0), frame, 14);
+    expected.segments = segments;
     for (int i = 0; i < 32; i++)
         expected.out[14 + i] = words[i / 4] >> (24 - 8 * (i % 4));
     uint32_t check = 0xffff - folded_sum(expected.out + 14, 20);

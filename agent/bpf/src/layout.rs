@@ -171,8 +171,9 @@ impl Acknowledgement {
 }
 
 /// Names of the counters, in the order of `enum counter`, where each is explained.
-pub const COUNTERS: [&str; 19] = [
+pub const COUNTERS: [&str; 20] = [
     "sent",
+    "whole",
     "delivered",
     "duplicate",
     "late",

@@ -11,7 +11,7 @@ use crate::kernel::shell;
 use crate::stage::Stage;
 
 /// What is not a reason to drop: it rises with every honest packet.
-const HONEST: [&str; 3] = ["sent", "delivered", "control"];
+const HONEST: [&str; 4] = ["sent", "whole", "delivered", "control"];
 
 /// A counter: node, place and name. The shim's place is `shim` with the remote's index, nft's its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

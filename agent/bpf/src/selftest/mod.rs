@@ -81,7 +81,7 @@ fn run(limit: fn(&str) -> io::Result<()>) -> Result<Option<String>, Failure> {
 }
 
 fn passes(ground: &Ground, near: &mut Datapath, far: &mut Datapath, shape: Shape) -> Result<Option<String>, Failure> {
-    let sent_before = sent(near)?;
+    let whole_before = whole(near)?;
     let wanted = ground.send(shape)?;
     let mut delivered = Segments::new();
     let mut twice = 0;
@@ -97,23 +97,24 @@ fn passes(ground: &Ground, near: &mut Datapath, far: &mut Datapath, shape: Shape
             break;
         }
     }
-    let whole = sent(near)? - sent_before;
+    let whole = whole(near)? - whole_before;
     let arrived = delivered.intersection(&wanted).count();
     Ok(if arrived < wanted.len() {
         Some(format!("{arrived} of {} segments were delivered", wanted.len()))
     } else if twice > 0 || delivered.len() > wanted.len() {
         Some(format!("{} segments too many were delivered", delivered.len() - wanted.len() + twice))
-    } else if shape.comes_whole() && whole >= wanted.len() as u64 {
+    } else if shape.comes_whole() && whole == 0 {
         Some("the kernel hands over no packets of several segments, so that nothing was shown".to_owned())
-    } else if !shape.comes_whole() && whole < wanted.len() as u64 {
+    } else if !shape.comes_whole() && whole > 0 {
         Some("packets of several segments came whole, though the kernel was told to cut them up".to_owned())
     } else {
         None
     })
 }
 
-fn sent(near: &Datapath) -> Result<u64, Failure> {
-    Ok(near.maps.counters().map_err(Error::Map)?.values().map(|counters| counters["sent"]).sum())
+/// Segments of packets that came whole to the shim.
+fn whole(near: &Datapath) -> Result<u64, Failure> {
+    Ok(near.maps.counters().map_err(Error::Map)?.values().map(|counters| counters["whole"]).sum())
 }
 
 /// An edge with one anchor.

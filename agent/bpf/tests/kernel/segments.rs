@@ -59,8 +59,10 @@ fn every_segment_has_a_number_of_its_own_also_where_the_low_half_wraps() {
         }
         next += SEGMENTS;
     }
+    assert_eq!((edge.count("sent"), edge.count("whole")), (u64::from(next - 1), u64::from(next - 1)));
     let after = edge.send(&tcp(), 0);
     assert_eq!(key_and_sequence(&after.packet).1, next, "and the next packet comes after all of them");
+    assert_eq!((edge.count("sent"), edge.count("whole")), (u64::from(next), u64::from(next - 1)));
 }
 
 #[test]

@@ -132,6 +132,15 @@ fn an_edge_sends_only_what_lies_behind_it_and_only_where_a_remote_is() {
 }
 
 #[test]
+fn what_an_interface_says_for_itself_is_dropped_and_nobody_is_accused_of_it() {
+    let mut edge = Node::edge();
+    for (source, accused) in [("fe80::77:1", 0), ("::", 0), ("fec0::1", 1), ("::1", 2), ("febf:ffff::1", 2)] {
+        assert_eq!(edge.send(&udp6(source, "ff02::16"), 0).verdict, DROP, "{source}");
+        assert_eq!(edge.count("foreign"), accused, "{source}");
+    }
+}
+
+#[test]
 fn counters_are_apart_per_remote_and_begin_at_zero_with_a_new_one() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
     let one = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
