@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use pathsteer_crds::ownership::{edge_tunnel, uplink_netns};
+use pathsteer_lab::capture::Watch;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, INTERNET, LAN};
 
 use crate::kernel::packet_socket;
 use crate::packet::Shimmed;
 use crate::stage::Stage;
 use crate::talk::{ENDS, talk};
-use crate::watch::Watch;
 
 /// The far end's port of a call, which the example's policy names, and one that no policy names.
 const VOICE: u16 = 5_060;

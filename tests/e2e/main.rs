@@ -25,8 +25,6 @@ mod suite;
 mod talk;
 mod treatment;
 
-use pathsteer_lab::capture as watch;
-
 fn main() -> std::process::ExitCode {
     suite::SUITE.main()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pathsteer_crds::ownership::{ANCHOR_NETNS, NFT_TABLE, anchor_tunnel, edge_tunnel, uplink_netns};
-use pathsteer_lab::capture::PacketSocket;
+use pathsteer_lab::capture::{PacketSocket, Watch};
 use pathsteer_lab::network::plan::{CLIENT, INTERNET, LAN, SERVER, UPLINKS, WAN};
 use pathsteer_lab::network::provider::EDGE_SIDE;
 use pathsteer_lab::traffic::{Datagrams, udp};
@@ -17,7 +17,6 @@ use crate::kernel::{kill_process, shell, worker};
 use crate::packet;
 use crate::stage::Stage;
 use crate::talk::{ENDS, talk};
-use crate::watch::Watch;
 
 const PERIOD: Duration = Duration::from_millis(1);
 const DURATION: Duration = Duration::from_secs(1);

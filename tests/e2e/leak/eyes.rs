@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use pathsteer_crds::ownership::{ANCHOR_NETNS, anchor_tunnel, edge_tunnel, uplink_netns};
-use pathsteer_lab::capture::{FiveTuple, PacketSocket};
+use pathsteer_lab::capture::{FiveTuple, PacketSocket, Watch};
 use pathsteer_lab::netns::Namespace;
 use pathsteer_lab::network::Network;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, INTERNET, UPLINKS, WAN};
@@ -13,7 +13,6 @@ use pathsteer_lab::network::provider::EDGE_SIDE;
 use pathsteer_lab::traffic::Marker;
 
 use crate::packet;
-use crate::watch::Watch;
 
 /// What may not be on a wire of a provider or of the anchor, in either direction.
 const NOT_IN_CLEAR: [Marker; 2] = [Marker::SURVIVABLE, Marker::SERVICE];

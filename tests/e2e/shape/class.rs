@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use pathsteer_crds::ownership::{VIP_NETNS, uplink_veth};
-use pathsteer_lab::capture::{FiveTuple, PacketSocket, Transport};
+use pathsteer_lab::capture::{FiveTuple, PacketSocket, Transport, Watch};
 use pathsteer_lab::emulator::{Profile, Way};
 use pathsteer_lab::network::plan::{TUNNEL_PORTS, UPLINKS};
 use pathsteer_lab::network::provider::EDGE_SIDE;
@@ -15,7 +15,6 @@ use crate::kernel::packet_socket;
 use crate::shape::copied_and_alone;
 use crate::shape::course::Course;
 use crate::stage::Stage;
-use crate::watch::Watch;
 
 /// Expedited forwarding, without ECN and with each of its three other values; and lower effort.
 const CLASSES: [u8; 6] = [0x00, 0xb8, 0xb9, 0xba, 0xbb, 0x04];

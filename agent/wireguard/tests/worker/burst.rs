@@ -1,53 +1,26 @@
 //! Packets that wait in the TUN together, because the worker does not get the processor for a while.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
-
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::net::{LINK, Net, PORT, ip, visit, wait};
-use crate::relay;
+use crate::inside::Inside;
+use crate::net::{LINK, Net, PORT, ip};
 use crate::snmp;
 
-const SOON: Duration = Duration::from_secs(5);
 /// Expedited forwarding, in its place above the two bits of ECN.
 const DSCP: u8 = 46 << 2;
 
-/// From side a to side b.
-struct Inside {
-    from: UdpSocket,
-    to: UdpSocket,
-}
-
-impl Inside {
-    fn new(net: &Net) -> Inside {
-        let to = visit(&net.b.netns, || UdpSocket::bind((net.b.address, 9_000)).unwrap());
-        to.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        setsockopt(&to, sockopt::IpRecvTos, &true).unwrap();
-        // No packet of a burst is lost for want of room.
-        setsockopt(&to, sockopt::RcvBufForce, &(8 << 20)).unwrap();
-        Inside { from: visit(&net.a.netns, || UdpSocket::bind((net.a.address, 0)).unwrap()), to }
+/// Sends all of `packets` (payload, class) while side a's worker stands still, then has it go on. What arrives must be the
+/// same, in the same order.
+fn pass(inside: &Inside, net: &Net, packets: &[(Vec<u8>, u8)]) {
+    let pid = net.a.pid();
+    kill(pid, Signal::SIGSTOP).unwrap();
+    for (payload, class) in packets {
+        inside.send(*class, payload);
     }
-
-    /// Sends all of `packets` (payload, class) while side a's worker stands still, then has it go on. What arrives must
-    /// be the same, in the same order.
-    fn pass(&self, net: &Net, packets: &[(Vec<u8>, u8)]) {
-        let (pid, to) = (net.a.pid(), self.to.local_addr().unwrap());
-        kill(pid, Signal::SIGSTOP).unwrap();
-        for (payload, class) in packets {
-            relay::send(&self.from, payload, to, *class);
-        }
-        kill(pid, Signal::SIGCONT).unwrap();
-        for (index, (payload, class)) in packets.iter().enumerate() {
-            let mut received: Option<(Vec<u8>, SocketAddr, u8)> = None;
-            wait(&format!("packet {index}"), SOON, || {
-                received = relay::receive(&self.to);
-                received.is_some()
-            });
-            let (bytes, _, its_class) = received.unwrap();
-            assert_eq!((bytes, its_class), (payload.clone(), *class), "packet {index} of {}", packets.len());
-        }
+    kill(pid, Signal::SIGCONT).unwrap();
+    for (index, (payload, class)) in packets.iter().enumerate() {
+        let received = inside.receive(&format!("packet {index}"));
+        assert_eq!(received, (*class, payload.clone()), "packet {index} of {}", packets.len());
     }
 }
 
@@ -61,9 +34,9 @@ fn packets(count: u8, sizes: &[usize], marks: &[u8]) -> Vec<(Vec<u8>, u8)> {
 fn packets_that_waited_together_leave_together() {
     let net = Net::connected();
     let inside = Inside::new(&net);
-    inside.pass(&net, &packets(1, &[1_000], &[0]));
+    pass(&inside, &net, &packets(1, &[1_000], &[0]));
     let before = snmp::read(&net.a.underlay, "Udp", "OutDatagrams");
-    inside.pass(&net, &packets(60, &[1_000], &[0]));
+    pass(&inside, &net, &packets(60, &[1_000], &[0]));
     let trains = snmp::read(&net.a.underlay, "Udp", "OutDatagrams") - before;
     // What the kernel takes in one piece it counts as one; keepalives are among them.
     assert!(trains < 20, "60 packets left as {trains} pieces");
@@ -72,13 +45,13 @@ fn packets_that_waited_together_leave_together() {
 #[test]
 fn more_packets_than_are_read_at_once_arrive_in_order() {
     let net = Net::connected();
-    Inside::new(&net).pass(&net, &packets(200, &[300], &[2]));
+    pass(&Inside::new(&net), &net, &packets(200, &[300], &[2]));
 }
 
 #[test]
 fn packets_of_mixed_sizes_and_marks_arrive_in_order_each_with_its_own() {
     let net = Net::connected();
-    Inside::new(&net).pass(&net, &packets(200, &[700, 700, 700, 20, 1_300, 20, 20], &[0, 2, 2, 2, 3, 1, 1, 2]));
+    pass(&Inside::new(&net), &net, &packets(200, &[700, 700, 700, 20, 1_300, 20, 20], &[0, 2, 2, 2, 3, 1, 1, 2]));
 }
 
 #[test]
@@ -94,20 +67,15 @@ fn packets_for_a_silent_peer_among_them_hold_up_nobody() {
     config.devices[0].peers.push(silent);
     net.a.ensure(&config);
     let inside = Inside::new(&net);
-    let (pid, to) = (net.a.pid(), inside.to.local_addr().unwrap());
+    let pid = net.a.pid();
     kill(pid, Signal::SIGSTOP).unwrap();
     for number in 0..60 {
-        relay::send(&inside.from, &[number; 100], to, 0);
-        relay::send(&inside.from, &[number; 100], "10.100.128.77:9000".parse().unwrap(), 0);
+        inside.send(0, &[number; 100]);
+        inside.send_to("10.100.128.77:9000".parse().unwrap(), 0, &[number; 100]);
     }
     kill(pid, Signal::SIGCONT).unwrap();
     for number in 0..60 {
-        let mut received = None;
-        wait("a packet", SOON, || {
-            received = relay::receive(&inside.to);
-            received.is_some()
-        });
-        assert_eq!(received.unwrap().0, [number; 100]);
+        assert_eq!(inside.receive("a packet").1, [number; 100]);
     }
 }
 
@@ -119,7 +87,7 @@ fn packets_pass_a_wan_that_is_too_small_for_them(is_ipv6: bool) {
         ip(&format!("-n {} link set {LINK} mtu 1312", side.netns));
     }
     net.connect((net.b.wan(is_ipv6), PORT));
-    Inside::new(&net).pass(&net, &packets(100, &[1_284, 1_284, 1_284, 100, 1_284, 600], &[2]));
+    pass(&Inside::new(&net), &net, &packets(100, &[1_284, 1_284, 1_284, 100, 1_284, 600], &[2]));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod checksum;
 mod ecn;
 mod forged;
 mod fragments;
+mod inside;
 mod interop;
 mod many;
 mod net;
