@@ -63,6 +63,18 @@ pub const SUITES: &[Suite] = &[
         deadline: 240,
     },
     Suite {
+        name: "drivers_put_right_what_somebody_breaks",
+        program: NETNS,
+        arguments: &["what_somebody_breaks_on"],
+        deadline: 400,
+    },
+    Suite {
+        name: "a_teardown_leaves_nothing",
+        program: NETNS,
+        arguments: &["teardown_leaves_nothing"],
+        deadline: 240,
+    },
+    Suite {
         name: "a_trunk_carries_segments_of_four_treatments",
         program: NETNS,
         arguments: &["802_1q"],

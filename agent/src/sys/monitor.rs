@@ -14,10 +14,11 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::netns::Netns;
 
-/// Links, addresses, neighbours, routes, rules of both families (`RTMGRP_*`; rules have group numbers beyond them).
+/// Links, addresses, neighbours, filters, routes, rules of both families (`RTMGRP_*`; rules have group numbers beyond them).
 const ROUTE_GROUPS: &[u32] = &[
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_NEIGH,
+    libc::RTNLGRP_TC,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV6_IFADDR,
     libc::RTNLGRP_IPV4_ROUTE,

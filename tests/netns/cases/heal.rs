@@ -47,7 +47,12 @@ const PINS: &[Break] = &[
     ("every pin is deleted", "rm -r /sys/fs/bpf/pathsteer"),
     ("the pins of the maps are deleted", "rm /sys/fs/bpf/pathsteer/*/ps_*"),
     ("one map's pin is deleted", "rm /sys/fs/bpf/pathsteer/*/ps_window"),
-    ("the pins of the programs are deleted", "rm -r /sys/fs/bpf/pathsteer/*/links"),
+    (
+        // Only links have pins. Filters of clsact, on older kernels, go with it.
+        "the pins of the programs are deleted, or the programs",
+        "tc -n psvip qdisc del dev ps1 clsact || tc -n psan qdisc del dev ps1 clsact || \
+      rm -r /sys/fs/bpf/pathsteer/*/links",
+    ),
 ];
 
 fn edge() -> Result<()> {
