@@ -68,12 +68,7 @@ pub const SUITES: &[Suite] = &[
         arguments: &["what_somebody_breaks_on"],
         deadline: 400,
     },
-    Suite {
-        name: "a_teardown_leaves_nothing",
-        program: NETNS,
-        arguments: &["teardown_leaves_nothing"],
-        deadline: 240,
-    },
+    Suite { name: "a_teardown_leaves_nothing", program: NETNS, arguments: &["teardown_leaves_nothing"], deadline: 240 },
     Suite {
         name: "a_trunk_carries_segments_of_four_treatments",
         program: NETNS,

@@ -23,7 +23,8 @@ fn teardown(name: &'static str, identity: &'static str) -> Result<()> {
     let expected = node.log().len();
     node.kill()?;
     let before = node.workers();
-    ensure!(before.len() == 3, "a worker per slot: {before:?}");
+    // None at all where the kernel has WireGuard itself.
+    ensure!([0, 3].contains(&before.len()), "a worker per slot: {before:?}");
     node.teardown()?;
     nothing_is_left(&node, &plan.cards())?;
     let again = node.run(&["teardown"])?;
