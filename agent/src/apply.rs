@@ -79,7 +79,7 @@ impl Applier<'_> {
             // a namespace's sysctls go with it
             PlanObject::Sysctl(_) => Ok(()),
             PlanObject::Link(link) if put => self.put_link(link).await,
-            PlanObject::Link(link) => link::remove(self.kernel, link).await,
+            PlanObject::Link(link) => link::remove(self.kernel, link, self.state).await,
             PlanObject::Address(address) if put => address::put(self.kernel, address).await,
             PlanObject::Address(address) => address::remove(self.kernel, address).await,
             PlanObject::Neighbour(neighbour) if put => neighbour::put(self.kernel, neighbour).await,
@@ -120,11 +120,11 @@ impl Applier<'_> {
 
     /// A veth is made with both its ends, so both are set up here.
     async fn put_link(&self, spec: &LinkSpec) -> Result<(), KernelError> {
-        link::put(self.kernel, spec, self.desired).await?;
+        link::put(self.kernel, spec, self.desired, self.state).await?;
         if let LinkKind::Veth { peer_netns, peer } = &spec.kind
             && let Some(other) = self.desired.links.iter().find(|link| (&link.netns, &link.name) == (peer_netns, peer))
         {
-            link::put(self.kernel, other, self.desired).await?;
+            link::put(self.kernel, other, self.desired, self.state).await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pathsteer_crds::Interface;
 use serde::Deserialize;
 
 /// `/etc/pathsteer/agent.yaml`.
@@ -61,7 +62,8 @@ pub enum SegmentationChoice {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bootstrap {
-    /// Interface by slot: taken into the slot's namespace and configured by DHCP. Use the slots of the Uplinks.
+    /// Interface by slot, by name, `mac:…` or `bus:…` as in an Uplink: taken into the slot's namespace and configured by
+    /// DHCP. Use the slots of the Uplinks.
     #[serde(default)]
     pub uplinks: BTreeMap<u8, String>,
 }
@@ -89,6 +91,9 @@ impl Config {
         let config: Config = serde_saphyr::from_str(&text).map_err(|error| fail(error.to_string()))?;
         if let Some(slot) = config.bootstrap.uplinks.keys().find(|slot| !(1..=8).contains(*slot)) {
             return Err(fail(format!("bootstrap.uplinks: slot {slot} is out of range: slots are 1 to 8")));
+        }
+        for (slot, interface) in &config.bootstrap.uplinks {
+            Interface::parse(interface).map_err(|why| fail(format!("bootstrap.uplinks.{slot}: {why}")))?;
         }
         if !config.operator.starts_with("https://") {
             return Err(fail(format!("operator: `{}` must begin with https://", config.operator)));

@@ -30,6 +30,15 @@ pub struct SavedPlan {
     pub fragments: BTreeMap<String, String>,
 }
 
+/// What a network card was like before it was taken, and has to be like again when it is given back: the kernel forgets
+/// it when the card changes its namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardBefore {
+    pub up: bool,
+    /// Its sysctls, by the path below `/proc/sys/net` with `{}` for its name.
+    pub sysctls: BTreeMap<String, String>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct SavedLease {
     address: Ipv4Net,
@@ -106,6 +115,18 @@ impl StateDir {
             .map(|(slot, lease)| (*slot, SavedLease { address: lease.address, gateway: lease.gateway }))
             .collect();
         self.write("leases.json", &serde_json::to_string(&saved)?)
+    }
+
+    /// What network cards were like before they were taken, by the name they had then.
+    pub fn cards(&self) -> BTreeMap<String, CardBefore> {
+        let saved = self.read("cards.json").ok().flatten();
+        saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_cards(&self, cards: &BTreeMap<String, CardBefore>) -> io::Result<()> {
+        self.write("cards.json", &serde_json::to_string(cards)?)
     }
 
     /// What copies had used of their budgets; nothing if it was never written or cannot be read.

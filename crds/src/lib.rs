@@ -19,6 +19,7 @@ pub mod session;
 
 mod anchor;
 mod fabric;
+mod interface;
 mod kind;
 mod mode;
 mod overrides;
@@ -30,6 +31,7 @@ mod vlan;
 
 pub use anchor::{AnchorEndpoint, AnchorSpec, Egress, InternetInterface};
 pub use fabric::FabricSpec;
+pub use interface::Interface;
 pub use kind::{AnyObject, Kind, Object, Resource};
 pub use mode::{ModeKind, ModeSpec};
 pub use overrides::{OverrideAction, OverrideSpec};

@@ -58,6 +58,18 @@ pub fn uplink_veth(slot: u8) -> (String, &'static str) {
     (format!("psu{slot}"), "psv")
 }
 
+/// What the card of the uplink in `slot` is called in its namespace when it is not found by its name.
+pub fn card_link(slot: u8) -> String {
+    format!("{CARD_LINK}{slot}")
+}
+
+const CARD_LINK: &str = "psn";
+
+/// Whether a card of an uplink is called so, and nothing that we make.
+pub fn is_card_link(name: &str) -> bool {
+    name.strip_prefix(CARD_LINK).is_some_and(|slot| slot.parse().is_ok_and(|slot: u8| (1..=8).contains(&slot)))
+}
+
 /// The segment of 802.1Q VLAN `id` on whichever trunk carries it.
 pub fn vlan_link(id: u16) -> String {
     format!("psq{id}")

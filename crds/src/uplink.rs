@@ -6,7 +6,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Resource, ownership};
+use crate::interface::Interface;
+use crate::plan::CardSpec;
+use crate::{Kind, Resource};
 
 /// An uplink.
 ///
@@ -29,7 +31,9 @@ pub struct UplinkSpec {
     pub slot: u8,
     /// What carries it; used for defaults and shown in status.
     pub kind: UplinkKind,
-    /// Name of the interface on the node, at most 15 characters, not starting with `ps`.
+    /// The card: its name on the node (at most 15 characters, not starting with `ps`); or `mac:` and its permanent MAC; or
+    /// `bus:` and a device on the way to it as below `/sys/bus/*/devices`, such as `bus:0000:03:00.0` or `bus:1-2`. By its
+    /// MAC or bus it is found again whatever it is called when it is plugged in anew.
     pub interface: String,
     /// How the interface is taken.
     #[serde(default)]
@@ -72,6 +76,26 @@ pub enum Attach {
     /// Moved into the uplink's namespace; given back at teardown.
     #[default]
     Move,
+    /// For Wi-Fi: the radio is moved, and every interface of it with it. What joins a network (wpa_supplicant, iwd) then
+    /// runs in the uplink's namespace.
+    MovePhy,
+}
+
+impl UplinkSpec {
+    /// What its card is called in its namespace.
+    pub fn link(&self) -> String {
+        self.parsed().link(self.slot)
+    }
+
+    /// How its card is found and taken, where its name does not tell.
+    pub fn card(&self) -> Option<CardSpec> {
+        self.parsed().card(self.attach == Attach::MovePhy)
+    }
+
+    /// One that was never checked is a name like any other, and found nowhere.
+    fn parsed(&self) -> Interface<'_> {
+        Interface::parse(&self.interface).unwrap_or(Interface::Name(&self.interface))
+    }
 }
 
 /// How an uplink gets its address.
@@ -113,20 +137,13 @@ fn default_cost() -> u16 {
     100
 }
 
-/// Interface names are the kernel's (IFNAMSIZ 16 with the final zero) and must stay out of our own prefix.
+/// What a Vlan or Anchor calls an interface: its name.
 pub(crate) fn check_interface_name(path: &str, name: &str) -> Option<(String, String)> {
-    if name.is_empty() || name.len() > 15 || name.chars().any(|c| c == '/' || c.is_whitespace()) {
-        return Some((path.into(), format!("`{name}` is not an interface name: 1 to 15 characters, no `/` or space")));
+    match Interface::parse(name) {
+        Ok(Interface::Name(_)) => None,
+        Ok(_) => Some((path.into(), format!("`{name}` is not an interface name: only an Uplink's card has another"))),
+        Err(why) => Some((path.into(), why)),
     }
-    name.starts_with(ownership::PREFIX).then(|| {
-        (
-            path.into(),
-            format!(
-                "`{name}` starts with `{}`, which marks PathSteer's own interfaces: rename the interface",
-                ownership::PREFIX
-            ),
-        )
-    })
 }
 
 impl Resource for UplinkSpec {
@@ -137,7 +154,7 @@ impl Resource for UplinkSpec {
         if !(1..=8).contains(&self.slot) {
             problems.push(("slot".into(), format!("{} is out of range: slots are 1 to 8", self.slot)));
         }
-        problems.extend(check_interface_name("interface", &self.interface));
+        problems.extend(Interface::parse(&self.interface).err().map(|why| ("interface".into(), why)));
         if !(1_280..=9_000).contains(&self.mtu) {
             problems.push(("mtu".into(), format!("{} is out of range: 1280 to 9000", self.mtu)));
         }

@@ -2,32 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use pathsteer_crds::Interface;
 use pathsteer_crds::ownership::uplink_netns;
 use pathsteer_crds::plan::{
     DhcpSpec, LinkKind, LinkSpec, NetnsSpec, NodePlan, PLAN_VERSION, PathSpec, PlanObjects, Role, SysctlSpec,
 };
 
-/// A plan for `node` that takes each uplink (interface name by slot) into its namespace and configures it by DHCP, the
+/// A plan for `node` that takes each uplink (interface by slot) into its namespace and configures it by DHCP, the
 /// lower slot preferred. It makes of an uplink what the compiler makes of it, so that the first real plan interrupts
 /// nothing. Ordered before every real plan: store epoch 0, generation 0.
 pub fn bootstrap_plan(node: &str, uplinks: &BTreeMap<u8, String>) -> NodePlan {
     let mut objects = PlanObjects::default();
     for (&slot, interface) in uplinks {
         let netns = uplink_netns(slot);
-        let link = |name: &str, kind| LinkSpec {
-            netns: netns.clone(),
-            name: name.to_owned(),
-            kind,
-            mtu: None,
-            mac: None,
-            gso_max_segs: None,
-        };
         objects.netns.push(NetnsSpec { name: netns.clone() });
         objects.sysctls.extend(SysctlSpec::of_namespace(&netns));
         objects.sysctls.push(SysctlSpec::of_uplink(&netns));
-        objects.links.push(link("lo", LinkKind::Loopback));
-        objects.links.push(link(interface, LinkKind::Nic));
-        objects.dhcp.push(DhcpSpec { netns: netns.clone(), link: interface.clone(), slot });
+        objects.links.push(LinkSpec::new(&netns, "lo", LinkKind::Loopback));
+        let card = Interface::parse(interface).unwrap_or(Interface::Name(interface));
+        let link = card.link(slot);
+        objects.links.push(LinkSpec { card: card.card(false), ..LinkSpec::new(&netns, &link, LinkKind::Nic) });
+        objects.dhcp.push(DhcpSpec { netns: netns.clone(), link, slot });
         objects.paths.push(PathSpec { slot, name: interface.clone(), netns, cost: u16::from(slot) });
     }
     objects.sort();

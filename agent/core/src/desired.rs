@@ -140,14 +140,7 @@ mod tests {
 
     #[test]
     fn only_the_shim_takes_whole_segments_and_only_where_the_kernel_counts_them_rightly() {
-        let link = |name: &str| LinkSpec {
-            netns: "psvip".into(),
-            name: name.into(),
-            kind: LinkKind::Nic,
-            mtu: None,
-            mac: None,
-            gso_max_segs: Some(1),
-        };
+        let link = |name: &str| LinkSpec { gso_max_segs: Some(1), ..LinkSpec::new("psvip", name, LinkKind::Nic) };
         let mut plan = bootstrap_plan("rv-07", &BTreeMap::new());
         plan.objects.links = vec![link("lan0"), link("ps0")];
         let (leases, defaults) = nothing_known();

@@ -39,5 +39,6 @@ pub use bootstrap::bootstrap_plan;
 pub use changes::{Action, Change, ChangeClass, changes, drift};
 pub use copy_month::{CopyMonth, month_of};
 pub use desired::{LEASE_ROUTE_METRIC, Lease, MAIN_TABLE, Surroundings, desired};
+pub use link::is_card;
 pub use object::PlanObject;
 pub use turn::{Outcome, Turn, not_as_declared};

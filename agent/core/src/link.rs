@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+use pathsteer_crds::plan::{CardSpec, LinkKind, LinkSpec, PlanObjects};
 
 use crate::noun::Noun;
 use crate::{Action, Change, ChangeClass, PlanObject};
@@ -15,15 +15,21 @@ impl Noun for LinkSpec {
     }
 
     fn satisfied_by(&self, found: &Self) -> bool {
-        let Self { netns: _, name: _, kind, mtu, mac, gso_max_segs } = self;
+        let Self { netns: _, name: _, kind, mtu, mac, gso_max_segs, card } = self;
         *kind == found.kind
+            && card.as_ref().is_none_or(|card| found.card.as_ref().is_some_and(|other| is_card(card, other)))
             && (mtu.is_none() || *mtu == found.mtu)
             && (gso_max_segs.is_none() || *gso_max_segs == found.gso_max_segs)
             && mac.as_ref().is_none_or(|mac| found.mac.as_ref().is_some_and(|other| mac.eq_ignore_ascii_case(other)))
     }
 
     fn class(&self, found: &Self) -> ChangeClass {
-        if self.kind == found.kind { ChangeClass::InPlace } else { ChangeClass::Disruptive }
+        let is_it = match (&self.card, &found.card) {
+            (Some(card), Some(other)) => is_card(card, other),
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        if self.kind == found.kind && is_it { ChangeClass::InPlace } else { ChangeClass::Disruptive }
     }
 
     fn name(&self) -> String {
@@ -51,6 +57,14 @@ impl Noun for LinkSpec {
     }
 }
 
+/// The card as found, whose `bus` is the whole way to it, is the declared one.
+pub fn is_card(declared: &CardSpec, found: &CardSpec) -> bool {
+    // How a card is taken is nothing that it shows.
+    let CardSpec { mac, bus, radio: _ } = declared;
+    let on_the_way = |bus: &String| found.bus.as_ref().is_some_and(|way| way.split('/').any(|device| device == bus));
+    (mac.is_none() || *mac == found.mac) && bus.as_ref().is_none_or(on_the_way)
+}
+
 /// `one` is an 802.1Q segment of `trunk`.
 pub(crate) fn is_tagged_on(one: &LinkSpec, trunk: &LinkSpec) -> bool {
     matches!(&one.kind, LinkKind::Vlan { parent, .. } if (&one.netns, parent) == (&trunk.netns, &trunk.name))
@@ -59,10 +73,16 @@ pub(crate) fn is_tagged_on(one: &LinkSpec, trunk: &LinkSpec) -> bool {
 /// `found` stands where `declared` has to be: it has its name and is something else, or it is the very network card,
 /// in another of our namespaces.
 pub(crate) fn in_the_way(declared: &LinkSpec, found: &LinkSpec) -> bool {
+    let cards = declared.kind == LinkKind::Nic && found.kind == LinkKind::Nic;
     if declared.key() == found.key() {
         declared.class(found) == ChangeClass::Disruptive
     } else {
-        declared.name == found.name && declared.kind == LinkKind::Nic && found.kind == LinkKind::Nic
+        cards
+            && match (&declared.card, &found.card) {
+                (Some(CardSpec { mac: None, bus: None, .. }) | None, _) => declared.name == found.name,
+                (Some(declared), Some(found)) => is_card(declared, found),
+                (Some(_), None) => false,
+            }
     }
 }
 
@@ -100,7 +120,7 @@ pub(crate) fn once_per_pair(changes: Vec<Change>) -> Vec<Change> {
 /// What is declared about an end that has just been created along with the other one.
 fn rest_of_pair(object: &PlanObject) -> Option<Change> {
     let PlanObject::Link(declared) = object else { return None };
-    let bare = LinkSpec { mtu: None, mac: None, gso_max_segs: None, ..declared.clone() };
+    let bare = LinkSpec::new(&declared.netns, &declared.name, declared.kind.clone());
     (*declared != bare).then(|| Change {
         action: Action::Update,
         object: object.clone(),
@@ -111,14 +131,12 @@ fn rest_of_pair(object: &PlanObject) -> Option<Change> {
 
 #[cfg(test)]
 mod tests {
-    use pathsteer_crds::plan::PlanObjects;
-
     use super::*;
     use crate::changes;
 
     fn end(name: &str, peer: &str, mtu: Option<u32>) -> LinkSpec {
         let kind = LinkKind::Veth { peer_netns: "psvip".into(), peer: peer.into() };
-        LinkSpec { netns: "psvip".into(), name: name.into(), kind, mtu, mac: None, gso_max_segs: None }
+        LinkSpec { mtu, ..LinkSpec::new("psvip", name, kind) }
     }
 
     fn planned(desired: Vec<LinkSpec>, observed: Vec<LinkSpec>) -> Vec<(Action, String, ChangeClass)> {
@@ -158,5 +176,44 @@ mod tests {
         let with_mac = |mac: &str| LinkSpec { mac: Some(mac.into()), ..end("ps0", "ps1", None) };
         assert!(with_mac("02:70:73:00:00:0A").satisfied_by(&with_mac("02:70:73:00:00:0a")));
         assert!(!with_mac("02:70:73:00:00:0a").satisfied_by(&end("ps0", "ps1", None)));
+    }
+
+    fn card(netns: &str, name: &str, mac: &str, bus: Option<&str>) -> LinkSpec {
+        let card = CardSpec { mac: Some(mac.into()), bus: bus.map(Into::into), radio: false };
+        LinkSpec { card: Some(card), ..LinkSpec::new(netns, name, LinkKind::Nic) }
+    }
+
+    #[test]
+    fn another_card_under_the_name_of_the_declared_one_makes_room_and_it_is_taken() {
+        let (declared, found) = (card("psup1", "psn1", "02::01", None), card("psup1", "psn1", "02::02", Some("1-2")));
+        let name = "link psup1/psn1".to_owned();
+        let expected =
+            [(Action::Delete, name.clone(), ChangeClass::Disruptive), (Action::Create, name, ChangeClass::None)];
+        assert_eq!(planned(vec![declared], vec![found]), expected);
+    }
+
+    #[test]
+    fn a_card_in_the_namespace_of_another_uplink_is_given_back_before_it_is_taken() {
+        let (declared, found) = (card("psup2", "psn2", "02::01", None), card("psup1", "psn1", "02::01", Some("1-2")));
+        let expected = [
+            (Action::Delete, "link psup1/psn1".to_owned(), ChangeClass::Disruptive),
+            (Action::Create, "link psup2/psn2".to_owned(), ChangeClass::None),
+        ];
+        assert_eq!(planned(vec![declared], vec![found]), expected);
+    }
+
+    #[test]
+    fn a_card_is_the_declared_one_by_its_mac_and_by_any_device_on_the_way_to_it() {
+        let found = CardSpec {
+            mac: Some("02::01".into()),
+            bus: Some("pci0000:00/0000:00:04.0/usb1/1-2/1-2:1.0".into()),
+            radio: false,
+        };
+        let is = |mac: Option<&str>, bus: Option<&str>| {
+            is_card(&CardSpec { mac: mac.map(Into::into), bus: bus.map(Into::into), radio: false }, &found)
+        };
+        assert!(is(Some("02::01"), None) && is(None, Some("1-2")) && is(Some("02::01"), Some("0000:00:04.0")));
+        assert!(!is(Some("02::02"), None) && !is(None, Some("1-3")) && !is(None, Some("1")));
+        assert!(!is(Some("02::02"), Some("1-2")), "both have to hold");
     }
 }

@@ -76,9 +76,7 @@ mod tests {
 
     #[test]
     fn a_link_that_is_down_shows_only_where_it_has_to_go() {
-        let netns = "psvip".to_owned();
-        let tun =
-            LinkSpec { netns, name: "ps9".into(), kind: LinkKind::Tunnel, mtu: None, mac: None, gso_max_segs: None };
+        let tun = LinkSpec::new("psvip", "ps9", LinkKind::Tunnel);
         let declared = PlanObjects { links: vec![tun.clone()], ..PlanObjects::default() };
         assert!(is_link_observed(&declared, &tun, true));
         assert!(!is_link_observed(&declared, &tun, false), "down is not as declared");

@@ -119,8 +119,7 @@ mod tests {
     use crate::changes;
 
     fn link(mtu: Option<u32>) -> LinkSpec {
-        let (netns, name) = ("psup1".into(), "psw1a1".into());
-        LinkSpec { netns, name, kind: LinkKind::Tunnel, mtu, mac: None, gso_max_segs: None }
+        LinkSpec { mtu, ..LinkSpec::new("psup1", "psw1a1", LinkKind::Tunnel) }
     }
 
     fn objects(links: Vec<LinkSpec>) -> PlanObjects {

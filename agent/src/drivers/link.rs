@@ -1,10 +1,13 @@
 //! Interfaces.
 
-use std::{io, os::fd::AsRawFd};
+use std::io;
 
 use pathsteer_agent_core::ownership::is_link_observed;
 use pathsteer_bpf::offload;
-use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+use pathsteer_crds::{
+    ownership::is_card_link,
+    plan::{LinkKind, LinkSpec, PlanObjects},
+};
 use pathsteer_wireguard::BackendKind;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
@@ -12,13 +15,16 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Kernel, gone_is_fine,
+    Kernel, card, gone_is_fine,
     link_message::{Found, new_veth, new_vlan, new_wireguard, parse_mac},
 };
-use crate::sys::{
-    KernelError,
-    netlink::{Netlink, Put},
-    tun,
+use crate::{
+    state::StateDir,
+    sys::{
+        KernelError,
+        netlink::{Netlink, Put, name_of},
+        tun,
+    },
 };
 
 /// Packets that wait for a worker, as many as for the kernel's own WireGuard. A TUN's 500 are a quarter of a second of a
@@ -36,6 +42,9 @@ pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<Link
             messages.push((netns.to_owned(), link));
         }
     }
+    // One of ours whose namespace was deleted has come home under the name it had there.
+    let home = kernel.netlink("")?.links().await?.into_iter();
+    messages.extend(home.filter(|link| name_of(link).is_some_and(is_card_link)).map(|link| (String::new(), link)));
     let found = Found::new(messages);
     let observed =
         found.specs(kernel.tunnels, &declared.links).filter(|(spec, up)| is_link_observed(declared, spec, *up));
@@ -72,11 +81,11 @@ fn segments<T: Send + 'static>(
 ///
 /// # Errors
 /// What the kernel says; a NIC that is nowhere says so.
-pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects) -> Result<(), KernelError> {
+pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state: &StateDir) -> Result<(), KernelError> {
     let netlink = kernel.netlink(&spec.netns)?;
     let name = &spec.name;
     if netlink.ifindex(name).await.is_err() {
-        create(kernel, spec, desired).await?;
+        create(kernel, spec, desired, state).await?;
     }
     let mut message = LinkMessage::default();
     message.header.index = netlink.ifindex(name).await?;
@@ -104,19 +113,19 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects) -> Res
     match up {
         // The namespace its socket belonged to is gone: a WireGuard interface never gets another one.
         Err(error) if error.source.raw_os_error() == Some(libc::ENONET) => {
-            remove(kernel, spec).await?;
+            remove(kernel, spec, state).await?;
             Err(error)
         }
         up => up,
     }
 }
 
-async fn create(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects) -> Result<(), KernelError> {
+async fn create(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state: &StateDir) -> Result<(), KernelError> {
     let netlink = kernel.netlink(&spec.netns)?;
     let LinkSpec { netns, name, .. } = spec;
     match &spec.kind {
         LinkKind::Loopback => Ok(()),
-        LinkKind::Nic => move_link(kernel, "", netns, name).await.map_err(advise),
+        LinkKind::Nic => card::take(kernel, spec, state).await,
         LinkKind::Veth { peer_netns, peer } => {
             let there = kernel.netlink(peer_netns)?;
             add(netlink, &format!("{netns}/{name} type veth"), new_veth(name, peer, there.netns.fd())).await
@@ -151,10 +160,10 @@ async fn add(netlink: &Netlink, what: &str, message: LinkMessage) -> Result<(), 
 ///
 /// # Errors
 /// What the kernel says.
-pub async fn remove(kernel: &Kernel, spec: &LinkSpec) -> Result<(), KernelError> {
+pub async fn remove(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Result<(), KernelError> {
     match spec.kind {
         LinkKind::Loopback => Ok(()),
-        LinkKind::Nic => gone_is_fine(move_link(kernel, &spec.netns, "", &spec.name).await),
+        LinkKind::Nic => card::give_back(kernel, spec, state).await,
         LinkKind::Veth { .. } | LinkKind::Tunnel | LinkKind::Vlan { .. } => {
             let netlink = kernel.netlink(&spec.netns)?;
             let mut message = LinkMessage::default();
@@ -165,24 +174,5 @@ pub async fn remove(kernel: &Kernel, spec: &LinkSpec) -> Result<(), KernelError>
             }
             gone_is_fine(netlink.change(&what, RouteNetlinkMessage::DelLink(message)).await)
         }
-    }
-}
-
-async fn move_link(kernel: &Kernel, from: &str, to: &str, name: &str) -> Result<(), KernelError> {
-    let netlink = kernel.netlink(from)?;
-    let mut message = LinkMessage::default();
-    message.header.index = netlink.ifindex(name).await?;
-    message.attributes.push(LinkAttribute::NetNsFd(kernel.netlink(to)?.netns.fd().as_raw_fd()));
-    netlink.change(&format!("link set {name} netns {to:?}"), RouteNetlinkMessage::SetLink(message)).await
-}
-
-/// A card that is nowhere: unplugged, or called something else.
-fn advise(error: KernelError) -> KernelError {
-    match error.source.raw_os_error() {
-        Some(libc::ENODEV) => KernelError {
-            source: io::Error::other("the node has no such interface: plug it in, or correct its name"),
-            ..error
-        },
-        _ => error,
     }
 }

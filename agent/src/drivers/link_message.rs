@@ -14,6 +14,7 @@ use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
+use super::card::identity;
 use crate::sys::netlink::name_of;
 
 /// Every interface of our namespaces, as the kernel tells of it.
@@ -58,9 +59,9 @@ impl Found {
         tunnels: BackendKind,
         declared: Option<&LinkKind>,
     ) -> Option<LinkSpec> {
-        let name = name_of(link)?.to_owned();
-        let kind = self.kind(netns, &name, link, tunnels, declared);
-        let mut spec = LinkSpec { netns: netns.to_owned(), name, kind, mtu: None, mac: None, gso_max_segs: None };
+        let name = name_of(link)?;
+        let kind = self.kind(netns, name, link, tunnels, declared);
+        let mut spec = LinkSpec::new(netns, name, kind);
         for attribute in &link.attributes {
             match attribute {
                 LinkAttribute::Mtu(mtu) => spec.mtu = Some(*mtu),
@@ -69,6 +70,7 @@ impl Found {
                 _ => {}
             }
         }
+        spec.card = (spec.kind == LinkKind::Nic).then(|| identity(link));
         Some(spec)
     }
 
@@ -83,7 +85,7 @@ impl Found {
         if link.header.flags.contains(LinkFlags::Loopback) {
             return LinkKind::Loopback;
         }
-        if !name.starts_with(ownership::PREFIX) {
+        if !name.starts_with(ownership::PREFIX) || ownership::is_card_link(name) {
             return LinkKind::Nic;
         }
         let (kind, data) = info(link);
@@ -299,14 +301,7 @@ mod tests {
 
         // The indexes of a card's pair coincide with those of ours: which of the two is its peer, only the plan tells.
         let lan = found("psup1", 2, &end(4, "lan9"));
-        let declared = [LinkSpec {
-            netns: "psvip".into(),
-            name: "psu1".into(),
-            kind: veth("psup1", "psv"),
-            mtu: None,
-            mac: None,
-            gso_max_segs: None,
-        }];
+        let declared = [LinkSpec::new("psvip", "psu1", veth("psup1", "psv"))];
         for links in [[lan.clone(), links[1].clone(), links[0].clone()], [links[1].clone(), lan, links[0].clone()]] {
             let specs = Found::new(links.to_vec());
             let psu1 =

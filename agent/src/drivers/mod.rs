@@ -2,6 +2,7 @@
 //! declared whatever was there, `remove` takes it away and is content if it is gone.
 
 pub mod address;
+mod card;
 pub mod datapath;
 pub mod dhcp;
 pub mod link;

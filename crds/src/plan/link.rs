@@ -23,6 +23,39 @@ pub struct LinkSpec {
     /// if their kind is one that the shim can number, and are segmented otherwise. Left as found when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gso_max_segs: Option<u32>,
+    /// Of a network card: how it is found and taken; by its name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardSpec>,
+}
+
+impl LinkSpec {
+    /// An interface of which nothing but the kind is declared.
+    pub fn new(netns: &str, name: &str, kind: LinkKind) -> LinkSpec {
+        LinkSpec {
+            netns: netns.to_owned(),
+            name: name.to_owned(),
+            kind,
+            mtu: None,
+            mac: None,
+            gso_max_segs: None,
+            card: None,
+        }
+    }
+}
+
+/// How a network card is found and taken where its name does not tell. All that is said has to hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CardSpec {
+    /// Its permanent MAC, in lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Name of a device on the way to it, such as `0000:03:00.0` (PCI) or `1-2` (USB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<String>,
+    /// The whole radio that it belongs to is moved, with all its interfaces.
+    #[serde(default)]
+    pub radio: bool,
 }
 
 /// What kind of interface, and where it comes from.

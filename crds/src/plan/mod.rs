@@ -16,7 +16,7 @@ mod wireguard;
 
 pub use datapath::{Behind, DatapathSpec, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
 pub use fragment::{FragmentError, PlanRoot, assemble, split};
-pub use link::{AddressSpec, DhcpSpec, LinkKind, LinkSpec, NeighbourSpec};
+pub use link::{AddressSpec, CardSpec, DhcpSpec, LinkKind, LinkSpec, NeighbourSpec};
 pub use netns::{NetnsSpec, SysctlSpec};
 pub use nft::{
     ClassElement, ClassMap, CopyTarget, FlowTo, NftRule, NftTableSpec, Only, PolicySet, RemoteSide, Welcome,

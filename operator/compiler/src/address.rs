@@ -69,12 +69,12 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         let netns = uplink_netns(slot);
         match &uplink.spec.address {
             AddressMethod::Dhcp => {
-                plan.dhcp.push(DhcpSpec { netns: netns.clone(), link: uplink.spec.interface.clone(), slot });
+                plan.dhcp.push(DhcpSpec { netns: netns.clone(), link: uplink.spec.link(), slot });
             }
             // The kernel answers router advertisements by itself.
             AddressMethod::Slaac => {}
             AddressMethod::Static { addresses, .. } => {
-                plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.interface, *own)));
+                plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.link(), *own)));
             }
         }
         let (veth, peer) = uplink_veth(slot);

@@ -26,51 +26,49 @@ pub(crate) fn veth_peer_mac(slot: u8) -> String {
 }
 
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    plan.links.push(link(VIP_NETNS, "lo", LinkKind::Loopback));
+    plan.links.push(LinkSpec::new(VIP_NETNS, "lo", LinkKind::Loopback));
     for vlan in &site.vlans {
         // A trunk that several segments share is one link; doubles go when the plan is sorted.
-        plan.links.push(link(VIP_NETNS, &vlan.spec.interface, LinkKind::Nic));
+        plan.links.push(LinkSpec::new(VIP_NETNS, &vlan.spec.interface, LinkKind::Nic));
         let tagged = vlan.spec.id.map(|id| LinkKind::Vlan { parent: vlan.spec.interface.clone(), id });
-        plan.links.extend(tagged.map(|kind| link(VIP_NETNS, &vlan.link(), kind)));
+        plan.links.extend(tagged.map(|kind| LinkSpec::new(VIP_NETNS, &vlan.link(), kind)));
     }
     shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
-        plan.links.push(link(&netns, "lo", LinkKind::Loopback));
-        plan.links.push(link(&netns, &uplink.spec.interface, LinkKind::Nic));
+        plan.links.push(LinkSpec::new(&netns, "lo", LinkKind::Loopback));
+        let card = uplink.spec.card();
+        plan.links.push(LinkSpec { card, ..LinkSpec::new(&netns, &uplink.spec.link(), LinkKind::Nic) });
         let (veth, peer) = uplink_veth(slot);
         let mtu = mtu::veth(resolved, site, uplink);
         let kind = |peer_netns: &str, peer: &str| LinkKind::Veth { peer_netns: peer_netns.into(), peer: peer.into() };
         plan.links.push(LinkSpec {
             mtu: Some(mtu),
             mac: Some(veth_mac(slot)),
-            ..link(VIP_NETNS, &veth, kind(&netns, peer))
+            ..LinkSpec::new(VIP_NETNS, &veth, kind(&netns, peer))
         });
         plan.links.push(LinkSpec {
             mtu: Some(mtu),
             mac: Some(veth_peer_mac(slot)),
-            ..link(&netns, peer, kind(VIP_NETNS, &veth))
+            ..LinkSpec::new(&netns, peer, kind(VIP_NETNS, &veth))
         });
         for anchor in resolved.anchors_of(site) {
             let mtu = Some(mtu::tunnel(site, uplink, anchor));
-            plan.links.push(LinkSpec { mtu, ..link(&netns, &edge_tunnel(slot, anchor.index), LinkKind::Tunnel) });
+            plan.links
+                .push(LinkSpec { mtu, ..LinkSpec::new(&netns, &edge_tunnel(slot, anchor.index), LinkKind::Tunnel) });
         }
     }
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
-    plan.links.push(link(ANCHOR_NETNS, "lo", LinkKind::Loopback));
-    plan.links.push(link(ANCHOR_NETNS, &anchor.spec.internet.interface, LinkKind::Nic));
+    plan.links.push(LinkSpec::new(ANCHOR_NETNS, "lo", LinkKind::Loopback));
+    plan.links.push(LinkSpec::new(ANCHOR_NETNS, &anchor.spec.internet.interface, LinkKind::Nic));
     shim_pair(ANCHOR_NETNS, mtu::anchor_inner(resolved, anchor), plan);
     for slot in resolved.slots_of(anchor) {
         let mtu = mtu::anchor_tunnel(resolved, anchor, slot);
-        plan.links.push(LinkSpec { mtu, ..link(ANCHOR_NETNS, &anchor_tunnel(slot), LinkKind::Tunnel) });
+        plan.links.push(LinkSpec { mtu, ..LinkSpec::new(ANCHOR_NETNS, &anchor_tunnel(slot), LinkKind::Tunnel) });
     }
-}
-
-fn link(netns: &str, name: &str, kind: LinkKind) -> LinkSpec {
-    LinkSpec { netns: netns.to_owned(), name: name.to_owned(), kind, mtu: None, mac: None, gso_max_segs: None }
 }
 
 /// The pair whose second end adds the shim. The MTU is on the first, so that the kernel answers too big a packet with
@@ -81,11 +79,11 @@ fn shim_pair(netns: &str, mtu: u32, plan: &mut PlanObjects) {
         mtu: Some(mtu),
         mac: Some(SHIM_LINK_MAC.to_owned()),
         gso_max_segs: Some(1),
-        ..link(netns, SHIM_LINK, kind(SHIM_PEER))
+        ..LinkSpec::new(netns, SHIM_LINK, kind(SHIM_PEER))
     });
     plan.links.push(LinkSpec {
         mtu: Some(mtu),
         mac: Some(SHIM_PEER_MAC.to_owned()),
-        ..link(netns, SHIM_PEER, kind(SHIM_LINK))
+        ..LinkSpec::new(netns, SHIM_PEER, kind(SHIM_LINK))
     });
 }

@@ -75,7 +75,7 @@ fn edge_uplink(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>, pl
     }
     if let AddressMethod::Static { gateways, .. } = &uplink.spec.address {
         for gateway in gateways {
-            plan.routes.push(default_by(&netns, &uplink.spec.interface, *gateway));
+            plan.routes.push(default_by(&netns, &uplink.spec.link(), *gateway));
         }
     }
 }

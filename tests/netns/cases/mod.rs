@@ -1,6 +1,7 @@
 //! The cases: a sentence each, and what it takes to show it.
 
 mod budget;
+mod card;
 mod copies;
 mod direct;
 mod foreign;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         direct::CASES,
         budget::CASES,
         copies::CASES,
+        card::CASES,
     ]
     .concat()
 }

@@ -34,14 +34,7 @@ impl Kernel {
     /// A new namespace has a loopback that is down.
     pub(super) fn loopback(&mut self, netns: &str) {
         if self.find(netns, "lo").is_none() {
-            self.insert(LinkSpec {
-                netns: netns.into(),
-                name: "lo".into(),
-                kind: LinkKind::Loopback,
-                mtu: Some(65_536),
-                mac: None,
-                gso_max_segs: None,
-            });
+            self.insert(LinkSpec { mtu: Some(65_536), ..LinkSpec::new(netns, "lo", LinkKind::Loopback) });
             self.down.insert((netns.into(), "lo".into()));
         }
     }
@@ -80,14 +73,7 @@ impl Kernel {
                 ensure(self.find(peer_netns, peer).is_none(), "EEXIST: something else has the name of the peer")?;
                 self.insert(declared.clone());
                 let kind = LinkKind::Veth { peer_netns: declared.netns.clone(), peer: declared.name.clone() };
-                self.insert(LinkSpec {
-                    netns: peer_netns.clone(),
-                    name: peer.clone(),
-                    kind,
-                    mtu: None,
-                    mac: None,
-                    gso_max_segs: None,
-                });
+                self.insert(LinkSpec::new(peer_netns, peer, kind));
             }
         }
         Ok(())

@@ -72,7 +72,7 @@ pub fn plan(mut dice: Dice) -> PlanObjects {
 }
 
 pub fn link(netns: &str, name: &str, kind: LinkKind) -> LinkSpec {
-    LinkSpec { netns: netns.into(), name: name.into(), kind, mtu: None, mac: None, gso_max_segs: None }
+    LinkSpec::new(netns, name, kind)
 }
 
 /// Pairs that join namespaces, now with one end here, now there, and TUNs that take the same names.

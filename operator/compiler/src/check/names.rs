@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use pathsteer_crds::mark;
-use pathsteer_crds::ownership::{PREFIX, RULE_PRIORITIES, TABLES};
+use pathsteer_crds::ownership::{PREFIX, RULE_PRIORITIES, TABLES, is_card_link};
 use pathsteer_crds::plan::{LinkKind, NftRule, RouteKind, RuleAction};
 
 use super::{MAIN, View, out_link, route_name, rule_name};
@@ -39,7 +39,7 @@ fn links(view: &mut View<'_>) {
         if made_by_us && !carries_prefix {
             view.finding("NotOurs", object.clone(), "does not carry our prefix: never swept");
         }
-        if link.kind == LinkKind::Nic && carries_prefix {
+        if link.kind == LinkKind::Nic && carries_prefix && !(is_card_link(&link.name) && link.card.is_some()) {
             view.finding("NotTheirs", object.clone(), "a network card that carries our prefix would be swept");
         }
         if let LinkKind::Veth { peer_netns, peer } = &link.kind {

@@ -12,7 +12,8 @@ use crate::uplink::Uplink;
 /// and what answers it. Nothing else: no neighbour on the WAN is routed through.
 pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>) -> Vec<NftRule> {
     let slot = uplink.spec.slot;
-    let (veth, wan) = (uplink_veth(slot).1, uplink.spec.interface.as_str());
+    let (veth, wan) = (uplink_veth(slot).1, uplink.spec.link());
+    let wan = wan.as_str();
     let mut rules = vec![drop_overlay(resolved, wan)];
     for anchor in resolved.anchors_of(site) {
         let tunnel = edge_tunnel(slot, anchor.index);

@@ -1,0 +1,208 @@
+//! Network cards: found in the node's own namespace, taken into one of ours, and given back as they were.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
+
+use pathsteer_agent_core::is_card;
+use pathsteer_crds::{
+    ownership,
+    plan::{CardSpec, LinkSpec},
+};
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+};
+
+use super::{Kernel, gone_is_fine, link_message::format_mac};
+use crate::{
+    state::{CardBefore, StateDir},
+    sys::{KernelError, netlink::name_of},
+};
+
+/// Begins the alias of a card that we have renamed; the name it had comes next, then the alias it had.
+const RENAMED: &str = "pathsteer";
+/// What the kernel calls a card that comes home where its name has been given away.
+const NAMELESS: &str = "card%d";
+/// Below `/proc/sys/net`.
+const SYSCTLS: [&str; 2] = ["ipv4/conf", "ipv6/conf"];
+
+/// What tells a card from others, as far as the kernel knows. The way to it is written out whole.
+pub fn identity(link: &LinkMessage) -> CardSpec {
+    let (mut permanent, mut current, mut device, mut bus) = (None, None, None, None);
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::PermAddress(mac) => permanent = Some(format_mac(mac)),
+            LinkAttribute::Address(mac) => current = Some(format_mac(mac)),
+            LinkAttribute::ParentDevName(name) => device = Some(name.as_str()),
+            LinkAttribute::ParentDevBusName(name) => bus = Some(name.as_str()),
+            _ => {}
+        }
+    }
+    let way = device.zip(bus).and_then(|(device, bus)| way_to(bus, device));
+    CardSpec { mac: permanent.or(current), bus: way, radio: false }
+}
+
+/// Names of the devices from the machine's root to this one.
+fn way_to(bus: &str, device: &str) -> Option<String> {
+    let link = PathBuf::from("/sys/bus").join(bus).join("devices").join(device);
+    let way = fs::canonicalize(link).ok()?;
+    Some(way.strip_prefix("/sys/devices").unwrap_or(&way).to_string_lossy().into_owned())
+}
+
+/// Takes a card from the node's own namespace.
+///
+/// # Errors
+/// What the kernel says; one that is nowhere says so.
+pub async fn take(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Result<(), KernelError> {
+    let LinkSpec { netns, name, .. } = spec;
+    let host = kernel.netlink("")?;
+    let links = host.links().await?;
+    let found = find(spec, &links).ok_or_else(|| missing(spec))?;
+    let called = name_of(found).unwrap_or_default().to_owned();
+    let Names { home, alias } = names(found);
+    let up = found.header.flags.contains(LinkFlags::Up);
+    let (was, fail) = (called.clone(), |error| KernelError::new(format!("remember {called}"), error));
+    let sysctls = host.netns.run(move || read_sysctls(&was)).map_err(fail)?;
+    // One that came home by itself is not what it was before it was first taken.
+    if called == home {
+        let mut cards = state.cards();
+        cards.insert(home.clone(), CardBefore { up, sysctls });
+        // A card without its former settings is better than none.
+        state.save_cards(&cards).unwrap_or_else(|error| tracing::warn!(%error, card = home, "cannot remember"));
+    }
+    let mut message = LinkMessage::default();
+    message.header.index = found.header.index;
+    message.attributes.push(LinkAttribute::NetNsFd(kernel.netlink(netns)?.netns.fd().as_raw_fd()));
+    if called != *name {
+        // One message moves, renames and notes: nobody sees a card of which nobody knows what it was called.
+        message.attributes.push(LinkAttribute::IfName(name.clone()));
+        message.attributes.push(LinkAttribute::IfAlias(format!("{RENAMED} {home} {alias}").trim_end().to_owned()));
+    }
+    host.change(&format!("link set {called} netns {netns} name {name}"), RouteNetlinkMessage::SetLink(message)).await
+}
+
+/// Gives a card back to the node's own namespace, under the name and with the settings it had there.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn give_back(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Result<(), KernelError> {
+    let LinkSpec { netns, name, .. } = spec;
+    let here = kernel.netlink(netns)?;
+    let links = here.links().await?;
+    let Some(found) = links.iter().find(|link| name_of(link) == Some(name)) else { return Ok(()) };
+    let Names { home, alias } = names(found);
+    let host = kernel.netlink("")?;
+    let taken = host.ifindex(&home).await.is_ok();
+    let to = if taken { NAMELESS } else { &home };
+    let mut message = LinkMessage::default();
+    message.header.index = found.header.index;
+    message.attributes.push(LinkAttribute::NetNsFd(host.netns.fd().as_raw_fd()));
+    if to != name {
+        message.attributes.push(LinkAttribute::IfName(to.to_owned()));
+        message.attributes.push(LinkAttribute::IfAlias(alias));
+    }
+    let what = format!("link set {netns}/{name} netns of the node name {to}");
+    gone_is_fine(here.change(&what, RouteNetlinkMessage::SetLink(message)).await)?;
+    let before = state.cards().remove(&home);
+    let Some(CardBefore { up, sysctls }) = before.filter(|_| !taken) else { return Ok(()) };
+    let called = home.clone();
+    host.netns
+        .run(move || {
+            write_sysctls(&called, &sysctls);
+            Ok(())
+        })
+        .map_err(|error| KernelError::new(format!("restore {home}"), error))?;
+    if up {
+        let mut message = LinkMessage::default();
+        message.header.index = host.ifindex(&home).await?;
+        (message.header.flags, message.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
+        host.change(&format!("link set {home} up"), RouteNetlinkMessage::SetLink(message)).await?;
+    }
+    Ok(())
+}
+
+fn find<'a>(spec: &LinkSpec, links: &'a [LinkMessage]) -> Option<&'a LinkMessage> {
+    let by_identity = |card: &CardSpec| {
+        let mut cards: Vec<_> =
+            links.iter().filter(|link| is_hardware(link) && is_card(card, &identity(link))).collect();
+        cards.sort_by_key(|link| link.header.index);
+        cards.first().copied()
+    };
+    match &spec.card {
+        Some(card) if card.mac.is_some() || card.bus.is_some() => by_identity(card),
+        _ => links.iter().find(|link| name_of(link) == Some(&spec.name)),
+    }
+}
+
+/// Bridges, bonds and tagged segments have the MAC of a card below them.
+fn is_hardware(link: &LinkMessage) -> bool {
+    let made = |info: &LinkInfo| matches!(info, LinkInfo::Kind(kind) if *kind != InfoKind::Veth);
+    let is_made =
+        |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkInfo(infos) if infos.iter().any(made));
+    !link.header.flags.contains(LinkFlags::Loopback) && !link.attributes.iter().any(is_made)
+}
+
+struct Names {
+    /// What the card is called in the node's own namespace.
+    home: String,
+    /// The alias that others have given it.
+    alias: String,
+}
+
+fn names(link: &LinkMessage) -> Names {
+    let alias = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
+        _ => None,
+    });
+    let alias = alias.unwrap_or_default();
+    let mut words = alias.splitn(3, ' ');
+    let is_renamed = name_of(link).is_some_and(ownership::is_card_link) && words.next() == Some(RENAMED);
+    match words.next().filter(|_| is_renamed) {
+        Some(home) => Names { home: home.to_owned(), alias: words.next().unwrap_or_default().to_owned() },
+        None => Names { home: name_of(link).unwrap_or_default().to_owned(), alias: alias.to_owned() },
+    }
+}
+
+fn read_sysctls(name: &str) -> io::Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    for folder in SYSCTLS {
+        // A kernel without IPv6 has none of its settings.
+        let Ok(entries) = fs::read_dir(Path::new("/proc/sys/net").join(folder).join(name)) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let key = format!("{folder}/{{}}/{}", entry.file_name().to_string_lossy());
+            // Some can only be written, or read before they were ever set.
+            all.extend(fs::read_to_string(entry.path()).ok().map(|value| (key, value.trim_end().to_owned())));
+        }
+    }
+    Ok(all)
+}
+
+/// Those that differ. Some refuse what they show; the card works without them.
+fn write_sysctls(name: &str, sysctls: &BTreeMap<String, String>) {
+    for (key, value) in sysctls {
+        let path = Path::new("/proc/sys/net").join(key.replace("{}", name));
+        if fs::read_to_string(&path).is_ok_and(|now| now.trim_end() != value) {
+            let written = fs::write(&path, value);
+            written.unwrap_or_else(|error| tracing::debug!(%error, path = %path.display(), "not restored"));
+        }
+    }
+}
+
+/// A card that is nowhere: unplugged, or called something else.
+fn missing(spec: &LinkSpec) -> KernelError {
+    let advice = match &spec.card {
+        Some(CardSpec { mac: Some(mac), .. }) => {
+            format!("the node has no card with the MAC {mac}: plug it in, or correct it")
+        }
+        Some(CardSpec { bus: Some(bus), .. }) => {
+            format!("the node has no card at {bus}: plug it in, or correct its place")
+        }
+        _ => "the node has no such interface: plug it in, or correct its name".to_owned(),
+    };
+    KernelError::new(format!("link {}", spec.name), io::Error::new(io::ErrorKind::NotFound, advice))
+}
