@@ -6,7 +6,9 @@ use pathsteer_agent_core::{Action, Change, Outcome, PlanObject};
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects, RemoteSpec};
 
 use crate::{
-    drivers::{Kernel, address, datapath::Shim, link, neighbour, nft, route, rule, sysctl, wireguard::Wireguard},
+    drivers::{
+        Kernel, address, datapath::Shim, lent_sysctl, link, neighbour, nft, route, rule, sysctl, wireguard::Wireguard,
+    },
     state::StateDir,
     sys::KernelError,
 };
@@ -78,6 +80,8 @@ impl Applier<'_> {
             PlanObject::Sysctl(sysctl) if put => sysctl::put(self.kernel, sysctl),
             // a namespace's sysctls go with it
             PlanObject::Sysctl(_) => Ok(()),
+            PlanObject::LentSysctl(lent) if put => lent_sysctl::put(self.kernel, lent, self.state),
+            PlanObject::LentSysctl(lent) => lent_sysctl::give_back(self.kernel, lent, self.state),
             PlanObject::Link(link) if put => self.put_link(link).await,
             PlanObject::Link(link) => link::remove(self.kernel, link, self.state).await,
             PlanObject::Address(address) if put => address::put(self.kernel, address).await,

@@ -194,16 +194,21 @@ impl Node {
             let uplinks = plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
             let defaults = route::defaults(&node.kernel, &uplinks).await?.into_keys().collect();
             let leases = node.state.leases();
+            let in_place = plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
+            let host_defaults = &route::host_defaults(&node.kernel, &in_place).await?;
             // as the agent found it out
             let whole_segments = node.shim.as_ref().is_some_and(Shim::takes_whole_segments);
-            node.desired = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments });
+            node.desired =
+                desired(&plan, Surroundings { leases: &leases, defaults: &defaults, host_defaults, whole_segments });
         }
         Ok(node)
     }
 
     fn declared(state: StateDir, wireguard: WireguardChoice, desired: PlanObjects) -> anyhow::Result<Self> {
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
-        Ok(Node { kernel: Kernel::open(wireguard.kind())?, shim: Shim::adopt()?, wireguard, state, desired })
+        let mut kernel = Kernel::open(wireguard.kind())?;
+        kernel.at_home = true;
+        Ok(Node { kernel, shim: Shim::adopt()?, wireguard, state, desired })
     }
 
     async fn observe(&self) -> anyhow::Result<PlanObjects> {
@@ -215,6 +220,7 @@ impl Node {
             &workers,
             &mut nft::Memory::default(),
             &self.desired,
+            &self.state,
         )
         .await?
         .objects)

@@ -10,11 +10,12 @@ use crate::{
         Kernel,
         address::{self, Addresses},
         datapath::Shim,
-        link, neighbour,
+        lent_sysctl, link, neighbour,
         nft::{self, Tallies},
         route, rule, sysctl,
         wireguard::{self, Wireguard},
     },
+    state::StateDir,
     sys::KernelError,
 };
 
@@ -39,6 +40,7 @@ pub async fn observe(
     workers: &BTreeMap<u8, WorkerStatus>,
     memory: &mut nft::Memory,
     declared: &PlanObjects,
+    state: &StateDir,
 ) -> Result<Observed, KernelError> {
     let mut observed = match shim {
         Some(shim) => shim.observe(declared)?,
@@ -46,6 +48,7 @@ pub async fn observe(
     };
     observed.netns = kernel.owned().map(|(name, _)| NetnsSpec { name: name.to_owned() }).collect();
     observed.sysctls = sysctl::observe(kernel, &declared.sysctls)?;
+    observed.lent_sysctls = lent_sysctl::observe(kernel, &declared.lent_sysctls, state)?;
     observed.links = link::observe(kernel, declared).await?;
     let Addresses { owned, advertised } = address::observe(kernel).await?;
     observed.addresses = owned;

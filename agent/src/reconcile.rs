@@ -23,8 +23,9 @@ use crate::{
         Kernel,
         datapath::Shim,
         dhcp::Dhcp,
+        link,
         nft::{self, Tallies},
-        route::{self, Defaults},
+        route::{self, Defaults, HostDefaults},
         wireguard::Wireguard,
     },
     helm::Helm,
@@ -80,6 +81,8 @@ pub struct Reconciler {
 pub struct Seen {
     /// Namespaces of uplinks with a working default route.
     pub defaults: Defaults,
+    /// Default routes of the node's own namespace by the cards that stay there.
+    pub host_defaults: HostDefaults,
     pub advertised: Vec<AddressSpec>,
     pub tallies: Tallies,
 }
@@ -166,7 +169,7 @@ impl Reconciler {
                         let unpinned =
                             self.shim.is_some() && !(Shim::is_pinned() && Shim::are_attached(&desired.programs));
                         let silent = desired.wireguard_devices.iter().any(|device| !workers.contains_key(&device.slot));
-                        if self.watch.put() || turn.verified() && (unpinned || silent) {
+                        if self.watch.put(self.plan.reaches_home()) || turn.verified() && (unpinned || silent) {
                             break;
                         }
                         self.steer();
@@ -192,7 +195,7 @@ impl Reconciler {
         self.verified = turn.verified().then(|| desired.clone());
         // a new namespace may be what a client or the machine waits for
         self.dhcp.put(&self.plan.objects.dhcp).await;
-        self.watch.put();
+        self.watch.put(self.plan.reaches_home());
         self.steer();
         (turn, desired)
     }
@@ -201,21 +204,27 @@ impl Reconciler {
     fn desired(&self) -> PlanObjects {
         let defaults = self.seen.defaults.keys().cloned().collect();
         let whole_segments = self.segmentation.whole;
-        desired(&self.plan, Surroundings { leases: &self.leases, defaults: &defaults, whole_segments })
+        let host_defaults = &self.seen.host_defaults;
+        desired(&self.plan, Surroundings { leases: &self.leases, defaults: &defaults, host_defaults, whole_segments })
     }
 
     async fn converge(&mut self) -> Result<Turn, KernelError> {
         let no_shim = self.open_shim();
         let uplinks = self.plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
+        let in_place = self.plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
         let mut kernel = Kernel::open(self.wireguard.kind())?;
+        kernel.at_home = self.plan.reaches_home() || link::any_at_home();
         let (mut outcomes, mut drifted) = (Vec::new(), 0);
         for pass in 0.. {
             // what was applied may have brought a default route, or taken it away
             self.seen.defaults = route::defaults(&kernel, &uplinks).await?;
+            self.seen.host_defaults = route::host_defaults(&kernel, &in_place).await?;
             let desired = &self.desired();
             let workers = self.wireguard.status();
-            let Observed { objects: observed, advertised, tallies } =
-                observe(&kernel, self.shim.as_ref(), &self.wireguard, &workers, &mut self.tables, desired).await?;
+            let Observed { objects: observed, advertised, tallies } = {
+                let (shim, memory) = (self.shim.as_ref(), &mut self.tables);
+                observe(&kernel, shim, &self.wireguard, &workers, memory, desired, &self.state).await?
+            };
             self.copies.count(&kernel, &desired.nft_tables, &tallies.copied);
             (self.seen.advertised, self.seen.tallies) = (advertised, tallies);
             let changes = changes(desired, &observed, self.complete);

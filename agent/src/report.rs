@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use pathsteer_agent_core::{Lease, Turn};
 use pathsteer_crds::{
-    plan::{AddressSpec, Family, LinkKind, LinkSpec, NodePlan, PathSpec, PlanObjects},
+    plan::{AddressSpec, Family, LinkKind, LinkSpec, NodePlan, PathSpec, PlanObjects, RouteSpec},
     report::{FollowingReport, NodeReport, SteeringReport, TunnelReport, UplinkReport},
 };
 use pathsteer_wireguard::WorkerStatus;
@@ -49,7 +49,9 @@ pub fn report(sources: Sources) -> NodeReport {
 /// Its address is what it was lent, else what a router advertised, else what is declared.
 fn uplink(path: &PathSpec, plan: &NodePlan, leases: &BTreeMap<u8, Lease>, seen: &Seen) -> Option<UplinkReport> {
     let card = |link: &&LinkSpec| link.netns == path.netns && link.kind == LinkKind::Nic;
-    let link = &plan.objects.links.iter().find(card)?.name;
+    let Some(link) = plan.objects.links.iter().find(card).map(|link| &link.name) else {
+        return in_place(path, plan, seen);
+    };
     let on_it = |address: &&AddressSpec| (&address.netns, &address.link) == (&path.netns, link);
     let lease = leases.get(&path.slot).filter(|_| plan.objects.dhcp.iter().any(|dhcp| dhcp.slot == path.slot));
     let elsewhere = seen.advertised.iter().chain(&plan.objects.addresses).find(on_it).map(|found| found.address);
@@ -63,6 +65,14 @@ fn uplink(path: &PathSpec, plan: &NodePlan, leases: &BTreeMap<u8, Lease>, seen: 
         address: address.map(|address| address.to_string()),
         gateway: gateway.map(|gateway| gateway.to_string()),
     })
+}
+
+/// Of an uplink whose card stays in the node's own namespace. Its address is the node's own affair.
+fn in_place(path: &PathSpec, plan: &NodePlan, seen: &Seen) -> Option<UplinkReport> {
+    let by = |route: &RouteSpec| if route.netns == path.netns { route.while_host_default.clone() } else { None };
+    let link = plan.objects.routes.iter().find_map(by)?;
+    let gateway = seen.host_defaults.get(&(link.clone(), Family::Ipv4)).copied().flatten();
+    Some(UplinkReport { slot: path.slot, link, address: None, gateway: gateway.map(|gateway| gateway.to_string()) })
 }
 
 /// One per declared peer, whether its worker knows it or not.

@@ -129,6 +129,18 @@ impl StateDir {
         self.write("cards.json", &serde_json::to_string(cards)?)
     }
 
+    /// What sysctls of the node's own namespace were before they were set, by the path below `/proc/sys`.
+    pub fn lent_sysctls(&self) -> BTreeMap<String, String> {
+        let saved = self.read("sysctls.json").ok().flatten();
+        saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_lent_sysctls(&self, sysctls: &BTreeMap<String, String>) -> io::Result<()> {
+        self.write("sysctls.json", &serde_json::to_string(sysctls)?)
+    }
+
     /// What copies had used of their budgets; nothing if it was never written or cannot be read.
     pub fn copy_month(&self) -> CopyMonth {
         let saved = self.read("copies.json").ok().flatten();

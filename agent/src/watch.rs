@@ -18,6 +18,8 @@ pub struct Watch {
     pub plugged: Arc<Notify>,
     ours: BTreeMap<String, (NetnsId, Listener)>,
     host: Option<Listener>,
+    /// While something of ours is in the node's own namespace, everything there matters.
+    home: Option<Listener>,
 }
 
 /// Ends when it is dropped.
@@ -25,14 +27,19 @@ struct Listener(JoinHandle<()>);
 
 impl Watch {
     pub fn new() -> Self {
-        Watch { changed: Arc::default(), plugged: Arc::default(), ours: BTreeMap::new(), host: None }
+        Watch { changed: Arc::default(), plugged: Arc::default(), ours: BTreeMap::new(), host: None, home: None }
     }
 
     /// Listens where nobody does yet and lets go of what is gone: a socket of ours would keep a deleted namespace alive,
-    /// with the cards in it. Says whether any namespace of ours has come or gone since the last time.
-    pub fn put(&mut self) -> bool {
+    /// with the cards in it. `at_home` says that something of ours is in the node's own namespace, too. Says whether any namespace of ours has come or gone since the last time.
+    pub fn put(&mut self, at_home: bool) -> bool {
         let host = || Monitor::of_links(&Netns::current()?);
         Listener::keep(&mut self.host, host, &self.plugged);
+        if at_home {
+            Listener::keep(&mut self.home, || Monitor::open(&Netns::current()?), &self.changed);
+        } else {
+            self.home = None;
+        }
         let there = namespaces().unwrap_or_default();
         let before = self.ours.len();
         self.ours.retain(|name, (id, listener)| there.get(name).is_some_and(|(now, _)| now == id) && listener.lives());

@@ -39,6 +39,9 @@ pub const DIRECT_RULE_PRIORITY: u32 = 7_990;
 /// even an emptied nft table leads a guest into a tunnel.
 pub const OUTSIDE_RULE_PRIORITY: u32 = 7_991;
 
+/// The node's own namespace, as plans name it.
+pub const HOST: &str = "";
+
 /// The edge's namespace for VIPs, LANs and the shim.
 pub const VIP_NETNS: &str = "psvip";
 /// The anchor's namespace.
@@ -68,6 +71,12 @@ const CARD_LINK: &str = "psn";
 /// Whether a card of an uplink is called so, and nothing that we make.
 pub fn is_card_link(name: &str) -> bool {
     name.strip_prefix(CARD_LINK).is_some_and(|slot| slot.parse().is_ok_and(|slot: u8| (1..=8).contains(&slot)))
+}
+
+/// The veth from the node's own namespace, where the card of the uplink in `slot` stays, to the uplink's: this end, and
+/// the end in the uplink's namespace.
+pub fn in_place_veth(slot: u8) -> (String, &'static str) {
+    (format!("psh{slot}"), "psi")
 }
 
 /// The segment of 802.1Q VLAN `id` on whichever trunk carries it.

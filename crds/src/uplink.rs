@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::interface::Interface;
 use crate::plan::CardSpec;
-use crate::{Kind, Resource};
+use crate::{Kind, Resource, ownership};
 
 /// An uplink.
 ///
@@ -79,12 +79,18 @@ pub enum Attach {
     /// For Wi-Fi: the radio is moved, and every interface of it with it. What joins a network (wpa_supplicant, iwd) then
     /// runs in the uplink's namespace.
     MovePhy,
+    /// For cellular: the card stays where ModemManager sees it, in the node's own namespace, and is configured there by the
+    /// node's own tools (`address: host`); the uplink's namespace reaches it by a veth and address translation. IPv4 alone.
+    InPlace,
 }
 
 impl UplinkSpec {
-    /// What its card is called in its namespace.
+    /// What faces the WAN in its namespace: its card, or the veth to the namespace where that has stayed.
     pub fn link(&self) -> String {
-        self.parsed().link(self.slot)
+        match self.attach {
+            Attach::InPlace => ownership::in_place_veth(self.slot).1.to_owned(),
+            Attach::Move | Attach::MovePhy => self.parsed().link(self.slot),
+        }
     }
 
     /// How its card is found and taken, where its name does not tell.
@@ -107,6 +113,8 @@ pub enum AddressMethod {
     Dhcp,
     /// IPv6 by router advertisements only.
     Slaac,
+    /// As the node's own tools have configured it, with `attach: inPlace` alone.
+    Host,
     /// Fixed addresses and default gateways.
     #[serde(rename_all = "camelCase")]
     Static {
@@ -168,6 +176,14 @@ impl Resource for UplinkSpec {
             if budget.bytes_per_month.is_some_and(|bytes| bytes < 1_000_000) {
                 problems.push(("copyBudget.bytesPerMonth".into(), "must be at least 1000000".into()));
             }
+        }
+        let stays = self.attach == Attach::InPlace;
+        if stays != (self.address == AddressMethod::Host) {
+            let message = "`attach: inPlace` and `address: host` belong together: the node's own tools configure a card that stays with them";
+            problems.push(("address".into(), message.into()));
+        }
+        if stays && !matches!(Interface::parse(&self.interface), Ok(Interface::Name(_)) | Err(_)) {
+            problems.push(("interface".into(), "a card that stays in place is found by its name alone".into()));
         }
         if let AddressMethod::Static { addresses, gateways } = &self.address {
             if addresses.is_empty() {

@@ -1,8 +1,8 @@
 //! The order in which things are made; they are removed in reverse.
 
 use pathsteer_crds::plan::{
-    AddressSpec, DatapathSpec, LinkSpec, NeighbourSpec, NetnsSpec, NftTableSpec, PlanObjects, PrefixSpec, ProgramSpec,
-    RemoteSpec, RouteSpec, RuleSpec, SysctlSpec, WireguardDeviceSpec, WireguardPeerSpec,
+    AddressSpec, DatapathSpec, LentSysctlSpec, LinkSpec, NeighbourSpec, NetnsSpec, NftTableSpec, PlanObjects,
+    PrefixSpec, ProgramSpec, RemoteSpec, RouteSpec, RuleSpec, SysctlSpec, WireguardDeviceSpec, WireguardPeerSpec,
 };
 use pathsteer_crds::report::ObjectReport;
 
@@ -25,12 +25,14 @@ const fn stage<T: Noun>() -> Stage {
     Stage { listed: listed::<T>, made: changes::made::<T>, removed: changes::removed::<T>, wrong: turn::wrong::<T> }
 }
 
-pub(crate) const ORDER: [Stage; 14] = [
+pub(crate) const ORDER: [Stage; 15] = [
     // Everything else lives in a namespace.
     stage::<NetnsSpec>(),
     // An interface copies `conf/default` when it enters its namespace: later is too late for it.
     stage::<SysctlSpec>(),
     stage::<LinkSpec>(),
+    // Of links in the node's own namespace, which have to be there.
+    stage::<LentSysctlSpec>(),
     stage::<AddressSpec>(),
     // Before routes, so that the first packet by one waits for no answer.
     stage::<NeighbourSpec>(),

@@ -32,6 +32,8 @@ pub struct Surroundings<'a> {
     pub leases: &'a BTreeMap<u8, Lease>,
     /// Namespaces with a working default route in their main table, by family.
     pub defaults: &'a BTreeSet<(String, Family)>,
+    /// Gateways of the default routes in the main table of the node's own namespace, by link and family.
+    pub host_defaults: &'a BTreeMap<(String, Family), Option<IpAddr>>,
     /// Large segments may pass the shim whole: this kernel was seen to count them up rightly.
     pub whole_segments: bool,
 }
@@ -40,11 +42,19 @@ pub struct Surroundings<'a> {
 /// plan wants configured by DHCP. Leases of slots without DHCP are left out, and so are routes whose namespace has no
 /// default route at the moment.
 pub fn desired(plan: &NodePlan, surroundings: Surroundings) -> PlanObjects {
-    let Surroundings { leases, defaults, whole_segments } = surroundings;
+    let Surroundings { leases, defaults, host_defaults, whole_segments } = surroundings;
     let mut objects = plan.objects.clone();
     objects.routes.retain_mut(|route| {
         let family = if route.destination.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
         // What is declared now holds without a condition.
+        if let Some(link) = route.while_host_default.take() {
+            let Some(found) = host_defaults.get(&(link.clone(), family)) else { return false };
+            if let RouteKind::Unicast { link: by, gateway, .. } = &mut route.kind
+                && *by == link
+            {
+                *gateway = *found;
+            }
+        }
         route.while_default_in.take().is_none_or(|netns| defaults.contains(&(netns, family)))
     });
     if whole_segments {
@@ -74,6 +84,7 @@ fn leased(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> PlanObjects {
                 kind: RouteKind::Unicast { link: dhcp.link.clone(), gateway: Some(IpAddr::V4(gateway)), source: None },
                 mtu: None,
                 while_default_in: None,
+                while_host_default: None,
             });
         }
     }
@@ -101,7 +112,15 @@ mod tests {
         let leases =
             BTreeMap::from([(1, lease(Some(Ipv4Addr::new(192, 0, 2, 1)))), (2, lease(None)), (3, lease(None))]);
         let defaults = BTreeSet::new();
-        let objects = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments: false });
+        let objects = desired(
+            &plan,
+            Surroundings {
+                leases: &leases,
+                defaults: &defaults,
+                host_defaults: &BTreeMap::new(),
+                whole_segments: false,
+            },
+        );
         let links: Vec<_> = objects.addresses.iter().map(|a| (&*a.netns, &*a.link, a.address.to_string())).collect();
         let address = "192.0.2.7/24".to_owned();
         assert_eq!(links, [("psup1", "wan1", address.clone()), ("psup2", "wan2", address)]);
@@ -114,7 +133,12 @@ mod tests {
     fn what_the_plan_declares_stays_as_it_is() {
         let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned())]));
         let (leases, defaults) = nothing_known();
-        let surroundings = Surroundings { leases: &leases, defaults: &defaults, whole_segments: true };
+        let surroundings = Surroundings {
+            leases: &leases,
+            defaults: &defaults,
+            host_defaults: &BTreeMap::new(),
+            whole_segments: true,
+        };
         assert_eq!(desired(&plan, surroundings), plan.objects);
     }
 
@@ -128,12 +152,19 @@ mod tests {
             kind: RouteKind::Unicast { link: "psu1".into(), gateway: None, source: None },
             mtu: None,
             while_default_in: Some(netns.into()),
+            while_host_default: None,
         };
         let mut plan = bootstrap_plan("rv-07", &BTreeMap::new());
         plan.objects.routes = vec![route("0.0.0.0/0", "psup1"), route("::/0", "psup1"), route("0.0.0.0/0", "psup2")];
         let (leases, none) = nothing_known();
         let some = BTreeSet::from([("psup1".to_owned(), Family::Ipv4), ("psup2".to_owned(), Family::Ipv6)]);
-        let with = |defaults| desired(&plan, Surroundings { leases: &leases, defaults, whole_segments: false }).routes;
+        let with = |defaults| {
+            desired(
+                &plan,
+                Surroundings { leases: &leases, defaults, host_defaults: &BTreeMap::new(), whole_segments: false },
+            )
+            .routes
+        };
         assert_eq!(with(&none), []);
         assert_eq!(with(&some), [RouteSpec { while_default_in: None, ..route("0.0.0.0/0", "psup1") }]);
     }
@@ -145,10 +176,48 @@ mod tests {
         plan.objects.links = vec![link("lan0"), link("ps0")];
         let (leases, defaults) = nothing_known();
         let with = |whole_segments| {
-            let objects = desired(&plan, Surroundings { leases: &leases, defaults: &defaults, whole_segments });
+            let objects = desired(
+                &plan,
+                Surroundings { leases: &leases, defaults: &defaults, host_defaults: &BTreeMap::new(), whole_segments },
+            );
             objects.links.iter().map(|link| link.gso_max_segs).collect::<Vec<_>>()
         };
         assert_eq!(with(false), [Some(1), Some(1)]);
         assert_eq!(with(true), [Some(1), Some(65_535)]);
+    }
+
+    #[test]
+    fn a_way_by_a_card_in_the_nodes_own_namespace_is_declared_while_the_node_has_one_and_takes_its_gateway() {
+        let route = |netns: &str, link: &str, gateway: Option<&str>| RouteSpec {
+            netns: netns.into(),
+            table: 254,
+            destination: "0.0.0.0/0".parse().unwrap(),
+            metric: 10,
+            kind: RouteKind::Unicast {
+                link: link.into(),
+                gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+                source: None,
+            },
+            mtu: None,
+            while_default_in: None,
+            while_host_default: Some("wwan0".into()),
+        };
+        let mut plan = bootstrap_plan("rv-07", &BTreeMap::new());
+        plan.objects.routes = vec![route("", "wwan0", None), route("psup1", "psi", Some("169.254.79.5"))];
+        let (leases, none) = nothing_known();
+        let with = |found: &[(&str, Family, Option<&str>)]| {
+            let found = found.iter().map(|(link, family, gateway)| {
+                (((*link).to_owned(), *family), gateway.map(|gateway| gateway.parse().unwrap()))
+            });
+            let host_defaults = &found.collect();
+            let surroundings = Surroundings { leases: &leases, defaults: &none, host_defaults, whole_segments: false };
+            desired(&plan, surroundings).routes
+        };
+        let by = |netns, link, gateway| RouteSpec { while_host_default: None, ..route(netns, link, gateway) };
+        assert_eq!(with(&[("wwan1", Family::Ipv4, None), ("wwan0", Family::Ipv6, None)]), []);
+        let out = by("psup1", "psi", Some("169.254.79.5"));
+        assert_eq!(with(&[("wwan0", Family::Ipv4, None)]), [by("", "wwan0", None), out.clone()]);
+        let on = by("", "wwan0", Some("10.64.0.1"));
+        assert_eq!(with(&[("wwan0", Family::Ipv4, Some("10.64.0.1"))]), [on, out]);
     }
 }

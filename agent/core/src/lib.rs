@@ -20,6 +20,7 @@ mod turn;
 
 mod address;
 mod datapath;
+mod lent_sysctl;
 mod link;
 mod neighbour;
 mod netns;

@@ -1,8 +1,8 @@
 //! One object of a plan, whatever its noun.
 
 use pathsteer_crds::plan::{
-    AddressSpec, DatapathSpec, LinkSpec, NeighbourSpec, NetnsSpec, NftTableSpec, PrefixSpec, ProgramSpec, RemoteSpec,
-    RouteSpec, RuleSpec, SysctlSpec, WireguardDeviceSpec, WireguardPeerSpec,
+    AddressSpec, DatapathSpec, LentSysctlSpec, LinkSpec, NeighbourSpec, NetnsSpec, NftTableSpec, PrefixSpec,
+    ProgramSpec, RemoteSpec, RouteSpec, RuleSpec, SysctlSpec, WireguardDeviceSpec, WireguardPeerSpec,
 };
 
 use crate::noun::Noun;
@@ -46,6 +46,7 @@ plan_objects! {
     Netns(NetnsSpec),
     Sysctl(SysctlSpec),
     Link(LinkSpec),
+    LentSysctl(LentSysctlSpec),
     Address(AddressSpec),
     Neighbour(NeighbourSpec),
     Datapath(DatapathSpec),

@@ -2,7 +2,7 @@
 //! compare with, what is desired; nothing else is ever changed.
 
 use ipnet::IpNet;
-use pathsteer_crds::ownership::{NFT_TABLE, PREFIX, ROUTE_PROTOCOL, RULE_PRIORITIES};
+use pathsteer_crds::ownership::{HOST, PREFIX, ROUTE_PROTOCOL, RULE_PRIORITIES, in_place_veth, is_card_link};
 use pathsteer_crds::plan::{LinkSpec, PlanObjects};
 
 /// Namespaces we made.
@@ -10,9 +10,11 @@ pub fn is_owned_netns(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// Links we made, and every card in a namespace of ours: we moved it there. The empty name is the node's own namespace.
+/// Links we made, and every card in a namespace of ours: we moved it there. In the node's own namespace (the empty name)
+/// only what has exactly a name that we give there.
 pub fn is_owned_link(netns: &str, name: &str) -> bool {
-    name.starts_with(PREFIX) || (is_owned_netns(netns) && name != "lo")
+    let is_ours = || is_card_link(name) || (1..=8).any(|slot| name == in_place_veth(slot).0);
+    if netns == HOST { is_ours() } else { is_owned_netns(netns) && name != "lo" }
 }
 
 /// Whether a link that is owned or desired belongs into the observed state. One that is down does not where it is declared
@@ -23,35 +25,26 @@ pub fn is_link_observed(desired: &PlanObjects, found: &LinkSpec, up: bool) -> bo
     up || !desired.links.iter().any(is_declared)
 }
 
-/// Addresses in our namespaces, but for those the kernel assigns by itself: 127.0.0.1 and ::1 of a loopback, the
+/// Addresses in our namespaces and on our links, but for those the kernel assigns by itself: 127.0.0.1 and ::1 of a loopback, the
 /// link-local address of a link that is up, and what it makes of router advertisements, which is never `permanent`.
-pub fn is_owned_address(netns: &str, address: &IpNet, permanent: bool) -> bool {
+pub fn is_owned_address(netns: &str, link: &str, address: &IpNet, permanent: bool) -> bool {
     let from_kernel = !permanent
         || match address.addr() {
             std::net::IpAddr::V4(v4) => v4.is_loopback(),
             std::net::IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
         };
-    is_owned_netns(netns) && !from_kernel
+    (is_owned_netns(netns) || is_owned_link(netns, link)) && !from_kernel
 }
 
-/// Permanent neighbours in our namespaces. The kernel's own entries are never permanent.
-pub fn is_owned_neighbour(netns: &str, permanent: bool) -> bool {
-    is_owned_netns(netns) && permanent
+/// Permanent neighbours in our namespaces and on our links. The kernel's own entries are never permanent.
+pub fn is_owned_neighbour(netns: &str, link: &str, permanent: bool) -> bool {
+    (is_owned_netns(netns) || is_owned_link(netns, link)) && permanent
 }
 
-/// Routes with our protocol number.
-pub fn is_owned_route(protocol: u8) -> bool {
-    protocol == ROUTE_PROTOCOL
-}
-
-/// Rules in our range of priorities.
-pub fn is_owned_rule(priority: u32) -> bool {
-    RULE_PRIORITIES.contains(&priority)
-}
-
-/// Our nft table in a namespace of ours, family inet.
-pub fn is_owned_nft_table(netns: &str, family: &str, name: &str) -> bool {
-    is_owned_netns(netns) && family == "inet" && name == NFT_TABLE
+/// Rules in our range of priorities; in the node's own namespace, where others have rules too, with our protocol number as
+/// well.
+pub fn is_owned_rule(netns: &str, priority: u32, protocol: u8) -> bool {
+    RULE_PRIORITIES.contains(&priority) && (is_owned_netns(netns) || (netns == HOST && protocol == ROUTE_PROTOCOL))
 }
 
 #[cfg(test)]
@@ -62,16 +55,21 @@ mod tests {
 
     #[test]
     fn what_the_kernel_or_somebody_else_put_there_is_not_ours() {
-        let address = |text: &str| text.parse::<IpNet>().unwrap();
-        assert!(is_owned_address("psup1", &address("192.0.2.7/24"), true));
-        assert!(!is_owned_address("", &address("192.0.2.7/24"), true), "the node's own namespace");
-        assert!(!is_owned_address("psup1", &address("127.0.0.1/8"), true));
-        assert!(!is_owned_address("psup1", &address("fe80::1/64"), true));
-        assert!(!is_owned_address("psup1", &address("2001:db8::7/64"), false), "by router advertisement");
-        assert!(is_owned_link("psup1", "wan1") && is_owned_link("", "ps0"));
+        let address = |netns, link, text: &str, permanent| {
+            is_owned_address(netns, link, &text.parse::<IpNet>().unwrap(), permanent)
+        };
+        assert!(address("psup1", "wan1", "192.0.2.7/24", true));
+        assert!(!address("", "wan1", "192.0.2.7/24", true), "the node's own namespace");
+        assert!(address("", "psh1", "169.254.79.5/30", true), "our link there");
+        assert!(!address("psup1", "lo", "127.0.0.1/8", true));
+        assert!(!address("psup1", "wan1", "fe80::1/64", true));
+        assert!(!address("psup1", "wan1", "2001:db8::7/64", false), "by router advertisement");
+        assert!(is_owned_link("psup1", "wan1") && is_owned_link("", "psh8") && is_owned_link("", "psn1"));
+        assert!(!is_owned_link("", "ps0") && !is_owned_link("", "psh9") && !is_owned_link("", "psync0"));
         assert!(!is_owned_link("psup1", "lo") && !is_owned_link("", "wan1") && !is_owned_link("docker", "eth0"));
-        assert!(is_owned_nft_table("psvip", "inet", "pathsteer"));
-        assert!(!is_owned_nft_table("psvip", "ip", "pathsteer") && !is_owned_nft_table("", "inet", "pathsteer"));
+        assert!(is_owned_neighbour("psvip", "lan0", true) && !is_owned_neighbour("", "lan0", true));
+        assert!(is_owned_rule("psvip", 7_750, 0) && !is_owned_rule("psvip", 100, 77));
+        assert!(is_owned_rule("", 7_701, 77) && !is_owned_rule("", 7_750, 0) && !is_owned_rule("mine", 7_750, 77));
     }
 
     #[test]

@@ -151,6 +151,7 @@ mod tests {
             kind: RouteKind::Blackhole,
             mtu: None,
             while_default_in: None,
+            while_host_default: None,
         };
         let desired = PlanObjects { routes: vec![route], ..PlanObjects::default() };
         let nothing = PlanObjects::default();

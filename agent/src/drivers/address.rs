@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use pathsteer_agent_core::ownership::is_owned_address;
 use pathsteer_crds::plan::AddressSpec;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -27,7 +28,7 @@ pub struct Addresses {
 /// What the kernel says.
 pub async fn observe(kernel: &Kernel) -> Result<Addresses, KernelError> {
     let mut observed = Addresses::default();
-    for (netns, netlink) in kernel.owned() {
+    for (netns, netlink) in kernel.places() {
         let names = netlink.link_names().await?;
         let dumped = netlink.dump("addr list", RouteNetlinkMessage::GetAddress(AddressMessage::default())).await?;
         for object in dumped {
@@ -41,7 +42,9 @@ pub async fn observe(kernel: &Kernel) -> Result<Addresses, KernelError> {
             // what is advertised has a lifetime
             let permanent = message.header.flags.contains(AddressHeaderFlags::Permanent);
             let place = if permanent { &mut observed.owned } else { &mut observed.advertised };
-            place.push(AddressSpec { netns: netns.to_owned(), link: link.clone(), address });
+            if !permanent || is_owned_address(netns, link, &address, permanent) {
+                place.push(AddressSpec { netns: netns.to_owned(), link: link.clone(), address });
+            }
         }
     }
     Ok(observed)

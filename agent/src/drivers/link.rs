@@ -2,10 +2,10 @@
 
 use std::io;
 
-use pathsteer_agent_core::ownership::is_link_observed;
+use pathsteer_agent_core::ownership::{is_link_observed, is_owned_link};
 use pathsteer_bpf::offload;
 use pathsteer_crds::{
-    ownership::is_card_link,
+    ownership::{HOST, card_link, in_place_veth},
     plan::{LinkKind, LinkSpec, PlanObjects},
 };
 use pathsteer_wireguard::BackendKind;
@@ -23,7 +23,7 @@ use crate::{
     sys::{
         KernelError,
         netlink::{Netlink, Put, name_of},
-        tun,
+        netns, tun,
     },
 };
 
@@ -42,9 +42,10 @@ pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<Link
             messages.push((netns.to_owned(), link));
         }
     }
-    // One of ours whose namespace was deleted has come home under the name it had there.
-    let home = kernel.netlink("")?.links().await?.into_iter();
-    messages.extend(home.filter(|link| name_of(link).is_some_and(is_card_link)).map(|link| (String::new(), link)));
+    // The veths to cards that stay there, and cards that have come home by themselves when their namespace was deleted.
+    let home = kernel.netlink(HOST)?.links().await?.into_iter();
+    let ours = home.filter(|link| name_of(link).is_some_and(|name| is_owned_link(HOST, name)));
+    messages.extend(ours.map(|link| (HOST.to_owned(), link)));
     let found = Found::new(messages);
     let observed =
         found.specs(kernel.tunnels, &declared.links).filter(|(spec, up)| is_link_observed(declared, spec, *up));
@@ -59,6 +60,11 @@ pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<Link
         }
     }
     Ok(observed)
+}
+
+/// Whether anything of ours is in the node's own namespace, which is the calling thread's.
+pub fn any_at_home() -> bool {
+    (1..=8).any(|slot| [in_place_veth(slot).0, card_link(slot)].iter().any(|name| netns::ifindex(name).is_ok()))
 }
 
 /// Whether packets of several segments may come whole, as far as the shim can number them.

@@ -5,6 +5,7 @@ pub mod address;
 mod card;
 pub mod datapath;
 pub mod dhcp;
+pub mod lent_sysctl;
 pub mod link;
 mod link_message;
 pub mod neighbour;
@@ -28,6 +29,8 @@ use pathsteer_wireguard::BackendKind;
 pub struct Kernel {
     /// What a `Tunnel` is made of.
     pub tunnels: BackendKind,
+    /// Whether there may be something of ours in the node's own namespace, so that it is worth looking at, too.
+    pub at_home: bool,
     host: Netlink,
     owned: BTreeMap<String, Netlink>,
 }
@@ -46,7 +49,7 @@ impl Kernel {
                 owned.insert(name, netlink);
             }
         }
-        Ok(Kernel { tunnels, host: open("netns", Netns::current())?, owned })
+        Ok(Kernel { tunnels, at_home: false, host: open("netns", Netns::current())?, owned })
     }
 
     /// Makes a namespace and takes it in.
@@ -74,6 +77,11 @@ impl Kernel {
     /// Names of the namespaces that are ours.
     pub fn owned(&self) -> impl Iterator<Item = (&str, &Netlink)> {
         self.owned.iter().map(|(name, netlink)| (name.as_str(), netlink))
+    }
+
+    /// Where things of ours may be: our namespaces, and the node's own under the empty name.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &Netlink)> {
+        self.at_home.then_some((ownership::HOST, &self.host)).into_iter().chain(self.owned())
     }
 
     /// The socket into `netns`; the empty name is the node's own.

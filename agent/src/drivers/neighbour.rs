@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use pathsteer_agent_core::ownership::is_owned_neighbour;
 use pathsteer_crds::plan::NeighbourSpec;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
@@ -20,7 +21,7 @@ use crate::sys::{KernelError, netlink::Put};
 /// What the kernel says.
 pub async fn observe(kernel: &Kernel) -> Result<Vec<NeighbourSpec>, KernelError> {
     let mut observed = Vec::new();
-    for (netns, netlink) in kernel.owned() {
+    for (netns, netlink) in kernel.places() {
         let names = netlink.link_names().await?;
         let dumped = netlink.dump("neigh list", RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await?;
         for object in dumped {
@@ -36,6 +37,7 @@ pub async fn observe(kernel: &Kernel) -> Result<Vec<NeighbourSpec>, KernelError>
             }
             if let (NeighbourState::Permanent, Some(address), Some(mac), Some(link)) =
                 (message.header.state, address, mac, names.get(&message.header.ifindex))
+                && is_owned_neighbour(netns, link, true)
             {
                 observed.push(NeighbourSpec { netns: netns.to_owned(), link: link.clone(), address, mac });
             }

@@ -28,7 +28,7 @@ use crate::sys::{KernelError, netlink::Put};
 /// What the kernel says.
 pub async fn observe(kernel: &Kernel) -> Result<Vec<RouteSpec>, KernelError> {
     let mut observed = Vec::new();
-    for (netns, netlink) in kernel.owned() {
+    for (netns, netlink) in kernel.places() {
         let names = netlink.link_names().await?;
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut all = RouteMessage::default();
@@ -69,7 +69,16 @@ fn spec_of(netns: &str, message: &RouteMessage, name: impl Fn(u32) -> Option<Str
         _ => return None,
     };
     let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(RouteSpec { netns: netns.to_owned(), table, destination, metric, kind, mtu, while_default_in: None })
+    Some(RouteSpec {
+        netns: netns.to_owned(),
+        table,
+        destination,
+        metric,
+        kind,
+        mtu,
+        while_default_in: None,
+        while_host_default: None,
+    })
 }
 
 fn mtu_of(metric: &RouteMetric) -> Option<u32> {
@@ -99,6 +108,52 @@ pub async fn defaults(kernel: &Kernel, namespaces: &BTreeSet<String>) -> Result<
         }
     }
     Ok(found)
+}
+
+/// Gateways of the working default routes in the main table of the node's own namespace, by link and family.
+pub type HostDefaults = BTreeMap<(String, Family), Option<IpAddr>>;
+
+/// The default routes of the node's own namespace by each of `links`, the one of lowest metric for each.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn host_defaults(kernel: &Kernel, links: &BTreeSet<String>) -> Result<HostDefaults, KernelError> {
+    let mut found: BTreeMap<(String, Family), (u32, Option<IpAddr>)> = BTreeMap::new();
+    if links.is_empty() {
+        return Ok(HostDefaults::new());
+    }
+    let netlink = kernel.netlink(ownership::HOST)?;
+    let names = netlink.link_names().await?;
+    for (family, address_family) in [(Family::Ipv4, AddressFamily::Inet), (Family::Ipv6, AddressFamily::Inet6)] {
+        let mut all = RouteMessage::default();
+        all.header.address_family = address_family;
+        for object in netlink.dump("route list", RouteNetlinkMessage::GetRoute(all)).await? {
+            let RouteNetlinkMessage::NewRoute(message) = object else { continue };
+            let Some(link) = is_working_default(&message).then(|| out_of(&message, &names)).flatten() else { continue };
+            if !links.contains(link) {
+                continue;
+            }
+            let way = (metric_of(&message), gateway_of(&message));
+            let best = found.entry((link.to_owned(), family)).or_insert(way);
+            *best = way.min(*best);
+        }
+    }
+    Ok(found.into_iter().map(|(key, (_, gateway))| (key, gateway)).collect())
+}
+
+fn out_of<'a>(message: &RouteMessage, names: &'a BTreeMap<u32, String>) -> Option<&'a str> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => names.get(index).map(String::as_str),
+        _ => None,
+    })
+}
+
+fn metric_of(message: &RouteMessage) -> u32 {
+    let metric = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    metric.unwrap_or(0)
 }
 
 fn is_working_default(message: &RouteMessage) -> bool {

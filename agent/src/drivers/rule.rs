@@ -1,5 +1,6 @@
 //! Rules.
 
+use pathsteer_agent_core::ownership::is_owned_rule;
 use pathsteer_crds::{
     ownership,
     plan::{self, Family, RuleSpec},
@@ -18,7 +19,7 @@ use crate::sys::{KernelError, netlink::Put};
 /// What the kernel says.
 pub async fn observe(kernel: &Kernel) -> Result<Vec<RuleSpec>, KernelError> {
     let mut observed = Vec::new();
-    for (netns, netlink) in kernel.owned() {
+    for (netns, netlink) in kernel.places() {
         for family in [Family::Ipv4, Family::Ipv6] {
             let mut all = RuleMessage::default();
             all.header.family = family_of(family);
@@ -32,11 +33,12 @@ pub async fn observe(kernel: &Kernel) -> Result<Vec<RuleSpec>, KernelError> {
 }
 
 fn spec_of(netns: &str, family: Family, message: &RuleMessage) -> Option<RuleSpec> {
-    let (mut priority, mut mark, mut mask, mut iif) = (0, 0, None, None);
+    let (mut priority, mut protocol, mut mark, mut mask, mut iif) = (0, 0, 0, None, None);
     let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(value) => priority = *value,
+            RuleAttribute::Protocol(value) => protocol = u8::from(*value),
             // a mark of 0 is not dumped, its mask is
             RuleAttribute::FwMark(value) => mark = *value,
             RuleAttribute::FwMask(value) => mask = Some(*value),
@@ -50,7 +52,7 @@ fn spec_of(netns: &str, family: Family, message: &RuleMessage) -> Option<RuleSpe
         RuleAction::Blackhole => plan::RuleAction::Blackhole,
         _ => return None,
     };
-    ownership::RULE_PRIORITIES.contains(&priority).then(|| RuleSpec {
+    is_owned_rule(netns, priority, protocol).then(|| RuleSpec {
         netns: netns.to_owned(),
         family,
         priority,
@@ -90,6 +92,10 @@ fn message_of(spec: &RuleSpec) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = family_of(spec.family);
     message.attributes.push(RuleAttribute::Priority(spec.priority));
+    if spec.netns == ownership::HOST {
+        // Others have rules there, maybe of this very priority: this one says whose it is.
+        message.attributes.push(RuleAttribute::Protocol(ownership::ROUTE_PROTOCOL.into()));
+    }
     if let Some((mark, mask)) = spec.fwmark {
         message.attributes.push(RuleAttribute::FwMark(mark));
         message.attributes.push(RuleAttribute::FwMask(mask));

@@ -17,7 +17,7 @@ mod wireguard;
 pub use datapath::{Behind, DatapathSpec, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
 pub use fragment::{FragmentError, PlanRoot, assemble, split};
 pub use link::{AddressSpec, CardSpec, DhcpSpec, LinkKind, LinkSpec, NeighbourSpec};
-pub use netns::{NetnsSpec, SysctlSpec};
+pub use netns::{LentSysctlSpec, NetnsSpec, SysctlSpec};
 pub use nft::{
     ClassElement, ClassMap, CopyTarget, FlowTo, NftRule, NftTableSpec, Only, PolicySet, RemoteSide, Welcome,
 };
@@ -27,6 +27,8 @@ pub use wireguard::{WireguardDeviceSpec, WireguardPeerSpec};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::ownership::HOST;
 
 /// The plan format this crate writes and reads. A reader accepts any plan of this version and ignores fields it does
 /// not know.
@@ -55,6 +57,11 @@ impl NodePlan {
     pub fn order(&self) -> (u64, i64) {
         (self.store_epoch, self.generation)
     }
+
+    /// Something of it is in the node's own namespace: an uplink whose card stays there.
+    pub fn reaches_home(&self) -> bool {
+        self.objects.links.iter().any(|link| link.netns == HOST)
+    }
 }
 
 /// Everything a plan declares, each list sorted and without doubles. A fragment is one of these with a single list
@@ -66,6 +73,8 @@ pub struct PlanObjects {
     pub netns: Vec<NetnsSpec>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sysctls: Vec<SysctlSpec>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lent_sysctls: Vec<LentSysctlSpec>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkSpec>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -103,6 +112,7 @@ macro_rules! each_noun {
     ($each:ident) => {
         $each!(netns);
         $each!(sysctls);
+        $each!(lent_sysctls);
         $each!(links);
         $each!(addresses);
         $each!(dhcp);

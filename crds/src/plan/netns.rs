@@ -20,6 +20,15 @@ pub struct SysctlSpec {
     pub value: String,
 }
 
+/// A sysctl of a link in the node's own namespace: set for as long as it is declared, and then given back as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LentSysctlSpec {
+    /// Path below `/proc/sys/`, such as `net/ipv4/conf/wwan0/forwarding`.
+    pub key: String,
+    pub value: String,
+}
+
 /// The sysctls of every namespace of ours, key and value. Our namespaces route; a packet may leave by one path and be
 /// answered by another, so no reverse-path filter (it takes the stricter of `all` and the interface's); both ends of our
 /// links are ours, so no duplicate address detection. With `promote_secondaries` a new address of the same network stays

@@ -25,6 +25,10 @@ pub struct RouteSpec {
     /// straight to the internet through an uplink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub while_default_in: Option<String>,
+    /// Declared only while this link of the node's own namespace has a default route of the same family in its main table.
+    /// A route by that very link takes that one's gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub while_host_default: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

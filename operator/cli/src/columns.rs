@@ -74,6 +74,7 @@ fn cells(object: &AnyObject) -> Vec<Cell> {
             match &uplink.spec.address {
                 AddressMethod::Dhcp => "dhcp".into(),
                 AddressMethod::Slaac => "slaac".into(),
+                AddressMethod::Host => "host".into(),
                 AddressMethod::Static { addresses, gateways: _ } => Cell::list(addresses),
             },
             uplink.spec.mtu.to_string().into(),

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 use pathsteer_crds::AddressMethod;
 use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, uplink_netns, uplink_veth,
+    ANCHOR_NETNS, HOST, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, in_place_veth, uplink_netns, uplink_veth,
 };
 use pathsteer_crds::plan::{AddressSpec, DhcpSpec, Family, NeighbourSpec, PlanObjects};
 
 use crate::anchor::Anchor;
-use crate::link::{SHIM_PEER_MAC, veth_mac, veth_peer_mac};
+use crate::link::{SHIM_PEER_MAC, in_place_macs, veth_mac, veth_peer_mac};
 use crate::pool;
 use crate::resolve::Resolved;
 use crate::site::Site;
@@ -53,6 +53,11 @@ pub(crate) fn veth_peer_gateway(slot: u8, family: Family) -> IpAddr {
     }
 }
 
+/// Addresses of the veth to a card that stays in the node's own namespace: of the end there, and of the uplink's.
+pub(crate) fn in_place_addresses(slot: u8) -> [Ipv4Addr; 2] {
+    [1, 2].map(|end| Ipv4Addr::new(169, 254, 79, 4 * slot + end))
+}
+
 fn of_veth_link(host: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x78, host))
 }
@@ -73,6 +78,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
             }
             // The kernel answers router advertisements by itself.
             AddressMethod::Slaac => {}
+            AddressMethod::Host => to_host(slot, &netns, plan),
             AddressMethod::Static { addresses, .. } => {
                 plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.link(), *own)));
             }
@@ -90,6 +96,16 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
             plan.addresses.push(address(&netns, &edge_tunnel(slot, anchor.index), probe));
         }
     }
+}
+
+/// Of the pair to the node's own namespace.
+fn to_host(slot: u8, netns: &str, plan: &mut PlanObjects) {
+    let (host_end, end) = in_place_veth(slot);
+    let ([here, there], [host_mac, mac]) = (in_place_addresses(slot), in_place_macs(slot));
+    plan.addresses.push(address(HOST, &host_end, of_link(here)));
+    plan.addresses.push(address(netns, end, of_link(there)));
+    plan.neighbours.push(neighbour(HOST, &host_end, there.into(), &mac));
+    plan.neighbours.push(neighbour(netns, end, here.into(), &host_mac));
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {

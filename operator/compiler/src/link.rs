@@ -1,7 +1,9 @@
 //! Interfaces.
 
+use pathsteer_crds::Attach;
 use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, SHIM_LINK, SHIM_PEER, VIP_NETNS, anchor_tunnel, edge_tunnel, uplink_netns, uplink_veth,
+    ANCHOR_NETNS, HOST, SHIM_LINK, SHIM_PEER, VIP_NETNS, anchor_tunnel, edge_tunnel, in_place_veth, uplink_netns,
+    uplink_veth,
 };
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 
@@ -9,6 +11,7 @@ use crate::anchor::Anchor;
 use crate::mtu;
 use crate::resolve::Resolved;
 use crate::site::Site;
+use crate::uplink::Uplink;
 
 /// Locally administered addresses (`02`), then `ps` in ASCII: what routes through the shim pair is addressed to the
 /// second without asking.
@@ -18,6 +21,11 @@ pub(crate) const SHIM_PEER_MAC: &str = "02:70:73:00:00:02";
 /// MAC of the vip namespace's end of the veth to `slot`.
 pub(crate) fn veth_mac(slot: u8) -> String {
     format!("02:70:73:01:00:{slot:02x}")
+}
+
+/// MACs of the veth to a card that stays in the node's own namespace: of the end there, and of the uplink's.
+pub(crate) fn in_place_macs(slot: u8) -> [String; 2] {
+    [3, 4].map(|end| format!("02:70:73:{end:02x}:00:{slot:02x}"))
 }
 
 /// MAC of the uplink namespace's end.
@@ -38,8 +46,12 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
         plan.links.push(LinkSpec::new(&netns, "lo", LinkKind::Loopback));
-        let card = uplink.spec.card();
-        plan.links.push(LinkSpec { card, ..LinkSpec::new(&netns, &uplink.spec.link(), LinkKind::Nic) });
+        if uplink.spec.attach == Attach::InPlace {
+            to_host(uplink, &netns, plan);
+        } else {
+            let card = uplink.spec.card();
+            plan.links.push(LinkSpec { card, ..LinkSpec::new(&netns, &uplink.spec.link(), LinkKind::Nic) });
+        }
         let (veth, peer) = uplink_veth(slot);
         let mtu = mtu::veth(resolved, site, uplink);
         let kind = |peer_netns: &str, peer: &str| LinkKind::Veth { peer_netns: peer_netns.into(), peer: peer.into() };
@@ -59,6 +71,17 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
                 .push(LinkSpec { mtu, ..LinkSpec::new(&netns, &edge_tunnel(slot, anchor.index), LinkKind::Tunnel) });
         }
     }
+}
+
+/// The pair to the node's own namespace.
+fn to_host(uplink: &Uplink<'_>, netns: &str, plan: &mut PlanObjects) {
+    let slot = uplink.spec.slot;
+    let (host_end, end) = in_place_veth(slot);
+    let [host_mac, mac] = in_place_macs(slot);
+    let mtu = Some(uplink.spec.mtu.into());
+    let kind = |peer_netns: &str, peer: &str| LinkKind::Veth { peer_netns: peer_netns.into(), peer: peer.into() };
+    plan.links.push(LinkSpec { mtu, mac: Some(host_mac), ..LinkSpec::new(HOST, &host_end, kind(netns, end)) });
+    plan.links.push(LinkSpec { mtu, mac: Some(mac), ..LinkSpec::new(netns, end, kind(HOST, &host_end)) });
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {

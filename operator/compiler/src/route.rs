@@ -1,6 +1,7 @@
 //! Routes.
 
 mod direct;
+mod in_place;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -73,10 +74,12 @@ fn edge_uplink(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>, pl
             plan.routes.push(unicast(&netns, MAIN, host(address), PREFERRED, &tunnel, None));
         }
     }
-    if let AddressMethod::Static { gateways, .. } = &uplink.spec.address {
-        for gateway in gateways {
-            plan.routes.push(default_by(&netns, &uplink.spec.link(), *gateway));
+    match &uplink.spec.address {
+        AddressMethod::Static { gateways, .. } => {
+            plan.routes.extend(gateways.iter().map(|gateway| default_by(&netns, &uplink.spec.link(), *gateway)));
         }
+        AddressMethod::Host => in_place::edge(uplink, plan),
+        AddressMethod::Dhcp | AddressMethod::Slaac => {}
     }
 }
 
@@ -125,6 +128,7 @@ fn through_shim(netns: &str, destination: IpNet, source: Option<IpAddr>, mtu: Op
         kind: RouteKind::Unicast { link: SHIM_LINK.to_owned(), gateway: Some(shim_gateway(family)), source },
         mtu,
         while_default_in: None,
+        while_host_default: None,
     }
 }
 
@@ -140,12 +144,30 @@ fn default_by(netns: &str, link: &str, gateway: IpAddr) -> RouteSpec {
 
 fn unicast(netns: &str, table: u32, destination: IpNet, metric: u32, link: &str, gateway: Option<IpAddr>) -> RouteSpec {
     let kind = RouteKind::Unicast { link: link.to_owned(), gateway, source: None };
-    RouteSpec { netns: netns.to_owned(), table, destination, metric, kind, mtu: None, while_default_in: None }
+    RouteSpec {
+        netns: netns.to_owned(),
+        table,
+        destination,
+        metric,
+        kind,
+        mtu: None,
+        while_default_in: None,
+        while_host_default: None,
+    }
 }
 
 fn blackhole(netns: &str, table: u32, destination: IpNet, metric: u32) -> RouteSpec {
     let kind = RouteKind::Blackhole;
-    RouteSpec { netns: netns.to_owned(), table, destination, metric, kind, mtu: None, while_default_in: None }
+    RouteSpec {
+        netns: netns.to_owned(),
+        table,
+        destination,
+        metric,
+        kind,
+        mtu: None,
+        while_default_in: None,
+        while_host_default: None,
+    }
 }
 
 fn host(address: Ipv4Addr) -> IpNet {

@@ -1,15 +1,17 @@
 //! Rules: from the mark to the path's table.
 
+use pathsteer_crds::Attach;
 use pathsteer_crds::mark;
 use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, DIRECT_RULE_PRIORITY, DIRECT_TABLE, NO_PATH_RULE_PRIORITY, OUTSIDE_RULE_PRIORITY, SHIM_PEER,
-    VIP_NETNS, path_rule_priority, path_table,
+    ANCHOR_NETNS, DIRECT_RULE_PRIORITY, DIRECT_TABLE, HOST, NO_PATH_RULE_PRIORITY, OUTSIDE_RULE_PRIORITY, SHIM_PEER,
+    VIP_NETNS, in_place_veth, path_rule_priority, path_table,
 };
 use pathsteer_crds::plan::{Family, PlanObjects, RuleAction, RuleSpec};
 
 use crate::anchor::Anchor;
 use crate::resolve::Resolved;
 use crate::site::Site;
+use crate::uplink::Uplink;
 
 /// On an anchor the mark has no anchor index.
 const ON_ANCHOR: u8 = 0;
@@ -26,6 +28,20 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         }
     }
     no_path(VIP_NETNS, plan);
+    plan.rules.extend(site.uplinks.iter().filter(|uplink| uplink.spec.attach == Attach::InPlace).map(in_place));
+}
+
+/// What comes from an uplink's namespace into the node's own leaves by that uplink's card.
+fn in_place(uplink: &Uplink<'_>) -> RuleSpec {
+    let slot = uplink.spec.slot;
+    RuleSpec {
+        netns: HOST.to_owned(),
+        family: Family::Ipv4,
+        priority: path_rule_priority(slot, PINNED),
+        fwmark: None,
+        iif: Some(in_place_veth(slot).0),
+        action: RuleAction::Table(path_table(slot, PINNED)),
+    }
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {

@@ -25,6 +25,7 @@ impl Uplink<'_> {
         let has = |v6: bool| match &self.spec.address {
             AddressMethod::Dhcp => !v6 || prefers_v6,
             AddressMethod::Slaac => v6,
+            AddressMethod::Host => !v6,
             AddressMethod::Static { addresses, .. } => addresses.iter().any(|own| own.addr().is_ipv6() == v6),
         };
         let endpoints = anchor.spec.endpoints.iter().map(|endpoint| endpoint.address);

@@ -6,6 +6,7 @@ mod copies;
 mod direct;
 mod foreign;
 mod heal;
+mod in_place;
 mod kill;
 mod lease;
 mod settle;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         budget::CASES,
         copies::CASES,
         card::CASES,
+        in_place::CASES,
     ]
     .concat()
 }

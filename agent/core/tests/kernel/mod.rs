@@ -110,6 +110,10 @@ impl Kernel {
                 put(&mut self.state.sysctls, spec, |one| (&one.netns, &one.key) == (&spec.netns, &spec.key));
                 Ok(())
             }
+            PlanObject::LentSysctl(spec) => {
+                put(&mut self.state.lent_sysctls, spec, |one| one.key == spec.key);
+                Ok(())
+            }
             PlanObject::Link(spec) => self.make_link(spec, previous.is_some()),
             PlanObject::Address(spec) => {
                 self.link(&spec.netns, &spec.link)?;
@@ -230,6 +234,7 @@ impl Kernel {
         match object {
             PlanObject::Netns(spec) => self.delete_netns(spec),
             PlanObject::Sysctl(_) => return Err("a sysctl cannot be deleted".into()),
+            PlanObject::LentSysctl(spec) => self.state.lent_sysctls.retain(|one| one != spec),
             PlanObject::Link(spec) => self.delete_link(spec)?,
             PlanObject::Address(spec) => {
                 self.state.addresses.retain(|one| one != spec);

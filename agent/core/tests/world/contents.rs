@@ -118,6 +118,7 @@ pub(super) fn routing(plan: &mut PlanObjects, dice: &mut Dice) {
                     kind,
                     mtu: [None, Some(1_308)][usize::from(metric == 101)],
                     while_default_in: None,
+                    while_host_default: None,
                 });
             };
             route("0.0.0.0/0", 1_000, RouteKind::Blackhole);

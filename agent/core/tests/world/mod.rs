@@ -2,7 +2,9 @@
 
 mod contents;
 
-use pathsteer_crds::plan::{LinkKind, LinkSpec, NetnsSpec, PlanObjects, RuleAction, RuleSpec, SysctlSpec};
+use pathsteer_crds::plan::{
+    LentSysctlSpec, LinkKind, LinkSpec, NetnsSpec, PlanObjects, RuleAction, RuleSpec, SysctlSpec,
+};
 use proptest::prelude::*;
 
 use crate::kernel::Kernel;
@@ -47,6 +49,10 @@ pub fn plan(mut dice: Dice) -> PlanObjects {
             });
             plan.links.push(link(netns, "lo", LinkKind::Loopback));
         }
+    }
+    if dice.throw(2) == 0 {
+        let (key, value) = ("net/ipv4/conf/wwan0/forwarding".into(), dice.throw(2).to_string());
+        plan.lent_sysctls.push(LentSysctlSpec { key, value });
     }
     pairs(&mut plan, &mut dice);
     for card in CARDS {

@@ -75,7 +75,7 @@ pub fn observe(
     memory: &mut Memory,
 ) -> Result<(Vec<NftTableSpec>, Tallies), KernelError> {
     let (mut observed, mut tallies, mut known) = (Vec::new(), Tallies::default(), BTreeMap::new());
-    for (name, netlink) in kernel.owned() {
+    for (name, netlink) in kernel.places() {
         let fail = |error| KernelError::new(format!("nft list in {name}"), error);
         let declared = declared.iter().find(|spec| spec.netns == name);
         let (state, counted) = look(&netlink.netns, declared).map_err(fail)?;
@@ -116,7 +116,7 @@ fn copied_to(rule: &NftRule) -> Option<&str> {
 /// What the kernel says.
 pub fn tallies(kernel: &Kernel) -> Result<Tallies, KernelError> {
     let mut tallies = Tallies::default();
-    for (name, netlink) in kernel.owned() {
+    for (name, netlink) in kernel.places() {
         let counted = netlink.netns.run(|| nfnetlink::counted(ownership::NFT_TABLE));
         tallies.add(name, counted.map_err(|error| KernelError::new(format!("nft counters in {name}"), error))?);
     }
@@ -175,8 +175,12 @@ pub fn reset_quotas(kernel: &Kernel, netns: &str, slots: &[u8]) -> Result<(), Ke
 
 fn render(spec: &NftTableSpec) -> Ruleset {
     let mut tables = Ruleset::default();
-    // What classifies lets through what no guard is for, so it comes first.
-    for noun in [classify::render, guard::render, forward::render, translate::render, copy::render] {
+    if spec.netns != ownership::HOST {
+        // What classifies lets through what no guard is for, so it comes first. In the node's own namespace nothing is
+        // classified: whatever else passes there is not ours.
+        classify::render(&spec.rules, &mut tables);
+    }
+    for noun in [guard::render, forward::render, translate::render, copy::render] {
         noun(&spec.rules, &mut tables);
     }
     tables

@@ -9,7 +9,7 @@ use pathsteer_crds::plan::{
 };
 
 use super::segment::{Segment, segments};
-use super::{MAIN, View, family, out_link, route_name};
+use super::{MAIN, View, family, is_card, out_link, route_name};
 
 pub(super) fn check(view: &mut View<'_>) {
     if view.role == Role::Anchor {
@@ -18,7 +18,9 @@ pub(super) fn check(view: &mut View<'_>) {
     every_veth_is_guarded(view);
     let segments = segments(view);
     let plan = view.plan;
-    for route in plan.routes.iter().filter(|route| View::is_direct(Role::Edge, route.table)) {
+    let clear = view.clear_netns();
+    let routes = plan.routes.iter().filter(|route| route.netns == clear);
+    for route in routes.filter(|route| View::is_direct(Role::Edge, route.table)) {
         route_leads_there(view, &segments, route);
     }
     let going: Vec<&Segment<'_>> = segments.iter().filter(|segment| goes_direct(view, segment)).collect();
@@ -140,7 +142,7 @@ fn uplink_translates(view: &mut View<'_>, slot: u8, veth: &str, going: &[&Segmen
     else {
         return;
     };
-    let cards = view.plan.links.iter().filter(|link| link.netns == *netns && link.kind == LinkKind::Nic);
+    let cards = view.plan.links.iter().filter(|link| link.netns == *netns && is_card(link));
     for card in cards {
         let pair = |from: &str, to: &str, only| NftRule::Forward { from: from.into(), to: to.into(), only };
         let object = format!("link {netns}/{}", card.name);

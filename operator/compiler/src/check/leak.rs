@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use pathsteer_crds::ownership::{SHIM_LINK, TABLES};
-use pathsteer_crds::plan::{Behind, LinkKind, NftRule, Role, RouteKind};
+use pathsteer_crds::plan::{Behind, NftRule, Role, RouteKind};
 
-use super::{MAIN, View, family, out_link, route_name};
+use super::{MAIN, View, family, is_card, out_link, route_name};
 
 pub(super) fn check(view: &mut View<'_>) {
     overlay_ends_in_every_namespace(view);
@@ -48,7 +48,7 @@ fn no_overlay_by_a_card(view: &mut View<'_>) {
 fn every_wan_drops_the_overlay(view: &mut View<'_>) {
     let (role, clear) = (view.role, view.clear_netns());
     let faces_wan = |netns: &str| role == Role::Anchor || netns != clear;
-    let cards = view.plan.links.iter().filter(|link| link.kind == LinkKind::Nic && faces_wan(&link.netns));
+    let cards = view.plan.links.iter().filter(|link| is_card(link) && faces_wan(&link.netns));
     for card in cards {
         let drops = view.plan.nft_tables.iter().filter(|table| table.netns == card.netns).any(|table| {
             let drop = NftRule::DropOverlay { link: card.name.clone(), overlay: view.overlay };

@@ -6,6 +6,7 @@
 mod class_map;
 mod direct;
 mod forward;
+mod in_place;
 mod leak;
 mod mtu;
 mod names;
@@ -18,7 +19,7 @@ mod tunnel;
 use std::collections::BTreeMap;
 
 use ipnet::{IpNet, Ipv4Net};
-use pathsteer_crds::ownership::{ANCHOR_NETNS, DIRECT_TABLE, VIP_NETNS, path_table};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, DIRECT_TABLE, HOST, VIP_NETNS, path_table};
 use pathsteer_crds::plan::{
     Family, LinkKind, LinkSpec, NftRule, PlanObjects, Program, Role, RouteKind, RouteSpec, RuleSpec,
 };
@@ -59,6 +60,7 @@ pub fn check(node: &str, plan: &PlanObjects, role: Role, overlay: Ipv4Net) -> Ve
     class_map::check(&mut view);
     direct::check(&mut view);
     forward::check(&mut view);
+    in_place::check(&mut view);
     view.findings.sort();
     view.findings.dedup();
     view.findings
@@ -97,7 +99,7 @@ impl<'a> View<'a> {
     }
 
     fn is_nic(&self, netns: &str, name: &str) -> bool {
-        self.link(netns, name).is_some_and(|link| link.kind == LinkKind::Nic)
+        self.link(netns, name).is_some_and(is_card)
     }
 
     /// Interfaces of the clear namespace by which shimmed packets of a slot come and go, by slot.
@@ -114,6 +116,15 @@ impl<'a> View<'a> {
 
     fn in_overlay(&self, network: &IpNet) -> bool {
         IpNet::V4(self.overlay).contains(network)
+    }
+}
+
+/// A network card, or what stands for one that stays in the node's own namespace.
+fn is_card(link: &LinkSpec) -> bool {
+    match &link.kind {
+        LinkKind::Nic => true,
+        LinkKind::Veth { peer_netns, .. } => peer_netns == HOST,
+        LinkKind::Loopback | LinkKind::Tunnel | LinkKind::Vlan { .. } => false,
     }
 }
 

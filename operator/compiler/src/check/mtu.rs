@@ -1,6 +1,6 @@
 //! MTUs: what the shim lets in fits every way it may take, or big packets vanish without a word.
 
-use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER, TABLES};
+use pathsteer_crds::ownership::{HOST, SHIM_LINK, SHIM_PEER, TABLES};
 use pathsteer_crds::plan::{Behind, LinkKind, LinkSpec, Role};
 
 use super::{MAIN, View, out_link};
@@ -26,7 +26,8 @@ pub(super) fn check(view: &mut View<'_>) {
 fn edge(view: &mut View<'_>, inner: u32) {
     let carriers = view.plan.links.iter().filter(|link| match &link.kind {
         LinkKind::Tunnel => true,
-        LinkKind::Veth { peer_netns, .. } => *peer_netns != link.netns,
+        // That to the node's own namespace is as large as the WAN behind it.
+        LinkKind::Veth { peer_netns, .. } => ![HOST, &link.netns].contains(&peer_netns.as_str()) && link.netns != HOST,
         LinkKind::Loopback | LinkKind::Nic | LinkKind::Vlan { .. } => false,
     });
     for link in carriers {

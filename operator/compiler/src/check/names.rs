@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use pathsteer_crds::mark;
-use pathsteer_crds::ownership::{PREFIX, RULE_PRIORITIES, TABLES, is_card_link};
+use pathsteer_crds::ownership::{HOST, PREFIX, RULE_PRIORITIES, TABLES, is_card_link};
 use pathsteer_crds::plan::{LinkKind, NftRule, RouteKind, RuleAction};
 
 use super::{MAIN, View, out_link, route_name, rule_name};
@@ -138,12 +138,13 @@ fn references(view: &mut View<'_>) {
         links.extend(named.map(|link| (object(), table.netns.as_str(), link)));
     }
     for (object, netns) in netns {
-        if !plan.netns.iter().any(|one| one.name == netns) {
+        if netns != HOST && !plan.netns.iter().any(|one| one.name == netns) {
             view.finding("NothingThere", object, format!("there is no namespace `{netns}` in the plan"));
         }
     }
     for (object, netns, link) in links {
-        if view.link(netns, link).is_none() {
+        // The node's own namespace has links of its own.
+        if view.link(netns, link).is_none() && (netns != HOST || link.starts_with(PREFIX)) {
             view.finding("NothingThere", object, format!("there is no link {netns}/{link} in the plan"));
         }
     }

@@ -86,7 +86,8 @@ fn routed(view: &mut View<'_>) {
     let own = IpNet::from(IpAddr::V4(datapath.address));
     let clear = view.clear_netns();
     for link in plan.links.iter().filter(|link| link.netns != clear) {
-        if matches!(link.kind, LinkKind::Veth { .. }) && !by(&link.netns, &link.name, own) {
+        let to_clear = matches!(&link.kind, LinkKind::Veth { peer_netns, .. } if peer_netns == clear);
+        if to_clear && !by(&link.netns, &link.name, own) {
             let message = format!("shimmed packets to {own} do not find the way in by it");
             view.finding("NotRouted", format!("link {}/{}", link.netns, link.name), message);
         }

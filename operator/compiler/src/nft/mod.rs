@@ -9,7 +9,7 @@ mod uplink;
 pub(crate) use edge::SiteMaps;
 
 use ipnet::IpNet;
-use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS, uplink_netns};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, HOST, VIP_NETNS, uplink_netns};
 use pathsteer_crds::plan::{NftRule, NftTableSpec, Only, PlanObjects};
 
 use crate::anchor::Anchor;
@@ -22,6 +22,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps
         netns: uplink_netns(uplink.spec.slot),
         rules: uplink::rules(resolved, site, uplink),
     }));
+    let in_place: Vec<NftRule> = site.uplinks.iter().flat_map(uplink::in_place).collect();
+    plan.nft_tables.extend((!in_place.is_empty()).then(|| NftTableSpec { netns: HOST.to_owned(), rules: in_place }));
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {

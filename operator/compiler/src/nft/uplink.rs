@@ -1,6 +1,7 @@
 //! The table of an uplink's namespace.
 
-use pathsteer_crds::ownership::{edge_tunnel, uplink_veth};
+use pathsteer_crds::Attach;
+use pathsteer_crds::ownership::{edge_tunnel, in_place_veth, uplink_veth};
 use pathsteer_crds::plan::{NftRule, Only, Welcome};
 
 use super::{drop_overlay, forward};
@@ -28,4 +29,17 @@ pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_
     }
     rules.push(NftRule::Protect { link: veth.to_owned(), welcome: Vec::new() });
     rules
+}
+
+/// What the node's own namespace needs for an uplink whose card stays there: the card's address on what leaves by it, and
+/// nothing of the node itself for whoever comes from the uplink's namespace.
+pub(super) fn in_place(uplink: &Uplink<'_>) -> Vec<NftRule> {
+    if uplink.spec.attach != Attach::InPlace {
+        return Vec::new();
+    }
+    let (host_end, _) = in_place_veth(uplink.spec.slot);
+    vec![
+        NftRule::Masquerade { from: host_end.clone(), link: uplink.spec.interface.clone() },
+        NftRule::Protect { link: host_end, welcome: Vec::new() },
+    ]
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 use pathsteer_compiler::{check, compile};
-use pathsteer_crds::plan::{PlanObjects, Role};
+use pathsteer_crds::plan::{LinkKind, LinkSpec, NftRule, PlanObjects, Role, RouteSpec};
 
 use crate::case;
-use plant::{is_blackhole, link, net, unprotect};
+use plant::{by, drop_nft, is_blackhole, link, net, rule, unprotect};
 
 const OVERLAY: &str = "10.100.0.0/16";
 const EDGE: &str = "rv-07";
@@ -53,6 +53,44 @@ fn check_finds_what_is_missing_on_a_trunk_and_in_a_pool() {
         |p: &mut PlanObjects| p.routes.iter_mut().filter(|r| r.mtu == Some(1_168)).for_each(|r| r.mtu = None);
     assert_eq!(found("dal-a", too_large), BTreeSet::new(), "the other site's packets are no larger than its tunnel");
     assert!(found("dal-a", |p| link(p, "psw1").mtu = Some(1_311)).contains("TooBig"));
+}
+
+#[test]
+fn check_finds_what_would_touch_the_nodes_own_network_or_leave_by_another_card_than_the_uplinks() {
+    let plans = compile(&case::inventory("cards")).plans;
+    let found = |plant: fn(&mut PlanObjects)| {
+        let mut objects = plans["truck"].objects();
+        assert_eq!(check("truck", &objects, Role::Edge, overlay()), []);
+        plant(&mut objects);
+        check("truck", &objects, Role::Edge, overlay()).iter().map(|one| one.reason).collect::<BTreeSet<_>>()
+    };
+    let at_home = |route: &&mut RouteSpec| route.netns.is_empty();
+    fn of_home(p: &mut PlanObjects) -> &mut Vec<NftRule> {
+        &mut p.nft_tables.iter_mut().find(|table| table.netns.is_empty()).unwrap().rules
+    }
+    type AtHome = (fn(&mut PlanObjects), &'static str);
+    let faults: &[AtHome] = &[
+        (|p| p.links.push(LinkSpec::new("", "eth0", LinkKind::Nic)), "NotOurs"),
+        (|p| p.routes.push(by("", 254, "0.0.0.0/0", "wwan0")), "NotOurs"),
+        (|p| rule(p, 7_704).iif = None, "NotOurs"),
+        (|p| of_home(p).push(NftRule::ClampMss { link: "wwan0".into() }), "NotOurs"),
+        (|p| of_home(p).push(NftRule::Protect { link: "wwan0".into(), welcome: vec![] }), "NotOurs"),
+        (|p| p.rules.retain(|rule| !rule.netns.is_empty()), "PathUnclear"),
+        (|p| p.routes.retain(|route| !is_blackhole(route, "", 7_704)), "PathOpen"),
+        (|p| p.routes.push(by("", 7_704, "0.0.0.0/0", "eth0")), "PathBroken"),
+        (|p| of_home(p).retain(|rule| !matches!(rule, NftRule::Masquerade { .. })), "NotTranslated"),
+        (|p| of_home(p).retain(|rule| !matches!(rule, NftRule::Protect { .. })), "NotProtected"),
+        (|p| p.routes.iter_mut().for_each(|route| route.while_host_default = None), "DirectUnconditional"),
+        (|p| link(p, "psn1").name = "wan1".into(), "NothingThere"),
+        (|p| link(p, "psn1").card = None, "NotTheirs"),
+        (|p| drop_nft(p, "psup4", |rule| matches!(rule, NftRule::DropOverlay { .. })), "WanNotGuarded"),
+    ];
+    for (place, (plant, reason)) in faults.iter().enumerate() {
+        let found = found(*plant);
+        assert!(found.contains(reason), "fault {place}: expected {reason}, found {found:?}");
+    }
+    let mut objects = plans["truck"].objects();
+    assert_eq!(objects.routes.iter_mut().filter(at_home).count(), 2, "its way, and where that ends");
 }
 
 /// Whatever kind of object loses any one of its own, something no longer works, and check says so.

@@ -21,6 +21,7 @@ pub fn by(netns: &str, table: u32, destination: &str, link: &str) -> RouteSpec {
         kind,
         mtu: None,
         while_default_in: None,
+        while_host_default: None,
     }
 }
 
