@@ -57,7 +57,7 @@ const QUIET_REPORT: Duration = Duration::from_secs(10);
 pub struct Reconciler {
     state: StateDir,
     plan: NodePlan,
-    /// Set once the plan comes from an operator: only then may anything be deleted.
+    /// Set once the plan comes from an operator, or is what was before one that did: only then may anything be deleted.
     complete: bool,
     leases: BTreeMap<u8, Lease>,
     dhcp: Dhcp,
@@ -88,7 +88,7 @@ pub struct Seen {
 }
 
 impl Reconciler {
-    /// Begins with the last good plan, or the bootstrap plan if there is none.
+    /// Begins with the last good plan, or the bootstrap plan if there is none, and whether that is complete.
     ///
     /// # Errors
     /// The binary's own path cannot be told, or the kernel has no WireGuard and must.
@@ -96,13 +96,13 @@ impl Reconciler {
         state: StateDir,
         wireguard: WireguardChoice,
         segmentation: Segmentation,
-        plan: NodePlan,
+        (plan, complete): (NodePlan, bool),
         leases: mpsc::UnboundedSender<(u8, Lease)>,
         reports: watch::Sender<Option<NodeReport>>,
     ) -> io::Result<Self> {
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
         Ok(Reconciler {
-            complete: plan.generation != 0,
+            complete,
             leases: state.leases(),
             plan,
             dhcp: Dhcp::new(leases),

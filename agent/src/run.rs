@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     reconcile::{RUN_DIR, Reconciler},
     segmentation::Segmentation,
-    session::Session,
+    session::{InForce, Session},
     state::StateDir,
 };
 
@@ -26,19 +26,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _lock = lock()?;
     let state = StateDir::open(&config.state_dir)?;
     let identity = state.identity()?;
-    let saved = state.plan().unwrap_or_else(|error| {
-        tracing::error!(%error, "the saved plan is unusable; waiting for the operator's");
-        None
-    });
-    let (saved, plan) = match saved {
-        Some((saved, plan)) => (Some(saved), plan),
-        None => (None, bootstrap_plan(&config.node, &config.bootstrap.uplinks)),
-    };
-    let (plans, plan_changes) = watch::channel(Some(plan.clone()));
+    let in_force = InForce::load(state.clone(), bootstrap_plan(&config.node, &config.bootstrap.uplinks));
+    let (plan_changes, plan) = (in_force.plans(), in_force.plan());
     let (reports, report_changes) = watch::channel(None);
     let (leases, lease_changes) = mpsc::unbounded_channel();
     let (wireguard, segmentation) = (config.wireguard, config.segmentation);
-    let session = Session::new(config, state.clone(), identity, saved, plans, report_changes)?;
+    let session = Session::new(config, &state, identity, in_force, report_changes)?;
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
     tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");

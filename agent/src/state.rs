@@ -9,7 +9,7 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use pathsteer_agent_core::{CopyMonth, Lease};
+use pathsteer_agent_core::{CopyMonth, DeadMan, Lease};
 use pathsteer_crds::{
     identity::NodeIdentity,
     plan::{NodePlan, PlanRoot, assemble},
@@ -97,6 +97,41 @@ impl StateDir {
     /// The disk; the plan that was there stays.
     pub fn save_plan(&self, plan: &SavedPlan) -> io::Result<()> {
         self.write("plan.json", &serde_json::to_string(plan)?)
+    }
+
+    /// The plan before the one in force, kept while that is on trial; `None` if that was the bootstrap plan.
+    pub fn plan_before(&self) -> Option<SavedPlan> {
+        let saved = self.read("plan-before.json").ok().flatten();
+        saved.and_then(|text| serde_json::from_str(&text).ok())
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_plan_before(&self, plan: Option<&SavedPlan>) -> io::Result<()> {
+        match plan {
+            Some(plan) => self.write("plan-before.json", &serde_json::to_string(plan)?),
+            None => self.remove("plan-before.json"),
+        }
+    }
+
+    /// Forgets the last good plan: the node begins anew with its bootstrap plan.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn forget_plan(&self) -> io::Result<()> {
+        self.remove("plan.json")
+    }
+
+    /// How the plan in force stands with the dead-man.
+    pub fn dead_man(&self) -> DeadMan {
+        let saved = self.read("dead-man.json").ok().flatten();
+        saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_dead_man(&self, dead_man: &DeadMan) -> io::Result<()> {
+        self.write("dead-man.json", &serde_json::to_string(dead_man)?)
     }
 
     /// Leases of the last run: the addresses are still in the kernel when only the agent restarted.
@@ -197,6 +232,13 @@ impl StateDir {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.0.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -52,6 +52,11 @@ pub fn uplink_netns(slot: u8) -> String {
     format!("psup{slot}")
 }
 
+/// Whether a namespace is that of an uplink.
+pub fn is_uplink_netns(name: &str) -> bool {
+    (1..=8).any(|slot| name == uplink_netns(slot))
+}
+
 /// The shim pair: packets routed to the first leave the second with a shim.
 pub const SHIM_LINK: &str = "ps0";
 pub const SHIM_PEER: &str = "ps1";

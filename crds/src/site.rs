@@ -31,6 +31,15 @@ pub struct SiteSpec {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub prefixes: Vec<IpNet>,
+    /// A change of the site's uplinks that leaves the node without its operator for so many seconds is taken back by the
+    /// node itself: 30 to 3,600, default 120. Too short, and a slow modem's start looks like a mistake; too long, and a
+    /// mistake keeps the node away for that time. 0 switches it off: the node then does whatever it is told.
+    #[serde(default = "default_dead_man")]
+    pub dead_man_seconds: u32,
+}
+
+fn default_dead_man() -> u32 {
+    120
 }
 
 impl SiteSpec {
@@ -57,6 +66,10 @@ impl Resource for SiteSpec {
             if !seen.insert(anchor) {
                 problems.push(("anchors".into(), format!("`{anchor}` is named twice: remove one")));
             }
+        }
+        if self.dead_man_seconds != 0 && !(30..=3_600).contains(&self.dead_man_seconds) {
+            let message = format!("{} is out of range: 30 to 3600, or 0 for never", self.dead_man_seconds);
+            problems.push(("deadManSeconds".into(), message));
         }
         if self.prefixes.is_empty() && self.vips.is_empty() {
             problems

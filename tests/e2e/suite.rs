@@ -4,8 +4,8 @@ use pathsteer_lab::suite::{Act, Suite};
 
 use crate::stage::Stage;
 use crate::{
-    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, leak, lease, nat, one_way, outage,
-    pin, shape, store, treatment,
+    attack, bootstrap, bulk, change, class, cli, dead_man, drift, foreign, forged, inside, leak, lease, nat, one_way,
+    outage, pin, shape, store, treatment,
 };
 
 /// One fleet for all of them.
@@ -68,6 +68,7 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("a_killed_worker_or_a_link_set_down_loses_nothing_while_copies_are_armed", change::worker_killed),
     ("traffic_does_not_need_the_control_plane", outage::case),
     ("drift_is_repaired_object_by_object", drift::case),
+    ("a_plan_that_takes_the_operator_away_is_taken_back_by_the_node_itself", dead_man::case),
     ("nothing_of_ours_reaches_a_wire_in_clear_when_tunnels_are_dead", leak::dead::case),
     ("nothing_leaks_while_tables_are_empty_and_workers_dead", leak::emptied::case),
     ("a_flow_in_clear_is_seen_when_every_layer_is_taken_away", leak::emptied::control_of_clear),

@@ -15,20 +15,24 @@ pub(super) type Sender = http2::SendRequest<Full<Bytes>>;
 /// How long to wait before a report that was not taken is posted again: the store may be away for a while.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Posts every report as it changes, for ever. One that is not taken is posted again: a state that does not change any
+/// Posts every report as it changes, for ever, and says of which plan the operator has `heard`. One that is not taken is posted again: a state that does not change any
 /// more would otherwise never be known.
 pub(super) async fn post_reports(
     mut sender: Sender,
     authority: String,
     mut reports: watch::Receiver<Option<NodeReport>>,
+    heard: watch::Sender<(u64, i64)>,
 ) {
     let mut refused = false;
     loop {
         let report = reports.borrow_and_update().clone();
-        let posted = match report {
-            Some(report) => post(&mut sender, &authority, REPORT_PATH, &report).await,
+        let posted = match &report {
+            Some(report) => post(&mut sender, &authority, REPORT_PATH, report).await,
             None => Ok(()),
         };
+        if let (Some(report), Ok(())) = (&report, &posted) {
+            heard.send_replace((report.store_epoch, report.generation));
+        }
         if let Err(error) = &posted
             && !refused
         {
@@ -107,7 +111,7 @@ mod tests {
         tokio::spawn(connection);
         let report = NodeReport { node: "rv-07".into(), generation: 7, ..NodeReport::default() };
         let (_reports, reported) = watch::channel(Some(report.clone()));
-        tokio::spawn(post_reports(sender, "operator:7443".into(), reported));
+        tokio::spawn(post_reports(sender, "operator:7443".into(), reported, watch::Sender::new((0, 0))));
         for _ in 0..2 {
             let post = tokio::time::timeout(Duration::from_secs(10), posts.recv()).await;
             assert_eq!(post.expect("it is posted twice"), Some(report.clone()));

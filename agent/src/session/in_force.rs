@@ -1,23 +1,74 @@
-//! The plan in force: the last good one, on disk and told to the reconciler.
+//! The plan in force: the last good one, on disk and told to the reconciler; and back to the one before, if the operator
+//! does not hear of it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
 
+use nix::time::{ClockId, clock_gettime};
+use pathsteer_agent_core::{DeadMan, Expiry, SinceBoot, underlay};
 use pathsteer_crds::plan::{NodePlan, PathSpec, PlanRoot, assemble};
 use tokio::sync::watch;
 
 use crate::state::{SavedPlan, StateDir};
 
+/// What a plan of an operator that knows no dead-man is given.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Takes plans that are whole and not older.
-pub(super) struct InForce {
+pub struct InForce {
     state: StateDir,
     saved: Option<SavedPlan>,
+    /// What the node begins with before its first plan.
+    bootstrap: NodePlan,
+    dead_man: DeadMan,
+    /// The plan before, while the one in force is on trial.
+    before: Option<SavedPlan>,
     plans: watch::Sender<Option<NodePlan>>,
+    deadline: watch::Sender<Option<Instant>>,
 }
 
 impl InForce {
-    /// Begins with what was `saved`; what is taken later is sent to `plans`.
-    pub fn new(state: StateDir, saved: Option<SavedPlan>, plans: watch::Sender<Option<NodePlan>>) -> Self {
-        InForce { state, saved, plans }
+    /// Begins with what is on disk. A plan that cannot be read is as good as none.
+    pub fn load(state: StateDir, bootstrap: NodePlan) -> Self {
+        let saved = state.plan().unwrap_or_else(|error| {
+            tracing::error!(%error, "the saved plan is unusable; waiting for the operator's");
+            None
+        });
+        let (saved, plan) = match saved {
+            Some((saved, plan)) => (Some(saved), plan),
+            None => (None, bootstrap.clone()),
+        };
+        let mut dead_man = state.dead_man();
+        dead_man.resume(since_boot());
+        let before = state.plan_before();
+        let (plans, deadline) = (watch::Sender::new(Some(plan)), watch::Sender::new(None));
+        let mut in_force = InForce { state, saved, bootstrap, dead_man, before, plans, deadline };
+        let generation = in_force.order().1;
+        if in_force.dead_man.is_back() && in_force.dead_man.blamed().is_some_and(|one| one.generation == generation) {
+            // the agent died between the decision and the deed
+            in_force.go_back();
+        }
+        in_force.remember();
+        in_force
+    }
+
+    /// Every plan from now on, the first at once.
+    pub fn plans(&self) -> watch::Receiver<Option<NodePlan>> {
+        self.plans.subscribe()
+    }
+
+    /// When [`InForce::expire`] is to be called.
+    pub fn deadlines(&self) -> watch::Receiver<Option<Instant>> {
+        self.deadline.subscribe()
+    }
+
+    /// The plan in force, and whether it says everything: before the first one nothing may be deleted.
+    pub fn plan(&self) -> (NodePlan, bool) {
+        let plan = self.plans.borrow().clone().unwrap_or_else(|| self.bootstrap.clone());
+        (plan, self.saved.is_some() || self.dead_man.blamed().is_some())
     }
 
     /// Store epoch and generation; 0 and 0 before the first plan.
@@ -54,6 +105,9 @@ impl InForce {
             tracing::warn!(generation = plan.generation, "older plan refused");
             return;
         }
+        if !self.begin_trial(&plan) {
+            return;
+        }
         fragments.retain(|sha256, _| root.fragments.values().any(|named| named == sha256));
         let saved = SavedPlan { revision, root, fragments: fragments.clone() };
         if let Err(error) = self.state.save_plan(&saved) {
@@ -63,6 +117,99 @@ impl InForce {
         self.saved = Some(saved);
         self.plans.send_replace(Some(plan));
     }
+
+    /// Puts `plan` on trial if it reaches others otherwise than the one in force; false if that has failed before.
+    fn begin_trial(&mut self, plan: &NodePlan) -> bool {
+        let patience = patience(plan);
+        let (now, next) = (underlay(&self.plan().0.objects), underlay(&plan.objects));
+        if let Some(blamed) = self.dead_man.refusal(&next, patience) {
+            let (generation, waited) = (blamed.generation, blamed.patience);
+            tracing::error!(
+                generation = plan.generation,
+                "plan refused: with the uplinks it declares, those of generation {generation}, the operator was out of \
+                 reach for {waited:?}; change an Uplink, or set the Site's deadManSeconds to 0 to insist"
+            );
+            return false;
+        }
+        let was_on_trial = self.dead_man.is_on_trial();
+        self.dead_man.take(&now, &next, patience, since_boot());
+        if self.dead_man.is_on_trial() && !was_on_trial {
+            self.before.clone_from(&self.saved);
+            tracing::info!(
+                generation = plan.generation,
+                ?patience,
+                "other uplinks: on trial until the operator hears of it"
+            );
+            warn("the plan before", self.state.save_plan_before(self.before.as_ref()));
+        }
+        self.remember();
+        true
+    }
+
+    /// The operator has heard of the plan with this order.
+    pub fn heard(&mut self, order: (u64, i64)) {
+        if order == self.order() && self.dead_man.poll_timeout(&since_boot()).is_some() {
+            tracing::info!(generation = order.1, "the operator has heard of it: no longer on trial");
+            self.dead_man.heard();
+            self.remember();
+        }
+    }
+
+    /// Does what is to be done if the operator has not heard of the plan in time.
+    pub fn expire(&mut self) {
+        let generation = self.order().1;
+        let expiry = self.dead_man.expire(generation, &since_boot());
+        if expiry.is_some() {
+            // first: whoever dies in between finishes it at the next start
+            self.remember();
+        }
+        match expiry {
+            Some(Expiry::TakeBack) => {
+                tracing::error!(generation, "the operator has not heard of it in time: the plan before comes back");
+                self.go_back();
+            }
+            Some(Expiry::NotToBlame) => {
+                tracing::warn!("going back has not helped: those uplinks may be tried again");
+            }
+            None => {}
+        }
+        self.remember();
+    }
+
+    fn go_back(&mut self) {
+        let before = self.before.clone();
+        let plan = before.as_ref().and_then(|before| assemble(&before.root, &before.fragments).ok());
+        let plan = plan.unwrap_or_else(|| self.bootstrap.clone());
+        warn("the plan", before.as_ref().map_or_else(|| self.state.forget_plan(), |plan| self.state.save_plan(plan)));
+        self.saved = before;
+        self.plans.send_replace(Some(plan));
+    }
+
+    /// Keeps on disk how things stand, and says when to look again.
+    fn remember(&mut self) {
+        if self.state.dead_man() != self.dead_man {
+            warn("the trial", self.state.save_dead_man(&self.dead_man));
+        }
+        let due = self.dead_man.poll_timeout(&since_boot()).map(|left| Instant::now() + left);
+        self.deadline.send_replace(due);
+    }
+}
+
+fn patience(plan: &NodePlan) -> Duration {
+    plan.objects.dead_man.first().map_or(PATIENCE, |dead_man| Duration::from_secs(dead_man.seconds.into()))
+}
+
+/// What could not be written is in force all the same.
+fn warn(what: &str, saved: io::Result<()>) {
+    if let Err(error) = saved {
+        tracing::error!(%error, "cannot save {what}: after a reboot it is not known");
+    }
+}
+
+fn since_boot() -> SinceBoot {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let at = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    SinceBoot { boot, at }
 }
 
 #[cfg(test)]
@@ -73,6 +220,7 @@ mod tests {
     };
 
     use super::*;
+    use pathsteer_agent_core::bootstrap_plan;
 
     fn plan(order: (u64, i64), netns: &str) -> (PlanRoot, BTreeMap<String, String>) {
         let objects = PlanObjects { netns: vec![NetnsSpec { name: netns.into() }], ..PlanObjects::default() };
@@ -91,12 +239,16 @@ mod tests {
         (root, fragments.into_values().map(|json| (hash(&json), json)).collect())
     }
 
+    fn load(state: &StateDir) -> InForce {
+        InForce::load(state.clone(), bootstrap_plan("rv-07", &BTreeMap::new()))
+    }
+
     /// Plans taken one after the other, and which one is then in force and on disk.
     fn taken(plans: Vec<(PlanRoot, BTreeMap<String, String>)>) -> (Option<i64>, Option<i64>) {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
-        let (sender, seen) = watch::channel(None);
-        let mut in_force = InForce::new(state.clone(), None, sender);
+        let mut in_force = load(&state);
+        let seen = in_force.plans();
         for (root, mut fragments) in plans {
             in_force.take(7, root, &mut fragments);
         }
@@ -121,10 +273,79 @@ mod tests {
     #[test]
     fn what_the_next_plan_does_not_name_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
-        let mut in_force = InForce::new(StateDir::open(folder.path()).unwrap(), None, watch::channel(None).0);
+        let mut in_force = load(&StateDir::open(folder.path()).unwrap());
         let (root, mut fragments) = plan((1, 5), "psvip");
         fragments.insert("old".into(), "{}".into());
         in_force.take(7, root, &mut fragments);
         assert_eq!((fragments.len(), in_force.fragments().len(), in_force.revision()), (1, 1, 7));
+    }
+
+    /// A plan whose only card is `card`.
+    fn with_card(generation: i64, card: &str) -> (PlanRoot, BTreeMap<String, String>) {
+        let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, card.to_owned())]));
+        let fragments = split(&BTreeMap::from([("node".to_owned(), plan.objects)]));
+        let hash = |json: &String| canonical::sha256(json.as_bytes());
+        let named = fragments.iter().map(|(name, json)| (name.clone(), hash(json))).collect();
+        let root = PlanRoot { store_epoch: 1, generation, fragments: named, ..self::plan((1, generation), "x").0 };
+        (root, fragments.into_values().map(|json| (hash(&json), json)).collect())
+    }
+
+    fn take(in_force: &mut InForce, (root, mut fragments): (PlanRoot, BTreeMap<String, String>)) {
+        in_force.take(root.generation, root, &mut fragments);
+    }
+
+    #[test]
+    fn a_plan_with_other_uplinks_is_on_trial_over_a_restart_until_the_operator_hears_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let mut in_force = load(&state);
+        take(&mut in_force, with_card(5, "wan1"));
+        in_force.heard((1, 5));
+        assert_eq!(*in_force.deadlines().borrow(), None);
+        take(&mut in_force, with_card(6, "wan1"));
+        assert_eq!(*in_force.deadlines().borrow(), None, "the same uplinks");
+        take(&mut in_force, with_card(7, "wan2"));
+        assert!(in_force.deadlines().borrow().is_some());
+        in_force.heard((1, 6));
+        let mut again = load(&state);
+        assert!(again.deadlines().borrow().is_some(), "heard of the one before, and restarted");
+        again.heard((1, 7));
+        assert_eq!((again.order(), *again.deadlines().borrow()), ((1, 7), None));
+    }
+
+    #[test]
+    fn an_agent_that_dies_between_decision_and_deed_goes_back_at_its_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let mut in_force = load(&state);
+        take(&mut in_force, with_card(5, "wan1"));
+        in_force.heard((1, 5));
+        take(&mut in_force, with_card(7, "wan2"));
+        let far = SinceBoot { at: since_boot().at + 2 * PATIENCE, ..since_boot() };
+        assert_eq!(in_force.dead_man.expire(7, &far), Some(Expiry::TakeBack));
+        in_force.remember();
+        let (root, _) = with_card(7, "wan2");
+        assert_eq!(state.plan().unwrap().map(|(saved, _)| saved.root), Some(root), "the deed is not done");
+
+        let mut again = load(&state);
+        assert_eq!(again.order(), (1, 5));
+        take(&mut again, with_card(8, "wan2"));
+        assert_eq!(again.order(), (1, 5), "those uplinks are refused");
+        take(&mut again, with_card(9, "wan3"));
+        assert_eq!(again.order(), (1, 9), "others are not");
+    }
+
+    #[test]
+    fn before_the_first_plan_there_is_the_bootstrap_plan_to_go_back_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let mut in_force = load(&state);
+        assert!(!in_force.plan().1, "nothing may be deleted yet");
+        take(&mut in_force, with_card(5, "wan1"));
+        let far = SinceBoot { at: since_boot().at + 2 * PATIENCE, ..since_boot() };
+        assert_eq!(in_force.dead_man.expire(5, &far), Some(Expiry::TakeBack));
+        in_force.go_back();
+        assert_eq!((in_force.order(), in_force.plan().1), ((0, 0), true), "what the plan made has to go");
+        assert_eq!(load(&state).order(), (0, 0));
     }
 }

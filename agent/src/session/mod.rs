@@ -3,7 +3,15 @@
 mod exchange;
 mod in_force;
 
-use std::{collections::BTreeMap, io, net::ToSocketAddrs, sync::Arc, time::Duration};
+pub use in_force::InForce;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::ToSocketAddrs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::select_ok;
@@ -12,7 +20,7 @@ use hyper::{StatusCode, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pathsteer_crds::{
     identity::NodeIdentity,
-    plan::{NodePlan, PLAN_VERSION},
+    plan::PLAN_VERSION,
     report::NodeReport,
     session::{HEARTBEAT_SECONDS, HELLO_PATH, Hello, PLAN_PATH, SessionEvent},
 };
@@ -23,14 +31,11 @@ use tokio::{
     time::timeout,
 };
 
-use self::{
-    exchange::{Sender, accepted, post, post_reports, request},
-    in_force::InForce,
-};
+use self::exchange::{Sender, accepted, post, post_reports, request};
 use crate::{
     VERSION,
     config::Config,
-    state::{SavedPlan, StateDir},
+    state::StateDir,
     sys::netns::{Netns, NetnsId},
     tls,
 };
@@ -79,47 +84,56 @@ impl Session {
     /// Certificate, key or authority cannot be read.
     pub fn new(
         config: Config,
-        state: StateDir,
+        state: &StateDir,
         identity: NodeIdentity,
-        saved: Option<SavedPlan>,
-        plans: watch::Sender<Option<NodePlan>>,
+        in_force: InForce,
         reports: watch::Receiver<Option<NodeReport>>,
     ) -> Result<Self, tls::TlsError> {
-        let tls = tls::client(&config, &state)?;
-        Ok(Session { config, identity, tls, in_force: InForce::new(state, saved, plans), reports })
+        let tls = tls::client(&config, state)?;
+        Ok(Session { config, identity, tls, in_force, reports })
     }
 
-    /// Dials for ever: the preferred underlay first, the next when it fails.
+    /// Dials for ever, and goes back to the plan before when the operator cannot be told of the one in force.
     pub async fn run(mut self) {
         // dialled for days, an operator that is gone would fill the log with one line
         let mut known: BTreeMap<String, String> = BTreeMap::new();
         loop {
-            for underlay in self.underlays() {
-                match self.over(&underlay).await {
-                    // it worked for a while: begin with the preferred one again
-                    Ok(error) => {
-                        tracing::warn!(underlay, %error, "session ended");
-                        known.clear();
-                        break;
-                    }
-                    Err(error) => {
-                        let why = error.to_string();
-                        if known.get(&underlay) != Some(&why) {
-                            tracing::warn!(underlay, error = why, "no session");
-                            known.insert(underlay, why);
-                        }
-                    }
-                }
+            let expired = expired(self.in_force.deadlines());
+            tokio::select! {
+                () = self.round(&mut known) => {}
+                () = expired => self.in_force.expire(),
             }
-            tokio::time::sleep(RETRY).await;
         }
     }
 
-    /// Namespaces from which to dial: the uplinks, cheapest first; the node's own (the empty name) where there are none.
+    /// The preferred underlay first, the next when it fails.
+    async fn round(&mut self, known: &mut BTreeMap<String, String>) {
+        for underlay in self.underlays() {
+            match self.over(&underlay).await {
+                // it worked for a while: begin with the preferred one again
+                Ok(error) => {
+                    tracing::warn!(underlay, %error, "session ended");
+                    known.clear();
+                    break;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    if known.get(&underlay) != Some(&why) {
+                        tracing::warn!(underlay, error = why, "no session");
+                        known.insert(underlay, why);
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+
+    /// Namespaces from which to dial: the uplinks, cheapest first, and the node's own (the empty name), which may have a
+    /// network that is none of ours.
     fn underlays(&self) -> Vec<String> {
         let mut paths = self.in_force.paths();
         paths.sort_by_key(|path| (path.cost, path.slot));
-        if paths.is_empty() { vec![String::new()] } else { paths.into_iter().map(|path| path.netns).collect() }
+        paths.into_iter().map(|path| path.netns).chain([String::new()]).collect()
     }
 
     /// A session over one underlay: `Err` if it never began, `Ok` with why it ended.
@@ -128,9 +142,10 @@ impl Session {
         let mut sender = timeout(DIAL, self.dial(underlay)).await.unwrap_or(Err(SessionError::Silent))?;
         timeout(DIAL, self.hello(&mut sender)).await.unwrap_or(Err(SessionError::Silent))?;
         tracing::info!(underlay, operator = self.config.operator, "session");
-        let reports = tokio::spawn(post_reports(sender.clone(), self.authority(), self.reports.clone()));
+        let (heard, mut hears) = watch::channel((0, 0));
+        let reports = tokio::spawn(post_reports(sender.clone(), self.authority(), self.reports.clone(), heard));
         let ended = tokio::select! {
-            ended = self.follow(&mut sender) => ended.err().unwrap_or(SessionError::Ended),
+            ended = self.follow(&mut sender, &mut hears) => ended.err().unwrap_or(SessionError::Ended),
             () = gone(underlay, begun_in) => SessionError::Gone,
         };
         reports.abort();
@@ -177,8 +192,12 @@ impl Session {
         post(sender, &self.authority(), HELLO_PATH, &hello).await
     }
 
-    /// Reads the plan stream until it ends.
-    async fn follow(&mut self, sender: &mut Sender) -> Result<(), SessionError> {
+    /// Reads the plan stream until it ends, and which plans the operator `hears` of.
+    async fn follow(
+        &mut self,
+        sender: &mut Sender,
+        hears: &mut watch::Receiver<(u64, i64)>,
+    ) -> Result<(), SessionError> {
         let revision = self.in_force.revision();
         let request = request("GET", &self.authority(), &format!("{PLAN_PATH}?revision={revision}"), Bytes::new());
         let response = accepted(PLAN_PATH, sender.send_request(request).await?).await?;
@@ -186,7 +205,19 @@ impl Session {
         let mut fragments = self.in_force.fragments();
         let mut line = Vec::new();
         let silence = Duration::from_secs(3 * HEARTBEAT_SECONDS);
-        while let Some(frame) = timeout(silence, body.frame()).await.map_err(|_| SessionError::Silent)? {
+        let mut alive = tokio::time::Instant::now();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                Ok(()) = hears.changed() => {
+                    let order = *hears.borrow_and_update();
+                    self.in_force.heard(order);
+                    continue;
+                }
+                () = tokio::time::sleep_until(alive + silence) => return Err(SessionError::Silent),
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            alive = tokio::time::Instant::now();
             let Ok(data) = frame?.into_data() else { continue };
             for byte in data {
                 if byte != b'\n' {
@@ -197,7 +228,6 @@ impl Session {
                 self.take(event, &mut fragments);
             }
         }
-        Ok(())
     }
 
     fn take(&mut self, event: SessionEvent, fragments: &mut BTreeMap<String, String>) {
@@ -212,6 +242,24 @@ impl Session {
                 );
             }
             SessionEvent::Heartbeat => {}
+        }
+    }
+}
+
+/// Returns once a deadline has passed that was not put off meanwhile.
+async fn expired(mut deadlines: watch::Receiver<Option<Instant>>) {
+    loop {
+        let due = *deadlines.borrow_and_update();
+        let passed = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = passed => return,
+            // whoever sets deadlines lives as long as the session
+            changed = deadlines.changed() => if changed.is_err() { std::future::pending().await },
         }
     }
 }

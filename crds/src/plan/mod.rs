@@ -22,7 +22,7 @@ pub use nft::{
     ClassElement, ClassMap, CopyTarget, FlowTo, NftRule, NftTableSpec, Only, PolicySet, RemoteSide, Welcome,
 };
 pub use route::{Family, RouteKind, RouteSpec, RuleAction, RuleSpec};
-pub use steering::{PathSpec, SteeringSpec};
+pub use steering::{DeadManSpec, PathSpec, SteeringSpec};
 pub use wireguard::{WireguardDeviceSpec, WireguardPeerSpec};
 
 use schemars::JsonSchema;
@@ -105,6 +105,8 @@ pub struct PlanObjects {
     pub paths: Vec<PathSpec>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steering: Vec<SteeringSpec>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dead_man: Vec<DeadManSpec>,
 }
 
 /// Runs `$each!(field, "noun")` for every list of [`PlanObjects`]: the one place that lists the nouns.
@@ -128,6 +130,7 @@ macro_rules! each_noun {
         $each!(prefixes);
         $each!(paths);
         $each!(steering);
+        $each!(dead_man);
     };
 }
 pub(crate) use each_noun;

@@ -39,3 +39,11 @@ pub struct SteeringSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<u8>,
 }
+
+/// How long a plan whose underlay differs from the one before may leave the node without its operator. At most one a plan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadManSpec {
+    /// After so many seconds the plan before comes back; 0 never.
+    pub seconds: u32,
+}

@@ -1,7 +1,7 @@
 //! Steering: what the switching machine of an edge works with.
 
 use pathsteer_crds::ownership::uplink_netns;
-use pathsteer_crds::plan::{PathSpec, PlanObjects, SteeringSpec};
+use pathsteer_crds::plan::{DeadManSpec, PathSpec, PlanObjects, SteeringSpec};
 
 use crate::allocate::SERVICE;
 use crate::resolve::Resolved;
@@ -14,6 +14,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         netns: uplink_netns(uplink.spec.slot),
         cost: uplink.spec.cost,
     }));
+    plan.dead_man.push(DeadManSpec { seconds: site.spec.dead_man_seconds });
     // Every anchor, not only the one it sends by: what comes for the site by another has to find its way as well, and an
     // anchor knows no path until a site has named one.
     for anchor in resolved.anchors_of(site) {

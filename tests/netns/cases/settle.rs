@@ -35,8 +35,9 @@ fn has_default(found: &PlanObjects, netns: &str, destination: IpNet) -> bool {
 
 /// Compares what was found with what is declared, field by field where something is declared.
 pub fn assert_as_declared(declared: &PlanObjects, mut found: PlanObjects) {
-    // These three are no state of a kernel.
-    let mut declared = PlanObjects { dhcp: vec![], paths: vec![], steering: vec![], ..declared.clone() };
+    // These four are no state of a kernel.
+    let mut declared =
+        PlanObjects { dhcp: vec![], paths: vec![], steering: vec![], dead_man: vec![], ..declared.clone() };
     declared.routes.retain_mut(|route| match route.while_default_in.take() {
         Some(netns) => has_default(&found, &netns, route.destination),
         None => true,

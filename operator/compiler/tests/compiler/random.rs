@@ -132,7 +132,7 @@ fn site() -> impl Strategy<Value = SiteSpec> {
             0 => format!("198.18.0.{number}").parse().unwrap(),
             _ => format!("2001:db8:ff::{number}").parse().unwrap(),
         };
-        SiteSpec { anchors, vips: vips.into_iter().map(vip).collect(), prefixes }
+        SiteSpec { anchors, vips: vips.into_iter().map(vip).collect(), prefixes, dead_man_seconds: 120 }
     })
 }
 
