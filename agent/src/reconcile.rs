@@ -72,8 +72,18 @@ pub struct Reconciler {
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
     drift: u64,
+    pace: Pace,
     reports: watch::Sender<Option<NodeReport>>,
     reported: Instant,
+}
+
+/// How long the parts of the last turn took, in microseconds: looking at the kernel, changing it (with what had to be
+/// found out in between), and looking again.
+#[derive(Default)]
+struct Pace {
+    observe: u128,
+    apply: u128,
+    verify: u128,
 }
 
 /// What was found beside the objects, by the last look.
@@ -116,6 +126,7 @@ impl Reconciler {
             seen: Seen::default(),
             verified: None,
             drift: 0,
+            pace: Pace::default(),
             reports,
             reported: Instant::now(),
             state,
@@ -132,7 +143,10 @@ impl Reconciler {
         loop {
             let began = Instant::now();
             let (turn, desired) = self.turn().await;
-            tracing::debug!(took = ?began.elapsed(), changes = turn.outcomes.len(), "turn");
+            let took_us = began.elapsed().as_micros();
+            let (generation, changes) = (self.plan.generation, turn.outcomes.len());
+            let Pace { observe, apply, verify } = &self.pace;
+            tracing::debug!(generation, changes, verified = turn.verified(), took_us, observe, apply, verify, "turn");
             let pause = if turn.verified() { RESYNC } else { retry };
             retry = if turn.verified() { RETRY } else { RESYNC.min(retry * 2) };
             let next = tokio::time::sleep(pause);
@@ -212,6 +226,8 @@ impl Reconciler {
         let no_shim = self.open_shim();
         let uplinks = self.plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
         let in_place = self.plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
+        self.pace = Pace::default();
+        let mut began = Instant::now();
         let mut kernel = Kernel::open(self.wireguard.kind())?;
         kernel.at_home = self.plan.reaches_home() || link::any_at_home();
         let (mut outcomes, mut drifted) = (Vec::new(), 0);
@@ -227,6 +243,8 @@ impl Reconciler {
             };
             self.copies.count(&kernel, &desired.nft_tables, &tallies.copied);
             (self.seen.advertised, self.seen.tallies) = (advertised, tallies);
+            let looked = if pass == 0 { &mut self.pace.observe } else { &mut self.pace.verify };
+            *looked += lap(&mut began);
             let changes = changes(desired, &observed, self.complete);
             let is_stuck = pass > 0 && outcomes.iter().all(|outcome: &Outcome| outcome.failure.is_some());
             if changes.is_empty() || is_stuck || pass == PASSES {
@@ -240,6 +258,7 @@ impl Reconciler {
             let (wireguard, state) = (&self.wireguard, &self.state);
             let copied = self.copies.copied();
             outcomes = Applier { kernel: &mut kernel, shim, wireguard, state, desired, copied }.apply(changes).await;
+            self.pace.apply += lap(&mut began);
         }
         unreachable!("the loop ends by PASSES")
     }
@@ -294,4 +313,9 @@ impl Reconciler {
             self.reports.send_replace(Some(fresh));
         }
     }
+}
+
+/// Microseconds since `began`, which becomes now.
+fn lap(began: &mut Instant) -> u128 {
+    std::mem::replace(began, Instant::now()).elapsed().as_micros()
 }

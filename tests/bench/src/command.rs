@@ -10,9 +10,9 @@ use clap::{Parser, ValueEnum};
 use pathsteer_lab::program::Program;
 use pathsteer_lab::tree;
 
-use crate::datapath;
 use crate::node::Folders;
 use crate::report::{self, Row};
+use crate::{datapath, reconcile};
 
 /// Measures what PathSteer costs, beside plain routing, plain WireGuard and others.
 #[derive(Debug, Parser)]
@@ -22,7 +22,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     section: Section,
     /// Only this measurement; may be given again
-    #[arg(long, value_name = "NAME", value_parser = datapath::NAMES)]
+    #[arg(long, value_name = "NAME", value_parser = names(Section::All))]
     only: Vec<String>,
     /// Where the report is written
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
@@ -37,6 +37,17 @@ enum Section {
     All,
     /// What packets cost
     Datapath,
+    /// How long the agent takes
+    Reconcile,
+}
+
+/// The measurements of a section.
+fn names(section: Section) -> Vec<&'static str> {
+    match section {
+        Section::All => [&datapath::NAMES[..], &reconcile::NAMES].concat(),
+        Section::Datapath => datapath::NAMES.to_vec(),
+        Section::Reconcile => reconcile::NAMES.to_vec(),
+    }
 }
 
 /// Runs the program and returns its exit code: 0 when everything could be measured, whether promises are kept or not.
@@ -52,21 +63,25 @@ pub fn main(words: &[OsString]) -> ExitCode {
 
 fn inside(arguments: &Arguments) -> Result<i32> {
     let folders = folders(&arguments.out)?;
-    let wanted: Vec<&str> = match (arguments.section, &arguments.only[..]) {
-        (Section::All | Section::Datapath, []) => datapath::NAMES.to_vec(),
-        (Section::All | Section::Datapath, only) => only.iter().map(String::as_str).collect(),
+    let wanted = |section: Section| -> Vec<&str> {
+        let only = &arguments.only;
+        let is_wanted = |name: &&str| only.is_empty() || only.iter().any(|one| one == name);
+        let is_section = [Section::All, section].contains(&arguments.section);
+        names(section).into_iter().filter(|name| is_section && is_wanted(name)).collect()
     };
     let begin = Instant::now();
     let mut all: Vec<Row> = Vec::new();
     let mut complete = true;
-    datapath::measure(&folders, &wanted, |name, measured| {
+    let mut done = |name: &str, measured: Result<Vec<Row>>| {
         let rows = measured.unwrap_or_else(|error| {
             complete = false;
             vec![Row { ok: Some(false), ..Row::missing(name, "", format!("{error:#}")) }]
         });
         println!("\n{name}, {:.0} s\n{}", begin.elapsed().as_secs_f64(), report::table(&rows));
         all.extend(rows);
-    });
+    };
+    datapath::measure(&folders, &wanted(Section::Datapath), &mut done);
+    reconcile::measure(&folders, &wanted(Section::Reconcile), &mut done);
     let path = arguments.out.join("report.json");
     report::write(&all, &path)?;
     let missed = all.iter().filter(|row| row.ok == Some(false)).count();

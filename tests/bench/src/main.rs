@@ -1,4 +1,4 @@
-//! `pathsteer-bench`: what the datapath costs, measured with the product's own programs and rules beside plain routing,
+//! `pathsteer-bench`: what the datapath and the agent cost, measured with the product's own programs and rules beside plain routing,
 //! plain WireGuard and others that do the same work. See the README in this folder.
 
 mod command;
@@ -7,6 +7,7 @@ mod inventory;
 mod node;
 mod plan;
 mod processor;
+mod reconcile;
 mod report;
 mod rig;
 mod series;

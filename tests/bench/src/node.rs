@@ -16,8 +16,8 @@ use crate::inventory::SLOTS;
 use crate::plan::Plan;
 
 /// The agent's files on its node.
-const STATE: &str = "/var/lib/pathsteer";
-const CONFIG: &str = "/etc/pathsteer/agent.yaml";
+pub const STATE: &str = "/var/lib/pathsteer";
+pub const CONFIG: &str = "/etc/pathsteer/agent.yaml";
 /// Where the agent's pins are.
 const BPFFS: &str = "/sys/fs/bpf/pathsteer";
 /// From nothing to in sync takes a second, with 500 sites and their gigabyte of windows a few; the rest is for a loaded
@@ -46,7 +46,7 @@ impl Folders {
 /// A node: namespaces, rules, maps and workers as its plan says.
 pub struct Node {
     pub host: Host,
-    agent: Daemon,
+    pub agent: Daemon,
 }
 
 /// A node without a plan: it has keys, and cards can be given to it.
@@ -89,11 +89,7 @@ impl Blank {
         self.host.write("/etc/pathsteer/node.crt", &certified.cert.pem())?;
         self.host.write(CONFIG, &config)?;
         self.host.write(&format!("{STATE}/plan.json"), &plan.saved())?;
-        let recipe = Recipe {
-            name: self.host.name.to_owned(),
-            program: folders.agent().into(),
-            arguments: vec!["run".to_owned()],
-        };
+        let recipe = recipe(self.host.name, folders);
         let mut node = Node { agent: Daemon::start(&self.host, recipe, &folders.logs)?, host: self.host };
         let deadline = clock::now() + DEADLINE;
         while !node.agent.last_lines(usize::MAX).iter().any(|line| line.contains("in sync generation=")) {
@@ -122,7 +118,7 @@ impl Node {
     }
 
     /// The agent's process.
-    pub fn agent(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.agent.pid()
     }
 
@@ -151,6 +147,13 @@ impl Node {
             work()
         })
     }
+}
+
+/// How an agent called `name` is started, so that its log tells of its turns.
+pub fn recipe(name: &str, folders: &Folders) -> Recipe {
+    let agent = folders.agent().display().to_string();
+    let words = ["RUST_LOG=info,pathsteer_agent::reconcile=debug", &agent, "run"];
+    Recipe { name: name.to_owned(), program: "env".into(), arguments: words.map(str::to_owned).into() }
 }
 
 /// Hosts live as long as the measurement and are named once each.

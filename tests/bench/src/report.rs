@@ -12,6 +12,8 @@ use crate::series::Series;
 pub enum Target {
     /// The ratio to the reference is at least this.
     Ratio(f64),
+    /// The ratio to the reference is at most this.
+    RatioAtMost(f64),
     /// The value is at most this.
     AtMost(f64),
 }
@@ -88,6 +90,10 @@ impl Row {
             Target::Ratio(least) => {
                 let ratio = self.ratio.unwrap_or_default();
                 (format!("ratio >= {least}"), ratio >= least, format!("missed by {:.3}", least - ratio))
+            }
+            Target::RatioAtMost(most) => {
+                let ratio = self.ratio.unwrap_or(f64::INFINITY);
+                (format!("ratio <= {most}"), ratio <= most, format!("missed by {:.3}", ratio - most))
             }
             Target::AtMost(most) => {
                 let value = self.value.unwrap_or(f64::INFINITY);
@@ -187,6 +193,9 @@ mod tests {
         assert_eq!(row(1.0, 0.65).promised(Target::Ratio(0.65)).ok, Some(true));
         let missed = row(1.0, 0.6).promised(Target::Ratio(0.65));
         assert_eq!((missed.ok, missed.note.as_deref()), (Some(false), Some("missed by 0.050")));
+        assert_eq!(row(1.0, 1.25).promised(Target::RatioAtMost(1.25)).ok, Some(true));
+        assert_eq!(row(1.0, 1.26).promised(Target::RatioAtMost(1.25)).ok, Some(false));
+        assert_eq!(Row::read("a", "ms", 1.0, 0.0).promised(Target::RatioAtMost(1.25)).ok, Some(false), "no ratio");
         assert_eq!(row(200.0, 0.0).promised(Target::AtMost(200.0)).ok, Some(true));
         assert_eq!(row(200.5, 0.0).promised(Target::AtMost(200.0)).ok, Some(false));
     }

@@ -85,7 +85,21 @@ pub fn interleave<C, T>(
     cases: &[C],
     rounds: usize,
     discipline: Discipline,
+    run: impl FnMut(&C) -> Result<Option<T>>,
+) -> Result<Vec<Series<T>>> {
+    interleave_restoring(cases, rounds, discipline, run, |_| Ok(()))
+}
+
+/// The same, and after each run `restore` undoes what it did: not part of the run, whatever the machine does meanwhile.
+///
+/// # Errors
+/// The first run that failed, or could not be undone.
+pub fn interleave_restoring<C, T>(
+    cases: &[C],
+    rounds: usize,
+    discipline: Discipline,
     mut run: impl FnMut(&C) -> Result<Option<T>>,
+    mut restore: impl FnMut(&C) -> Result<()>,
 ) -> Result<Vec<Series<T>>> {
     let mut all: Vec<Series<T>> =
         cases.iter().map(|_| Series { runs: Vec::new(), stalls: 0, loads: Vec::new() }).collect();
@@ -98,6 +112,7 @@ pub fn interleave<C, T>(
             series.stalls += stalls;
             let rejected = discipline == Discipline::Timed && stalls > 0;
             series.runs.push(outcome?.filter(|_| !rejected));
+            restore(case)?;
         }
     }
     Ok(all)

@@ -56,7 +56,7 @@ pub fn measure(rigs: &mut Rigs) -> Result<Vec<Row>> {
     let many_peers = mean(&workers)?;
     let few_peers = mean(&one.anchor.workers())?;
     let per_peer = (many_peers - few_peers) / (SITES - 1) as f64;
-    let agent = resident(node.agent())? as f64;
+    let agent = resident(node.pid())? as f64;
     let [edge_agent, anchor_agent] = one.agents.map(|bytes| bytes as f64 / KIB);
 
     let row = |what: &str, unit: &str, value: f64| Row {

@@ -71,7 +71,7 @@ impl ShimRig {
         let mut anchor = anchor.become_node(&anchor_plan, folders)?;
         let mut edge = edge.become_node(&edge_plan, folders)?;
         ends.await_passage().with_context(|| format!("rig {name}"))?;
-        let agents = [processor::resident(edge.agent())?, processor::resident(anchor.agent())?];
+        let agents = [processor::resident(edge.pid())?, processor::resident(anchor.pid())?];
         edge.leave_alone()?;
         anchor.leave_alone()?;
         let (datapath, anchor_datapath) = (edge.datapath()?, anchor.datapath()?);
