@@ -126,7 +126,10 @@ impl Applier<'_> {
     async fn put_link(&self, spec: &LinkSpec) -> Result<(), KernelError> {
         link::put(self.kernel, spec, self.desired, self.state).await?;
         if let LinkKind::Veth { peer_netns, peer } = &spec.kind
-            && let Some(other) = self.desired.links.iter().find(|link| (&link.netns, &link.name) == (peer_netns, peer))
+            // the lists of a plan are sorted
+            && let Ok(at) =
+                self.desired.links.binary_search_by_key(&(peer_netns, peer), |link| (&link.netns, &link.name))
+            && let Some(other) = self.desired.links.get(at)
         {
             link::put(self.kernel, other, self.desired, self.state).await?;
         }

@@ -13,7 +13,10 @@ use pathsteer_crds::{
     report::{NodeReport, ObjectReport},
 };
 use pathsteer_wireguard::WorkerStatus;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::block_in_place,
+};
 
 use crate::{
     apply::Applier,
@@ -194,7 +197,10 @@ impl Reconciler {
     }
 
     async fn turn(&mut self) -> (Turn, PlanObjects) {
-        let turn = self.converge().await.unwrap_or_else(|error| {
+        // the kernel works in our name and its answers come at once: this thread is not to be waited for by other tasks
+        let runtime = tokio::runtime::Handle::current();
+        let turn = block_in_place(|| runtime.block_on(self.converge()));
+        let turn = turn.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot observe");
             let reason = error.to_string();
             Turn { not_as_declared: vec![ObjectReport { object: "kernel".into(), reason }], ..Turn::default() }

@@ -93,12 +93,14 @@ pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change])
 
 /// Deletes from `found` what stands in the way of something declared, and what goes along with it.
 fn make_room(desired: &PlanObjects, found: &mut PlanObjects) -> Vec<Change> {
-    let mut links: Vec<LinkSpec> = found
-        .links
-        .iter()
-        .filter(|found| desired.links.iter().any(|declared| link::in_the_way(declared, found)))
-        .cloned()
-        .collect();
+    let mut by_name: BTreeMap<&str, Vec<&LinkSpec>> = BTreeMap::new();
+    for declared in &desired.links {
+        by_name.entry(&declared.name).or_default().push(declared);
+    }
+    let in_the_way = |found: &&LinkSpec| {
+        by_name.get(&*found.name).is_some_and(|same| same.iter().any(|declared| link::in_the_way(declared, found)))
+    };
+    let mut links: Vec<LinkSpec> = found.links.iter().filter(in_the_way).cloned().collect();
     // A card that leaves would leave its tagged segments behind.
     let tagged =
         found.links.iter().filter(|one| !links.contains(one) && links.iter().any(|link| link::is_tagged_on(one, link)));

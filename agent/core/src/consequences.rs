@@ -45,7 +45,7 @@ pub(crate) fn lose_tables_bound_to_new_links(found: &mut PlanObjects, desired: &
         !desired
             .links
             .iter()
-            .filter(is_new)
-            .any(|link| link.netns == table.netns && nft_table::binds(table, &link.name))
+            .filter(|link| link.netns == table.netns && nft_table::binds(table, &link.name))
+            .any(|link| is_new(&link))
     });
 }

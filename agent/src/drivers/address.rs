@@ -29,11 +29,10 @@ pub struct Addresses {
 pub async fn observe(kernel: &Kernel) -> Result<Addresses, KernelError> {
     let mut observed = Addresses::default();
     for (netns, netlink) in kernel.places() {
-        let names = netlink.link_names().await?;
         let dumped = netlink.dump("addr list", RouteNetlinkMessage::GetAddress(AddressMessage::default())).await?;
         for object in dumped {
             let RouteNetlinkMessage::NewAddress(message) = object else { continue };
-            let (Some(address), Some(link)) = (address_of(&message), names.get(&message.header.index)) else {
+            let (Some(address), Some(link)) = (address_of(&message), netlink.ifname(message.header.index)) else {
                 continue;
             };
             if !matches!(message.header.scope, AddressScope::Universe) || address.addr().is_loopback() {
@@ -42,8 +41,8 @@ pub async fn observe(kernel: &Kernel) -> Result<Addresses, KernelError> {
             // what is advertised has a lifetime
             let permanent = message.header.flags.contains(AddressHeaderFlags::Permanent);
             let place = if permanent { &mut observed.owned } else { &mut observed.advertised };
-            if !permanent || is_owned_address(netns, link, &address, permanent) {
-                place.push(AddressSpec { netns: netns.to_owned(), link: link.clone(), address });
+            if !permanent || is_owned_address(netns, &link, &address, permanent) {
+                place.push(AddressSpec { netns: netns.to_owned(), link, address });
             }
         }
     }

@@ -111,8 +111,11 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state:
     if let Some(mac) = spec.mac.as_deref().and_then(parse_mac) {
         message.attributes.push(LinkAttribute::Address(mac));
     }
-    netlink.change(&format!("link set {}/{name}", spec.netns), RouteNetlinkMessage::SetLink(message.clone())).await?;
-    message.attributes.clear();
+    if !message.attributes.is_empty() {
+        let what = format!("link set {}/{name}", spec.netns);
+        netlink.change(&what, RouteNetlinkMessage::SetLink(message.clone())).await?;
+        message.attributes.clear();
+    }
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     let up = netlink.change(&format!("link set {}/{name} up", spec.netns), RouteNetlinkMessage::SetLink(message)).await;

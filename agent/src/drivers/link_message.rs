@@ -45,9 +45,10 @@ impl Found {
     /// What each interface is, and whether it is up. A `Tunnel` is the kind of interface that `tunnels` works with. Where
     /// indexes of several namespaces coincide, an end of a pair has the peer that `declared` says.
     pub fn specs(&self, tunnels: BackendKind, declared: &[LinkSpec]) -> impl Iterator<Item = (LinkSpec, bool)> {
+        let declared: BTreeMap<(&str, &str), &LinkKind> =
+            declared.iter().map(|one| ((&*one.netns, &*one.name), &one.kind)).collect();
         self.links.iter().filter_map(move |(netns, link)| {
-            let name = name_of(link)?;
-            let declared = declared.iter().find(|one| (&*one.netns, &*one.name) == (netns, name)).map(|one| &one.kind);
+            let declared = declared.get(&(&**netns, name_of(link)?)).copied();
             Some((self.spec(netns, link, tunnels, declared)?, link.header.flags.contains(LinkFlags::Up)))
         })
     }

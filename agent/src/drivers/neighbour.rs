@@ -22,7 +22,6 @@ use crate::sys::{KernelError, netlink::Put};
 pub async fn observe(kernel: &Kernel) -> Result<Vec<NeighbourSpec>, KernelError> {
     let mut observed = Vec::new();
     for (netns, netlink) in kernel.places() {
-        let names = netlink.link_names().await?;
         let dumped = netlink.dump("neigh list", RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await?;
         for object in dumped {
             let RouteNetlinkMessage::NewNeighbour(message) = object else { continue };
@@ -35,11 +34,11 @@ pub async fn observe(kernel: &Kernel) -> Result<Vec<NeighbourSpec>, KernelError>
                     _ => {}
                 }
             }
-            if let (NeighbourState::Permanent, Some(address), Some(mac), Some(link)) =
-                (message.header.state, address, mac, names.get(&message.header.ifindex))
-                && is_owned_neighbour(netns, link, true)
+            if let (NeighbourState::Permanent, Some(address), Some(mac)) = (message.header.state, address, mac)
+                && let Some(link) = netlink.ifname(message.header.ifindex)
+                && is_owned_neighbour(netns, &link, true)
             {
-                observed.push(NeighbourSpec { netns: netns.to_owned(), link: link.clone(), address, mac });
+                observed.push(NeighbourSpec { netns: netns.to_owned(), link, address, mac });
             }
         }
     }

@@ -29,14 +29,13 @@ use crate::sys::{KernelError, netlink::Put};
 pub async fn observe(kernel: &Kernel) -> Result<Vec<RouteSpec>, KernelError> {
     let mut observed = Vec::new();
     for (netns, netlink) in kernel.places() {
-        let names = netlink.link_names().await?;
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut all = RouteMessage::default();
             all.header.address_family = family;
             for object in netlink.dump("route list", RouteNetlinkMessage::GetRoute(all)).await? {
                 let RouteNetlinkMessage::NewRoute(message) = object else { continue };
                 if u8::from(message.header.protocol) == ownership::ROUTE_PROTOCOL {
-                    observed.extend(spec_of(netns, &message, |index| names.get(&index).cloned()));
+                    observed.extend(spec_of(netns, &message, |index| netlink.ifname(index)));
                 }
             }
         }

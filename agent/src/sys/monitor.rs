@@ -12,7 +12,7 @@ use nix::{
 use pathsteer_crds::ownership;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::netns::Netns;
+use super::{interface::name_of, netns::Netns};
 
 /// Links, addresses, neighbours, filters, routes, rules of both families (`RTMGRP_*`; rules have group numbers beyond them).
 const ROUTE_GROUPS: &[u32] = &[
@@ -90,25 +90,14 @@ impl Monitor {
 /// Whether a notification is about a neighbour on a card: those come and go with the hosts of a LAN. Only on our own
 /// links are neighbours ours.
 fn is_foreign_neighbour(socket: &OwnedFd, notification: &[u8]) -> bool {
-    let number = |at: usize| notification.get(at..at + 4)?.try_into().ok().map(i32::from_ne_bytes);
+    let number = |at: usize| notification.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let kind = notification.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
     // `struct nlmsghdr` is 16 bytes long; in `struct ndmsg` the interface follows the family's four bytes
     match (kind, number(20)) {
         (Some(libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH), Some(index)) => {
-            name_of(socket, index).is_some_and(|name| !name.starts_with(ownership::PREFIX.as_bytes()))
+            name_of(socket, index).is_some_and(|name| !name.starts_with(ownership::PREFIX))
         }
         _ => false,
-    }
-}
-
-/// The name of an interface in the namespace in which `socket` was born; none if it is gone.
-fn name_of(socket: &OwnedFd, index: i32) -> Option<[u8; libc::IFNAMSIZ]> {
-    // SAFETY: all-zero is a valid ifreq; the call reads the index from it and writes the name into it.
-    unsafe {
-        let mut request: libc::ifreq = std::mem::zeroed();
-        request.ifr_ifru.ifru_ifindex = index;
-        let found = libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME, &raw mut request) == 0;
-        found.then(|| request.ifr_name.map(libc::c_char::cast_unsigned))
     }
 }
 

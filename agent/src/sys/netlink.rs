@@ -1,20 +1,37 @@
 //! One rtnetlink socket inside one namespace, and requests as values.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use futures_util::StreamExt;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
+    sockopt::ReceiveTimeout,
+};
+use nix::sys::time::TimeVal;
 use rtnetlink::{
-    Handle, new_connection,
     packet_core::{
-        NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+        NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+        NetlinkMessage, NetlinkPayload,
     },
     packet_route::{
         RouteNetlinkMessage,
-        link::{LinkAttribute, LinkMessage},
+        link::{LinkAttribute, LinkExtentMask, LinkMessage},
     },
 };
 
-use super::{KernelError, netns::Netns};
+use super::{KernelError, interface, netns::Netns};
+
+/// What one datagram of a dump holds at most; the kernel fills no more (NETLINK_MAX_RECVMSG_LEN is 32 KiB).
+const BUFFER: usize = 1 << 16;
+/// The kernel answers in the caller's own name, so one that does not never will. What is asked for may wait for somebody
+/// else's work, the teardown of a namespace for one.
+const SILENCE: TimeVal = TimeVal::new(30, 0);
+/// A dump that others keep changing is taken anew so many times.
+const TRIES: usize = 5;
 
 /// How an object is put into the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,24 +43,33 @@ pub enum Put {
 }
 
 /// A socket born in a namespace; it stays there whatever thread uses it.
+///
+/// A request is a system call in which the kernel does the work, and another that takes its answer: microseconds. To hand
+/// it to another task and wait costs many times that, so nobody else is asked, and nothing here ever waits for long.
 #[derive(Clone)]
 pub struct Netlink {
-    handle: Handle,
+    socket: Arc<Socket>,
     pub netns: Netns,
+}
+
+struct Socket {
+    fd: OwnedFd,
+    /// The last request's number, and room for answers.
+    state: Mutex<(u32, Vec<u8>)>,
 }
 
 impl Netlink {
     /// # Errors
     /// What the kernel says.
     pub fn open(netns: &Netns) -> io::Result<Self> {
-        let runtime = tokio::runtime::Handle::current();
-        let handle = netns.run(move || {
-            let _entered = runtime.enter();
-            let (connection, handle, _) = new_connection()?;
-            runtime.spawn(connection);
-            Ok(handle)
+        let fd = netns.run(|| {
+            let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+            bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+            setsockopt(&fd, ReceiveTimeout, &SILENCE)?;
+            Ok(fd)
         })?;
-        Ok(Netlink { handle, netns: netns.clone() })
+        let socket = Socket { fd, state: Mutex::new((0, vec![0; BUFFER])) };
+        Ok(Netlink { socket: Arc::new(socket), netns: netns.clone() })
     }
 
     /// Puts an object into the kernel.
@@ -88,25 +114,16 @@ impl Netlink {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
-        let mut message = NetlinkMessage::from(message);
+        let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
         message.header.flags = NLM_F_REQUEST | flags;
-        let mut handle = self.handle.clone();
-        let mut answers =
-            handle.request(message).map_err(|error| KernelError::new(what, io::Error::other(error.to_string())))?;
-        let mut objects = Vec::new();
-        while let Some(answer) = answers.next().await {
-            match answer.payload {
-                NetlinkPayload::InnerMessage(object) => objects.push(object),
-                NetlinkPayload::Error(error) if error.code.is_some() => {
-                    return Err(KernelError::new(what, error.to_io()));
-                }
-                NetlinkPayload::Overrun(_) => {
-                    return Err(KernelError::new(what, io::Error::from_raw_os_error(libc::ENOBUFS)));
-                }
-                _ => {}
+        for _ in 0..TRIES {
+            match self.socket.request(&mut message).map_err(|error| KernelError::new(what, error))? {
+                Answer::Whole(objects) => return Ok(objects),
+                Answer::Torn => {}
             }
         }
-        Ok(objects)
+        let torn = io::Error::other("it changed whenever it was looked at; the next turn looks again");
+        Err(KernelError::new(what, torn))
     }
 
     /// Every interface.
@@ -114,7 +131,10 @@ impl Netlink {
     /// # Errors
     /// What the kernel says.
     pub async fn links(&self) -> Result<Vec<LinkMessage>, KernelError> {
-        let dumped = self.dump("link list", RouteNetlinkMessage::GetLink(LinkMessage::default())).await?;
+        let mut all = LinkMessage::default();
+        // counters make up most of an answer
+        all.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let dumped = self.dump("link list", RouteNetlinkMessage::GetLink(all)).await?;
         Ok(dumped
             .into_iter()
             .filter_map(|object| match object {
@@ -132,16 +152,63 @@ impl Netlink {
         Ok(self.links().await?.iter().filter_map(|link| Some((link.header.index, name_of(link)?.to_owned()))).collect())
     }
 
+    /// Name of the interface with this index; none if it is gone.
+    pub fn ifname(&self, index: u32) -> Option<String> {
+        interface::name_of(&self.socket.fd, index)
+    }
+
     /// Index of the interface with this name.
     ///
     /// # Errors
     /// ENODEV if there is none.
     pub async fn ifindex(&self, ifname: &str) -> Result<u32, KernelError> {
-        let names = self.link_names().await?;
-        names
-            .into_iter()
-            .find_map(|(index, name)| (name == ifname).then_some(index))
-            .ok_or_else(|| KernelError::new(format!("link {ifname}"), io::Error::from_raw_os_error(libc::ENODEV)))
+        interface::index_of(&self.socket.fd, ifname).map_err(|error| KernelError::new(format!("link {ifname}"), error))
+    }
+}
+
+/// What comes back.
+enum Answer {
+    Whole(Vec<RouteNetlinkMessage>),
+    /// The kernel changed what it was dumping.
+    Torn,
+}
+
+impl Socket {
+    /// Sends `message` and takes what answers it, up to the kernel's last word.
+    fn request(&self, message: &mut NetlinkMessage<RouteNetlinkMessage>) -> io::Result<Answer> {
+        // what a panicking thread left behind is an answer that nobody waits for, and is passed over
+        let (sequence, buffer) = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *sequence = sequence.wrapping_add(1);
+        message.header.sequence_number = *sequence;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        let (mut objects, mut torn) = (Vec::new(), false);
+        loop {
+            let length = recv(self.fd.as_raw_fd(), buffer, MsgFlags::empty())?;
+            let mut rest = &buffer[..length];
+            while !rest.is_empty() {
+                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+                // messages are aligned to four bytes
+                rest = rest.get((answer.header.length as usize).next_multiple_of(4)..).unwrap_or_default();
+                if answer.header.sequence_number != *sequence {
+                    continue;
+                }
+                torn |= answer.header.flags & NLM_F_DUMP_INTR != 0;
+                match answer.payload {
+                    NetlinkPayload::InnerMessage(object) => objects.push(object),
+                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code));
+                    }
+                    NetlinkPayload::Overrun(_) => return Err(io::Error::from_raw_os_error(libc::ENOBUFS)),
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) if torn => return Ok(Answer::Torn),
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(Answer::Whole(objects)),
+                    _ => {}
+                }
+            }
+        }
     }
 }
 
