@@ -1,5 +1,6 @@
 //! The maps, typed.
 
+mod batch;
 mod inner;
 mod prefix;
 mod remote;
@@ -24,6 +25,8 @@ pub struct Maps {
     config: Array<MapData, Config>,
     prefix: LpmTrie<MapData, [u8; 16], u32>,
     remote: Array<MapData, Remote>,
+    /// The same again, to be read as a whole.
+    remotes: MapData,
     slot: Array<MapData, Slots>,
     chosen: Array<MapData, Chosen>,
     learned: Array<MapData, Learned>,
@@ -56,11 +59,15 @@ impl Maps {
     pub(crate) fn take(object: &mut Ebpf) -> Result<Self, Error> {
         let mut map = |name: &'static str| object.take_map(name).ok_or(Error::Missing(name));
         let Map::RingBuf(acknowledgements) = map("ps_ack")? else { return Err(Error::Missing("ring ps_ack")) };
+        let remote = map("ps_remote")?;
+        let Map::Array(remotes) = &remote else { return Err(Error::Missing("array ps_remote")) };
+        let remotes = MapData::from_id(remotes.info()?.id())?;
         let (sequence, window) = (as_hash(map("ps_sequence")?)?, as_hash(map("ps_window")?)?);
         Ok(Maps {
             config: map("ps_config")?.try_into()?,
             prefix: map("ps_prefix")?.try_into()?,
-            remote: map("ps_remote")?.try_into()?,
+            remote: remote.try_into()?,
+            remotes,
             slot: map("ps_slot")?.try_into()?,
             chosen: map("ps_chosen")?.try_into()?,
             learned: map("ps_learned")?.try_into()?,

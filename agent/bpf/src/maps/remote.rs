@@ -10,7 +10,7 @@ use std::{
 
 use aya::maps::{Array, MapData, MapError, PerCpuValues};
 
-use super::{INNER_MAP, Maps, optional};
+use super::{INNER_MAP, Maps, batch, optional};
 use crate::layout::{self, BUCKETS, Counters, Incarnation, Remote, class_key};
 
 /// The address where there is no remote.
@@ -23,8 +23,7 @@ impl Maps {
     /// What the kernel says.
     pub fn remotes(&self) -> Result<BTreeMap<u32, (Remote, Vec<u8>)>, MapError> {
         let mut all = BTreeMap::new();
-        for (id, remote) in (0..).zip(self.remote.iter()) {
-            let remote = remote?;
+        for (id, remote) in batch::places::<Remote>(&self.remotes)? {
             if remote.address != NONE {
                 let classes = (1..=15).filter(|class| remote.classes >> class & 1 == 1).collect();
                 all.insert(id, (remote, classes));
