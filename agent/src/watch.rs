@@ -1,6 +1,6 @@
 //! What wakes the reconciler: changes in our namespaces, cards that appear in the node's own, namespaces that come and go.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use pathsteer_crds::ownership;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -9,6 +9,10 @@ use crate::sys::{
     monitor::Monitor,
     netns::{self, Netns, NetnsId},
 };
+
+/// Changes come in bursts, our own among them. What follows a change so closely is heard of afterwards, all at once; the
+/// reconciler gives a burst longer than this to end.
+const BURST: Duration = Duration::from_millis(10);
 
 /// The listeners.
 pub struct Watch {
@@ -76,6 +80,7 @@ impl Listener {
                 *place = Some(Listener(tokio::spawn(async move {
                     while monitor.changed().await.is_ok() {
                         wake.notify_one();
+                        tokio::time::sleep(BURST).await;
                     }
                 })));
             }

@@ -32,6 +32,8 @@ pub async fn observe(kernel: &Kernel) -> Result<Vec<RouteSpec>, KernelError> {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut all = RouteMessage::default();
             all.header.address_family = family;
+            // of thousands that the kernel makes for addresses, none is ours
+            all.header.protocol = RouteProtocol::from(ownership::ROUTE_PROTOCOL);
             for object in netlink.dump("route list", RouteNetlinkMessage::GetRoute(all)).await? {
                 let RouteNetlinkMessage::NewRoute(message) = object else { continue };
                 if u8::from(message.header.protocol) == ownership::ROUTE_PROTOCOL {

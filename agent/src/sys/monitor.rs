@@ -31,7 +31,7 @@ const NFT_GROUPS: &[u32] = &[7];
 
 /// The notification sockets of one namespace.
 pub struct Monitor {
-    sockets: [AsyncFd<OwnedFd>; 2],
+    sockets: [OwnedFd; 2],
 }
 
 impl Monitor {
@@ -52,12 +52,10 @@ impl Monitor {
     }
 
     fn subscribed(netns: &Netns, route: &'static [u32], nft: &'static [u32]) -> io::Result<Self> {
-        let [route, nft] = netns.run(|| {
+        let sockets = netns.run(|| {
             Ok([subscribe(SockProtocol::NetlinkRoute, route)?, subscribe(SockProtocol::NetlinkNetFilter, nft)?])
         })?;
-        // SAFETY: an OwnedFd keeps its descriptor until it is dropped.
-        let register = |socket| unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
-        Ok(Monitor { sockets: [register(route)?, register(nft)?] })
+        Ok(Monitor { sockets })
     }
 
     /// Returns once something has changed, with everything notified so far taken off the sockets. An overrun is a
@@ -66,17 +64,23 @@ impl Monitor {
     /// # Errors
     /// What the kernel says.
     pub async fn changed(&self) -> io::Result<()> {
+        // Registered for as long as somebody waits: otherwise every notification would wake the runtime, and a turn that
+        // changes hundreds of objects causes thousands.
+        // SAFETY: the descriptors outlive their registrations, which end with this call.
+        let register =
+            |socket: &OwnedFd| unsafe { AsyncFd::register_with_interest(socket.as_raw_fd(), Interest::READABLE) };
         let [route, nft] = &self.sockets;
+        let [waiting_route, waiting_nft] = [register(route)?, register(nft)?];
         let mut buffer = [0; 8192];
         let mut matters = false;
         while !matters {
             let (mut guard, socket) = tokio::select! {
-                guard = route.readable() => (guard?, route),
-                guard = nft.readable() => (guard?, nft),
+                guard = waiting_route.readable() => (guard?, route),
+                guard = waiting_nft.readable() => (guard?, nft),
             };
             loop {
-                match recv(socket.get_ref().as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                    Ok(length) => matters |= !is_foreign_neighbour(socket.get_ref(), &buffer[..length]),
+                match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                    Ok(length) => matters |= !is_foreign_neighbour(socket, &buffer[..length]),
                     Err(Errno::ENOBUFS) => matters = true,
                     Err(_) => break,
                 }

@@ -66,6 +66,7 @@ impl Netlink {
             let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
             bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
             setsockopt(&fd, ReceiveTimeout, &SILENCE)?;
+            take_dumps_at_their_word(&fd)?;
             Ok(fd)
         })?;
         let socket = Socket { fd, state: Mutex::new((0, vec![0; BUFFER])) };
@@ -210,6 +211,22 @@ impl Socket {
             }
         }
     }
+}
+
+/// Has the kernel heed what a dump's header asks for, such as the protocol of routes, instead of dumping everything.
+fn take_dumps_at_their_word(fd: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_GET_STRICT_CHK,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The name in a link message.

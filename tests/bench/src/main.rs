@@ -1,4 +1,5 @@
-//! `pathsteer-bench`: what the datapath and the agent cost, measured with the product's own programs and rules beside plain routing,
+//! `pathsteer-bench`: what the datapath costs, measured with the product's own programs and rules beside plain routing, and
+//! what the agent takes, beside raw netlink;
 //! plain WireGuard and others that do the same work. See the README in this folder.
 
 mod command;
