@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pathsteer_crds::plan::{LinkSpec, PlanObjects};
+use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 
 use crate::apply_order::ORDER;
 use crate::noun::{Noun, by_key};
@@ -93,12 +93,13 @@ pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change])
 
 /// Deletes from `found` what stands in the way of something declared, and what goes along with it.
 fn make_room(desired: &PlanObjects, found: &mut PlanObjects) -> Vec<Change> {
-    let mut by_name: BTreeMap<&str, Vec<&LinkSpec>> = BTreeMap::new();
-    for declared in &desired.links {
-        by_name.entry(&declared.name).or_default().push(declared);
-    }
+    // by name there may be thousands; a card stands in the way of itself whatever it is called, and cards are few
+    let by_name = by_key::<LinkSpec>(desired);
+    let cards: Vec<&LinkSpec> = desired.links.iter().filter(|link| link.kind == LinkKind::Nic).collect();
     let in_the_way = |found: &&LinkSpec| {
-        by_name.get(&*found.name).is_some_and(|same| same.iter().any(|declared| link::in_the_way(declared, found)))
+        let same = by_name.get(&found.key()).into_iter().flatten();
+        let cards = cards.iter().filter(|_| found.kind == LinkKind::Nic);
+        same.chain(cards).any(|declared| link::in_the_way(declared, found))
     };
     let mut links: Vec<LinkSpec> = found.links.iter().filter(in_the_way).cloned().collect();
     // A card that leaves would leave its tagged segments behind.

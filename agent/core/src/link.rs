@@ -70,8 +70,8 @@ pub(crate) fn is_tagged_on(one: &LinkSpec, trunk: &LinkSpec) -> bool {
     matches!(&one.kind, LinkKind::Vlan { parent, .. } if (&one.netns, parent) == (&trunk.netns, &trunk.name))
 }
 
-/// `found`, which has the name of `declared`, stands where that has to be: it is something else, or it is the very
-/// network card, in another of our namespaces.
+/// `found` stands where `declared` has to be: it has its name and is something else, or it is the very network card,
+/// in another of our namespaces.
 pub(crate) fn in_the_way(declared: &LinkSpec, found: &LinkSpec) -> bool {
     let cards = declared.kind == LinkKind::Nic && found.kind == LinkKind::Nic;
     if declared.key() == found.key() {

@@ -27,9 +27,9 @@ use super::{KernelError, interface, netns::Netns};
 
 /// What one datagram of a dump holds at most; the kernel fills no more (NETLINK_MAX_RECVMSG_LEN is 32 KiB).
 const BUFFER: usize = 1 << 16;
-/// The kernel answers in the caller's own name, so one that does not never will. What is asked for may wait for somebody
-/// else's work, the teardown of a namespace for one.
-const SILENCE: TimeVal = TimeVal::new(30, 0);
+/// The kernel does what it is asked while it takes the request, however long that is; the answer is there when it is looked
+/// for. One that is not (there was no memory for it) never comes.
+const SILENCE: TimeVal = TimeVal::new(5, 0);
 /// A dump that others keep changing is taken anew so many times.
 const TRIES: usize = 5;
 

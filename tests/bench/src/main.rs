@@ -1,6 +1,6 @@
-//! `pathsteer-bench`: what the datapath costs, measured with the product's own programs and rules beside plain routing, and
-//! what the agent takes, beside raw netlink;
-//! plain WireGuard and others that do the same work. See the README in this folder.
+//! `pathsteer-bench`: what the datapath costs, measured with the product's own programs and rules beside plain routing,
+//! plain WireGuard and others that do the same work; and what the agent takes, beside raw netlink. See the README in this
+//! folder.
 
 mod command;
 mod datapath;

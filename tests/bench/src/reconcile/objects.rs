@@ -71,13 +71,8 @@ pub fn objects(count: usize) -> PlanObjects {
     let (here, there) = (VIP_NETNS.to_owned(), uplink_netns(1));
     let netns = [&here, &there].map(|name| NetnsSpec { name: name.clone() });
     let mut objects = PlanObjects { netns: netns.into(), ..PlanObjects::default() };
-    let end = |netns: &str, name: String, peer_netns: &str, peer: String| LinkSpec {
-        netns: netns.to_owned(),
-        name,
-        kind: LinkKind::Veth { peer_netns: peer_netns.to_owned(), peer },
-        mtu: None,
-        mac: None,
-        gso_max_segs: None,
+    let end = |netns: &str, name: String, peer_netns: &str, peer: String| {
+        LinkSpec::new(netns, &name, LinkKind::Veth { peer_netns: peer_netns.to_owned(), peer })
     };
     for quad in Quad::first(count) {
         objects.links.push(end(&here, quad.link(), &there, quad.peer()));
@@ -111,6 +106,7 @@ pub fn route(quad: Quad, mtu: Option<u32>) -> RouteSpec {
         kind: RouteKind::Unicast { link: quad.link(), gateway: None, source: Some(IpAddr::V4(quad.address().addr())) },
         mtu,
         while_default_in: None,
+        while_host_default: None,
     }
 }
 
