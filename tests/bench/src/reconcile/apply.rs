@@ -24,6 +24,9 @@ pub const NOTHING: f64 = 10.0;
 /// Objects in all, and rounds: what grows with them.
 const SIZES: [(usize, usize); 2] = [(1_000, 5), (10_000, 3)];
 
+/// What takes so long is never without a stall.
+const LONG: Discipline = Discipline::Saturating;
+
 /// Who makes the objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Maker {
@@ -70,9 +73,10 @@ pub fn measure(folders: &Folders) -> Result<Vec<Row>> {
     let all = objects(COUNT);
     agent.carry_out(&all)?;
     let what = format!("{} objects", COUNT * NOUNS);
-    let nothing = Row::of(format!("turn with nothing to do, {what}"), "ms", &nothing_to_do(agent, ROUNDS)?);
+    let nothing =
+        Row::of(format!("turn with nothing to do, {what}"), "ms", &nothing_to_do(agent, ROUNDS, Discipline::Timed)?);
     rows.push(nothing.promised(Target::AtMost(NOTHING)));
-    rows.extend(one_change(agent, &what, &all, ROUNDS)?);
+    rows.extend(one_change(agent, &what, &all, ROUNDS, Discipline::Timed)?);
     Ok(rows)
 }
 
@@ -83,8 +87,7 @@ pub fn growth(folders: &Folders) -> Result<Vec<Row>> {
     for (size, rounds) in SIZES {
         let (count, what) = (size / NOUNS, format!("{size} objects"));
         let rig = Rig::new(&format!("grow{size}"), folders)?;
-        // none of so long runs is without a stall
-        let Cold { makers, removal } = rig.cold(count, rounds, Discipline::Saturating)?;
+        let Cold { makers, removal } = rig.cold(count, rounds, LONG)?;
         rows.extend(compared(&format!("cold apply, {what}"), &makers));
         let per_object = |series: &Series<f64>| series.map(|took| took * 1e3 / size as f64);
         for (maker, series) in MAKERS.iter().zip(&makers) {
@@ -95,10 +98,10 @@ pub fn growth(folders: &Folders) -> Result<Vec<Row>> {
         let agent = &mut *rig.agent.borrow_mut();
         let all = objects(count);
         agent.carry_out(&all)?;
-        let nothing = nothing_to_do(agent, rounds)?;
+        let nothing = nothing_to_do(agent, rounds, LONG)?;
         rows.push(Row::of(format!("turn with nothing to do, {what}"), "ms", &nothing));
         rows.push(Row::of(format!("an object of {size}, turn with nothing to do"), "us", &per_object(&nothing)));
-        rows.extend(one_change(agent, &what, &all, rounds)?);
+        rows.extend(one_change(agent, &what, &all, rounds, LONG)?);
     }
     Ok(rows)
 }

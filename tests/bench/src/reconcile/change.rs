@@ -25,10 +25,10 @@ const MTUS: [Option<u32>; 2] = [None, Some(1_400)];
 ///
 /// # Errors
 /// When the agent does not wake up.
-pub fn nothing_to_do(agent: &mut Served, rounds: usize) -> Result<Series<f64>> {
+pub fn nothing_to_do(agent: &mut Served, rounds: usize, discipline: Discipline) -> Result<Series<f64>> {
     let netns = agent.namespace(VIP_NETNS)?;
     let mut once = || Ok(Some(poke(&netns, &mut agent.agent, &mut agent.turns)?.took));
-    Ok(interleave(&[()], rounds, Discipline::Timed, |()| once())?.remove(0))
+    Ok(interleave(&[()], rounds, discipline, |()| once())?.remove(0))
 }
 
 /// Makes the agent take a turn, and waits until it has taken it.
@@ -68,7 +68,13 @@ pub fn rest(agent: &mut Daemon, turns: &mut Turns) -> Result<()> {
 ///
 /// # Errors
 /// When the agent does not get there.
-pub fn one_change(agent: &mut Served, what: &str, all: &PlanObjects, rounds: usize) -> Result<Vec<Row>> {
+pub fn one_change(
+    agent: &mut Served,
+    what: &str,
+    all: &PlanObjects,
+    rounds: usize,
+    discipline: Discipline,
+) -> Result<Vec<Row>> {
     let quad = Quad::first(2).last().context("two")?;
     let mut mtus = MTUS.into_iter().cycle();
     let from = mtus.next();
@@ -92,7 +98,7 @@ pub fn one_change(agent: &mut Served, what: &str, all: &PlanObjects, rounds: usi
         Ok(Some((turn.took, kernel)))
     };
     let mut once = once;
-    let series = interleave(&[()], rounds, Discipline::Timed, |()| once(()))?.remove(0);
+    let series = interleave(&[()], rounds, discipline, |()| once(()))?.remove(0);
     Ok(vec![
         Row::of(format!("one object changed, {what}, the turn"), "ms", &series.map(|(turn, _)| *turn)),
         Row::of(
