@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pathsteer_agent_core::{Lease, Outcome, Surroundings, Turn, changes, desired, drift};
+use pathsteer_agent_core::{ChangeClass, Lease, Outcome, Surroundings, Turn, changes, desired, drift};
 use pathsteer_crds::{
     plan::{AddressSpec, NodePlan, PlanObjects, Role},
     report::{NodeReport, ObjectReport},
@@ -258,7 +258,9 @@ impl Reconciler {
             }
             if pass == 0 {
                 drifted = self.verified.as_ref().map_or(0, |verified| drift(verified, &observed, &changes));
-                tracing::info!(generation = self.plan.generation, changes = changes.len(), drift = drifted, "apply");
+                let worst = changes.iter().map(|change| change.class).max();
+                let (generation, worst) = (self.plan.generation, worst.unwrap_or(ChangeClass::None));
+                tracing::info!(generation, changes = changes.len(), drift = drifted, ?worst, "apply");
             }
             let shim = self.shim.as_ref().ok_or(&*no_shim);
             let (wireguard, state) = (&self.wireguard, &self.state);

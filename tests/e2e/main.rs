@@ -25,6 +25,7 @@ mod store;
 mod suite;
 mod talk;
 mod treatment;
+mod walk;
 
 fn main() -> std::process::ExitCode {
     suite::SUITE.main()

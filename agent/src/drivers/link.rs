@@ -93,8 +93,9 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state:
     if netlink.ifindex(name).await.is_err() {
         create(kernel, spec, desired, state).await?;
     }
+    let found = netlink.link(name).await?;
     let mut message = LinkMessage::default();
-    message.header.index = netlink.ifindex(name).await?;
+    message.header.index = found.header.index;
     if (&spec.kind, kernel.tunnels) == (&LinkKind::Tunnel, BackendKind::Userspace) {
         message.attributes.push(LinkAttribute::TxQueueLen(TUN_QUEUE));
     }
@@ -111,6 +112,8 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state:
     if let Some(mac) = spec.mac.as_deref().and_then(parse_mac) {
         message.attributes.push(LinkAttribute::Address(mac));
     }
+    // Setting a MAC that it has already makes the kernel forget every neighbour on the link, permanent ones too.
+    message.attributes.retain(|attribute| !found.attributes.contains(attribute));
     if !message.attributes.is_empty() {
         let what = format!("link set {}/{name}", spec.netns);
         netlink.change(&what, RouteNetlinkMessage::SetLink(message.clone())).await?;

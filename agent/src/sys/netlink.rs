@@ -145,6 +145,23 @@ impl Netlink {
             .collect())
     }
 
+    /// The interface with this name.
+    ///
+    /// # Errors
+    /// ENODEV if there is none.
+    pub async fn link(&self, ifname: &str) -> Result<LinkMessage, KernelError> {
+        let mut wanted = LinkMessage::default();
+        wanted.attributes.push(LinkAttribute::IfName(ifname.to_owned()));
+        wanted.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let what = format!("link {ifname}");
+        let answers = self.request(&what, RouteNetlinkMessage::GetLink(wanted), NLM_F_ACK).await?;
+        let found = answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        });
+        found.ok_or_else(|| KernelError::new(what, io::Error::from_raw_os_error(libc::ENODEV)))
+    }
+
     /// Interface names by index.
     ///
     /// # Errors

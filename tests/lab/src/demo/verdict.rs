@@ -55,8 +55,8 @@ fn defects(scenario: &Scenario, way: Way, direction: &Direction) -> Vec<String> 
         }
         return defects;
     }
-    if let (Some(first), Some(last)) = (datagrams.lost.first(), datagrams.lost.last()) {
-        defects.push(format!("{} packets were lost, between numbers {first} and {last}", datagrams.lost.len()));
+    if !datagrams.lost.is_empty() {
+        defects.push(format!("{} packets were lost, numbers {}", datagrams.lost.len(), ranges(&datagrams.lost)));
     }
     if scenario.expected == Expected::Loss {
         // An echo needs both ways, and one of them is cut; so does a stream, which waits.
@@ -134,6 +134,17 @@ pub fn worst(stalls: &[Stall]) -> Duration {
     stalls.iter().map(Stall::length).max().unwrap_or_default()
 }
 
+/// Sorted numbers, those in a row as one range.
+fn ranges(numbers: &[u64]) -> String {
+    let in_a_row = numbers.chunk_by(|a, b| a + 1 == *b);
+    let words = in_a_row.map(|run| match run {
+        [first, .., last] => format!("{first} to {last}"),
+        [one] => one.to_string(),
+        [] => String::new(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -196,7 +207,7 @@ mod tests {
         let mut measurement = clean();
         lose(&mut measurement, &[4_000]);
         let Verdict::Fail(why) = judge(scenario("steady"), &paths(), &measurement) else { panic!("it passed") };
-        assert_eq!(why, ["down: 1 packets were lost, between numbers 4000 and 4000"]);
+        assert_eq!(why, ["down: 1 packets were lost, numbers 4000"]);
     }
 
     #[test]

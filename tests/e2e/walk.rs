@@ -1,0 +1,203 @@
+//! A random walk through valid plans under live traffic: every change says what it does to flows, and is held to it.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pathsteer_crds::keys;
+use pathsteer_crds::plan::PlanRoot;
+use pathsteer_lab::clock;
+use pathsteer_lab::fleet::Fleet;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE};
+
+use crate::stage::{Stage, out};
+
+const DURATION: Duration = Duration::from_secs(22);
+/// A step that begins later would end after the traffic.
+const LAST: Duration = Duration::from_secs(18);
+/// A plan is carried out and reported in tenths of a second; the rest is for a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Both nodes say for so long that they are as planned before the next step begins: a change that is still on its way
+/// would be taken for none.
+const QUIET: Duration = Duration::from_millis(400);
+const LOOK: Duration = Duration::from_millis(30);
+/// Any will do; a failure names the one it came with.
+const SEEDS: [u64; 2] = [7_007, 7_008];
+
+/// What is declared beside the example, or instead of a part of it.
+#[derive(Clone, PartialEq)]
+struct Declared {
+    /// A class of its own for what runs already.
+    policy: bool,
+    guests: bool,
+    /// The slot of the third uplink, if there is one.
+    cellular: Option<u8>,
+    /// The second uplink is the cheapest.
+    swapped: bool,
+    /// The MTU of the first uplink.
+    mtu: u16,
+    /// An anchor at which nobody is.
+    second_anchor: bool,
+    /// A site at which nobody is.
+    second_site: bool,
+    copies: u8,
+}
+
+const EXAMPLE: Declared = Declared {
+    policy: false,
+    guests: true,
+    cellular: Some(3),
+    swapped: false,
+    mtu: 1_500,
+    second_anchor: false,
+    second_site: false,
+    copies: 1,
+};
+
+/// One step: what it changes, and whether an agent or a worker is replaced instead.
+const STEPS: [(&str, fn(&mut Declared)); 9] = [
+    ("a policy comes or goes", |now| now.policy = !now.policy),
+    ("a segment comes or goes", |now| now.guests = !now.guests),
+    ("an uplink comes or goes", |now| now.cellular = if now.cellular.is_some() { None } else { Some(3) }),
+    ("an uplink gets another slot", |now| now.cellular = if now.cellular == Some(4) { Some(3) } else { Some(4) }),
+    ("another uplink is the cheapest", |now| now.swapped = !now.swapped),
+    ("an uplink's MTU changes", |now| now.mtu = if now.mtu == 1_500 { 1_480 } else { 1_500 }),
+    ("an anchor comes or goes", |now| now.second_anchor = !now.second_anchor),
+    ("a site comes or goes", |now| now.second_site = !now.second_site),
+    ("copies go to one more path or one less", |now| now.copies = 3 - now.copies),
+];
+
+impl Declared {
+    fn manifests(&self) -> String {
+        let mut all = String::new();
+        let mut object = |kind: &str, metadata: &str, spec: &str| {
+            let _never = writeln!(
+                all,
+                "---\napiVersion: pathsteer.io/v1alpha1\nkind: {kind}\nmetadata: {{{metadata}}}\nspec: {{{spec}}}"
+            );
+        };
+        let site = format!("site: {EDGE}, name: ");
+        let (first, second) = if self.swapped { (20, 10) } else { (10, 20) };
+        let uplink = |slot: u8, kind: &str, card: u8, cost: u8, mtu: u16| {
+            format!("slot: {slot}, kind: {kind}, interface: wan{card}, address: dhcp, cost: {cost}, mtu: {mtu}")
+        };
+        object("Uplink", &format!("{site}fiber"), &uplink(1, "fiber", 1, first, self.mtu));
+        object("Uplink", &format!("{site}starlink"), &uplink(2, "starlink", 2, second, 1_500));
+        if let Some(slot) = self.cellular {
+            object("Uplink", &format!("{site}cellular"), &uplink(slot, "cellular", 3, 30, 1_500));
+        }
+        if self.guests {
+            object("Vlan", &format!("{site}guests"), "interface: lan2, addresses: [10.77.0.1/24], treatment: guest");
+        }
+        if self.policy {
+            let spec = "match: [{protocol: tcp, ports: [\"30000-34000\"]}], steeringClass: bulk";
+            object("TrafficPolicy", "name: bulk", spec);
+        }
+        if self.second_anchor {
+            let spec = "endpoints: [{address: 203.0.113.99}], internet: {interface: inet0, addresses: [192.0.2.99/24]}";
+            object("Anchor", "name: chi-a", spec);
+        }
+        if self.second_site {
+            object("Site", "name: yacht-2", "anchors: [dal-a], prefixes: [172.16.99.0/24]");
+            let spec = "slot: 1, kind: fiber, interface: wan1, address: dhcp, cost: 10";
+            object("Uplink", "site: yacht-2, name: fiber", spec);
+        }
+        let anchors = if self.second_anchor { "dal-a, chi-a" } else { "dal-a" };
+        let prefixes = "172.16.7.0/24, 172.16.8.0/24, \"2001:db8:7::/64\", \"2001:db8:8::/64\"";
+        let spec = format!("anchors: [{anchors}], vips: [198.18.7.1, \"2001:db8:7:ff::1\"], prefixes: [{prefixes}]");
+        object("Site", &format!("name: {EDGE}"), &spec);
+        object("Mode", "name: fleet", &format!("mode: mirror, copies: {}", self.copies));
+        all
+    }
+
+    /// What was declared `before` and is no longer.
+    fn gone(&self, before: &Declared) -> Vec<[&'static str; 2]> {
+        let gone = [
+            (before.policy && !self.policy, ["trafficpolicy", "bulk"]),
+            (before.guests && !self.guests, ["vlan", "rv-07/guests"]),
+            (before.cellular.is_some() && self.cellular.is_none(), ["uplink", "rv-07/cellular"]),
+            (before.second_site && !self.second_site, ["uplink", "yacht-2/fiber"]),
+            (before.second_site && !self.second_site, ["site", "yacht-2"]),
+            (before.second_anchor && !self.second_anchor, ["anchor", "chi-a"]),
+        ];
+        gone.into_iter().filter(|(gone, _)| *gone).map(|(_, object)| object).collect()
+    }
+}
+
+pub fn case(stage: &mut Stage) -> Result<()> {
+    for seed in SEEDS {
+        let told = RefCell::new(Vec::new());
+        let walked = stage.nobody_notices(DURATION, |_, fleet, _, zero| {
+            told.borrow_mut().clear();
+            walk(fleet, zero, seed, &mut told.borrow_mut())
+        });
+        let told = told.into_inner();
+        walked.with_context(|| format!("seed {seed}: {}", told.join("; ")))?;
+        ensure!(told.len() >= 5, "seed {seed}: only {} steps: {}", told.len(), told.join("; "));
+        stage.remark(format!("seed {seed}, 0 lost: {}", told.join("; ")));
+        stage.settle()?;
+    }
+    Ok(())
+}
+
+/// Step after step until the time is over. Whatever comes, nothing may be lost: a change that is disruptive is so for a
+/// path that carries nothing alone.
+fn walk(fleet: &mut Fleet, zero: Duration, seed: u64, told: &mut Vec<String>) -> Result<()> {
+    let (mut dice, mut now) = (seed, EXAMPLE);
+    clock::sleep_until(zero);
+    while clock::now() < zero + LAST {
+        let before = now.clone();
+        let (what, change) = STEPS[(throw(&mut dice) % STEPS.len() as u64) as usize];
+        change(&mut now);
+        let begun = clock::now();
+        let said = |fleet: &Fleet| fleet.daemons().flat_map(|daemon| daemon.last_lines(usize::MAX)).collect::<Vec<_>>();
+        let spoken = said(fleet).len();
+        let file: PathBuf = out().join("walk.yaml");
+        std::fs::write(&file, now.manifests())?;
+        // An anchor that a site still names cannot go, a site has to be there for its uplinks.
+        fleet.cli(&["apply", "-f", &file.to_string_lossy()])?;
+        for [kind, name] in now.gone(&before) {
+            fleet.cli(&["delete", kind, name])?;
+        }
+        as_planned(fleet).with_context(|| format!("{what}: not carried out"))?;
+        let lines = said(fleet);
+        let worst = worst_class(&lines[spoken.min(lines.len())..]);
+        let [from, to] = [begun - zero, clock::now() - zero].map(|at| at.as_secs_f64());
+        told.push(format!("{from:.1} to {to:.1} s: {what} ({worst})"));
+    }
+    Ok(())
+}
+
+/// Both nodes have carried out what is published, and go on saying so.
+fn as_planned(fleet: &Fleet) -> Result<()> {
+    let carried_out = |node: &str| -> Result<bool> {
+        let root = fleet.etcdctl(&["get", "--print-value-only", &keys::plan_root(node)])?;
+        let root: PlanRoot = serde_json::from_str(&root).with_context(|| format!("the plan of {node}: {root}"))?;
+        let report = fleet.report(node)?.with_context(|| format!("{node} has not reported"))?;
+        Ok(report.verified && report.generation == root.generation)
+    };
+    let mut since = None;
+    clock::wait_for("both nodes are as planned", PATIENCE, LOOK, || {
+        let well = carried_out(EDGE)? && carried_out(ANCHOR_HOST)?;
+        since = since.filter(|_| well).or_else(|| well.then(clock::now));
+        Ok(since.is_some_and(|since| clock::now() >= since + QUIET))
+    })
+}
+
+/// The worst of what agents said that their changes do to flows.
+fn worst_class(lines: &[String]) -> &'static str {
+    let classes = ["Disruptive", "MakeBeforeBreak", "InPlace", "None"];
+    let said = |class: &&&str| lines.iter().any(|line| line.contains(&format!("worst={class}")));
+    classes.iter().find(said).copied().unwrap_or("nothing to change")
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+fn throw(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
