@@ -11,6 +11,7 @@ use pathsteer_crds::plan::{AddressSpec, DhcpSpec, Family, NeighbourSpec, PlanObj
 
 use crate::anchor::Anchor;
 use crate::link::{SHIM_PEER_MAC, in_place_macs, veth_mac, veth_peer_mac};
+use crate::mtu;
 use crate::pool;
 use crate::resolve::Resolved;
 use crate::site::Site;
@@ -68,7 +69,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         let addresses = vlan.spec.addresses.iter();
         plan.addresses.extend(addresses.map(|own| address(VIP_NETNS, &vlan.link(), *own)));
     }
-    shim_pair(VIP_NETNS, plan);
+    shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
@@ -112,16 +113,18 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
     let internet = &anchor.spec.internet;
     let own = internet.addresses.iter().copied().chain(pool::assigned(anchor.spec).map(IpNet::from));
     plan.addresses.extend(own.map(|own| address(ANCHOR_NETNS, &internet.interface, own)));
-    shim_pair(ANCHOR_NETNS, plan);
+    shim_pair(ANCHOR_NETNS, mtu::anchor_inner(resolved, anchor), plan);
     for slot in resolved.slots_of(anchor) {
         let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(anchor.node, slot)));
         plan.addresses.push(address(ANCHOR_NETNS, &anchor_tunnel(slot), probe));
     }
 }
 
-fn shim_pair(netns: &str, plan: &mut PlanObjects) {
+fn shim_pair(netns: &str, mtu: u32, plan: &mut PlanObjects) {
     plan.addresses.push(address(netns, SHIM_LINK, of_link(SHIM_ADDRESS)));
-    for family in [Family::Ipv4, Family::Ipv6] {
+    // Where there is no room for IPv6 the kernel has none, and refuses the neighbour.
+    let families = [Family::Ipv4, Family::Ipv6].into_iter();
+    for family in families.filter(|family| *family == Family::Ipv4 || mtu >= mtu::LEAST_IPV6) {
         plan.neighbours.push(neighbour(netns, SHIM_LINK, shim_gateway(family), SHIM_PEER_MAC));
     }
 }

@@ -14,7 +14,7 @@ const SHIM_BYTES: u32 = 32;
 /// Outer IPv6 header (40), UDP (8) and WireGuard's own header and tag (32): what a tunnel adds at most.
 const TUNNEL_BYTES: u32 = 80;
 /// IPv6 gives every link this much (RFC 8200), so the tunnels of a site that speaks it never carry less.
-const LEAST_INNER_IPV6: u32 = 1_280;
+pub(crate) const LEAST_IPV6: u32 = 1_280;
 
 /// Of the tunnel from `site` through `uplink` to `anchor`.
 pub(crate) fn tunnel(site: &Site<'_>, uplink: &Uplink<'_>, anchor: &Anchor<'_>) -> u32 {
@@ -48,7 +48,7 @@ pub(crate) fn veth(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>
 
 /// What a tunnel of `site` carries over a WAN of this MTU.
 fn carried(site: &Site<'_>, wan: u16) -> u32 {
-    let floor = if site.speaks(Family::Ipv6) { LEAST_INNER_IPV6 + SHIM_BYTES } else { 0 };
+    let floor = if site.speaks(Family::Ipv6) { LEAST_IPV6 + SHIM_BYTES } else { 0 };
     (u32::from(wan) - TUNNEL_BYTES).max(floor)
 }
 

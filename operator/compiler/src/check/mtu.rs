@@ -4,6 +4,7 @@ use pathsteer_crds::ownership::{HOST, SHIM_LINK, SHIM_PEER, TABLES};
 use pathsteer_crds::plan::{Behind, LinkKind, LinkSpec, Role};
 
 use super::{MAIN, View, out_link};
+use crate::mtu::LEAST_IPV6;
 
 /// Bytes the shim adds.
 const SHIM_BYTES: u32 = 32;
@@ -19,6 +20,20 @@ pub(super) fn check(view: &mut View<'_>) {
     match view.role {
         Role::Edge => edge(view, inner),
         Role::Anchor => anchor(view, inner),
+    }
+    ipv6(view);
+}
+
+/// Where IPv6 has no room the kernel has none, and refuses what is declared of it.
+fn ipv6(view: &mut View<'_>) {
+    let plan = view.plan;
+    let addresses = plan.addresses.iter().map(|own| (&own.netns, &own.link, own.address.addr()));
+    let neighbours = plan.neighbours.iter().map(|other| (&other.netns, &other.link, other.address));
+    for (netns, link, address) in addresses.chain(neighbours).filter(|(_, _, address)| address.is_ipv6()) {
+        if view.link(netns, link).and_then(|link| link.mtu).is_some_and(|mtu| mtu < LEAST_IPV6) {
+            let message = format!("its MTU is under {LEAST_IPV6}: there is no IPv6, so no {address}");
+            view.finding("NoIpv6", format!("link {netns}/{link}"), message);
+        }
     }
 }
 

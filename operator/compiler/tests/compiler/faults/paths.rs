@@ -182,6 +182,7 @@ pub const FAULTS: &[Fault] = &[
     ("a TUN nobody attaches to", ANCHOR, |p| drop(p.wireguard_devices.remove(2)), "NotATunnel"),
     ("a device that is no TUN", EDGE, |p| p.wireguard_devices[0].link = "wan1".into(), "NotATunnel"),
     ("a tunnel too small for what the shim lets in", EDGE, |p| link(p, "psw1a1").mtu = Some(1_419), "TooBig"),
+    ("a shim too small for the IPv6 on it", EDGE, |p| link(p, "ps0").mtu = Some(1_279), "NoIpv6"),
     ("a shim that lets in anything", ANCHOR, |p| link(p, "ps0").mtu = None, "TooBig"),
     // The shim.
     (
