@@ -86,8 +86,12 @@ impl Ruleset {
     /// Adds a map from keys of the types in `key` to marks.
     pub fn map(&mut self, name: &str, key: &[&str], elements: Vec<(Value, u32)>) {
         let key = if let [one] = key { json!(one) } else { json!(key) };
-        self.maps.push(json!({"family": "inet", "table": NFT_TABLE, "name": name, "type": key, "map": "mark",
-                              "flags": ["interval"], "elem": elements}));
+        let map = json!({"family": "inet", "table": NFT_TABLE, "name": name, "type": key, "map": "mark",
+                         "flags": ["interval"], "elem": elements});
+        // two rules may look up the same: for two DSCPs, say
+        if !self.maps.contains(&map) {
+            self.maps.push(map);
+        }
     }
 
     /// `conditions` and then: count under `counter` and drop.

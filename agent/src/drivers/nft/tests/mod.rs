@@ -167,6 +167,8 @@ fn everything() -> NftTableSpec {
             vec![
                 ClassElement { dscp: Some(46), to, ..by_port(17, 1, 9, to) },
                 ClassElement { dscp: Some(46), to: FlowTo::Direct, ..by_port(17, 10, 10, to) },
+                ClassElement { dscp: Some(47), to, ..by_port(17, 1, 9, to) },
+                ClassElement { dscp: Some(47), to: FlowTo::Direct, ..by_port(17, 10, 10, to) },
             ],
         ),
         NftRule::DefaultClass { class: 1 },
