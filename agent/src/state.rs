@@ -58,6 +58,12 @@ impl StateDir {
         self.0.join("node.key")
     }
 
+    /// # Errors
+    /// The disk; there is no key then, rather than half of one.
+    pub fn save_node_key(&self, pem: &str) -> io::Result<()> {
+        self.write("node.key", pem)
+    }
+
     /// The WireGuard private key of a slot.
     pub fn wireguard_key(&self, slot: u8) -> PathBuf {
         self.0.join(format!("wireguard-{slot}.key"))
@@ -249,10 +255,79 @@ impl StateDir {
 
     fn replace(&self, name: &str, text: &str) -> io::Result<()> {
         let (path, fresh) = (self.0.join(name), self.0.join(format!("{name}.new")));
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(fresh, path)?;
+        let written = write_whole(&fresh, text).and_then(|()| fs::rename(&fresh, path));
+        if written.is_err() {
+            // of a full disk it would keep the rest for nothing
+            let _ = fs::remove_file(fresh);
+        }
+        written?;
         File::open(&self.0)?.sync_all()
+    }
+}
+
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use pathsteer_crds::{
+        canonical,
+        plan::{NetnsSpec, PLAN_VERSION, PlanObjects, Role, split},
+    };
+
+    use super::*;
+
+    fn saved() -> SavedPlan {
+        let netns = ["psvip", "psup1"].map(|name| NetnsSpec { name: name.into() }).to_vec();
+        let objects = PlanObjects { netns, ..PlanObjects::default() };
+        let fragments = split(&BTreeMap::from([("node".to_owned(), objects)]));
+        let hash = |json: &String| canonical::sha256(json.as_bytes());
+        let root = PlanRoot {
+            version: PLAN_VERSION,
+            node: "rv-07".into(),
+            role: Role::Edge,
+            store_epoch: 1,
+            generation: 7,
+            fragments: fragments.iter().map(|(name, json)| (name.clone(), hash(json))).collect(),
+        };
+        SavedPlan { revision: 7, root, fragments: fragments.into_values().map(|json| (hash(&json), json)).collect() }
+    }
+
+    #[test]
+    fn a_saved_plan_that_was_cut_off_is_no_plan_and_a_flipped_bit_never_makes_other_objects() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        state.save_plan(&saved()).unwrap();
+        let path = folder.path().join("plan.json");
+        let whole = fs::read(&path).unwrap();
+        let (_, plan) = state.plan().unwrap().unwrap();
+        for end in 0..whole.len() {
+            fs::write(&path, &whole[..end]).unwrap();
+            assert!(state.plan().is_err(), "cut off after {end} bytes");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &flipped).unwrap();
+            let objects = state.plan().ok().flatten().map(|(_, plan)| plan.objects);
+            assert!(objects.is_none_or(|objects| objects == plan.objects), "bit {bit} flipped");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_old_file_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        state.save_switch_counter(64).unwrap();
+        // A folder of that name cannot be replaced by a file.
+        fs::create_dir(folder.path().join("epoch")).unwrap();
+        state.write("epoch", "1").unwrap_err();
+        let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["epoch", "switch-counter"]);
+        assert_eq!(state.switch_counter().unwrap(), 64);
     }
 }

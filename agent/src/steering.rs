@@ -83,6 +83,8 @@ struct Driver {
     machine: Switch,
     shim: Shim,
     state: StateDir,
+    /// A switch counter that the disk did not take yet.
+    unsaved: Option<u64>,
     remotes: BTreeMap<u32, RemoteSpec>,
 }
 
@@ -93,7 +95,7 @@ impl Driver {
             let Chosen { active, copies, counter, .. } = chosen;
             machine.adopt(remote, class, Choice { active, copies, counter });
         }
-        Ok(Driver { machine, shim, state, remotes: BTreeMap::new() })
+        Ok(Driver { machine, shim, state, unsaved: None, remotes: BTreeMap::new() })
     }
 
     fn obey(&mut self, orders: Orders, now: Duration) {
@@ -109,6 +111,10 @@ impl Driver {
     }
 
     fn act(&mut self, now: Duration) -> io::Result<()> {
+        // Switching goes on without: a far end that follows a later switch than a rebooted node's says so.
+        if self.unsaved.is_some() && self.save_counter().is_ok() {
+            tracing::info!("the switch counter is saved");
+        }
         while let Some(action) = self.machine.poll_action(now) {
             let done = self.carry_out(&action);
             if let (switch::Action::Choose { .. }, Err(_)) = (&action, &done) {
@@ -121,9 +127,18 @@ impl Driver {
         Ok(())
     }
 
+    fn save_counter(&mut self) -> io::Result<()> {
+        self.unsaved.map_or(Ok(()), |counter| self.state.save_switch_counter(counter))?;
+        self.unsaved = None;
+        Ok(())
+    }
+
     fn carry_out(&mut self, action: &switch::Action) -> io::Result<()> {
         match action {
-            switch::Action::PersistCounter(counter) => self.state.save_switch_counter(*counter),
+            switch::Action::PersistCounter(counter) => {
+                self.unsaved = Some(*counter);
+                self.save_counter()
+            }
             switch::Action::Choose { remote, class, choice } => {
                 let Choice { active, copies, counter } = *choice;
                 let chosen = Chosen { active, copies, counter, ..Chosen::default() };

@@ -1,8 +1,7 @@
 //! The node's side of mutual TLS: its key, its certificate, and whom it trusts.
 
 use std::{
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -63,13 +62,7 @@ pub fn request(node: &str, state: &StateDir) -> Result<String, TlsError> {
         Ok(pem) => KeyPair::from_pem(&pem)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = KeyPair::generate()?;
-            std::fs::File::options()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .and_then(|mut file| file.write_all(key.serialize_pem().as_bytes()))
-                .map_err(|source| TlsError::Write { path, source })?;
+            state.save_node_key(&key.serialize_pem()).map_err(|source| TlsError::Write { path, source })?;
             key
         }
         Err(source) => return Err(TlsError::Write { path, source }),

@@ -43,4 +43,7 @@ pub enum SessionEvent {
     Gone { revision: i64 },
     /// Nothing happened.
     Heartbeat,
+    /// What a later operator says, and this version does not know.
+    #[serde(other)]
+    Unknown,
 }

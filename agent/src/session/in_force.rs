@@ -9,7 +9,7 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 use pathsteer_agent_core::{DeadMan, Expiry, SinceBoot, underlay};
-use pathsteer_crds::plan::{NodePlan, PathSpec, PlanRoot, assemble};
+use pathsteer_crds::plan::{FragmentError, NodePlan, PathSpec, PlanRoot, assemble};
 use tokio::sync::watch;
 
 use crate::state::{SavedPlan, StateDir};
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct InForce {
     state: StateDir,
     saved: Option<SavedPlan>,
+    /// The disk did not take it.
+    unsaved: bool,
     /// What the node begins with before its first plan.
     bootstrap: NodePlan,
     dead_man: DeadMan,
@@ -45,7 +47,7 @@ impl InForce {
         dead_man.resume(since_boot());
         let before = state.plan_before();
         let (plans, deadline) = (watch::Sender::new(Some(plan)), watch::Sender::new(None));
-        let mut in_force = InForce { state, saved, bootstrap, dead_man, before, plans, deadline };
+        let mut in_force = InForce { state, saved, unsaved: false, bootstrap, dead_man, before, plans, deadline };
         let generation = in_force.order().1;
         if in_force.dead_man.is_back() && in_force.dead_man.blamed().is_some_and(|one| one.generation == generation) {
             // the agent died between the decision and the deed
@@ -93,29 +95,46 @@ impl InForce {
 
     /// A plan that is whole and not older is kept on disk and put into force; any other changes nothing. Of `fragments`
     /// those stay that it names.
-    pub fn take(&mut self, revision: i64, root: PlanRoot, fragments: &mut BTreeMap<String, String>) {
-        let plan = match assemble(&root, fragments) {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::error!(generation = root.generation, %error, "plan refused, the last good one stays");
-                return;
-            }
-        };
+    ///
+    /// # Errors
+    /// It is not whole.
+    pub fn take(
+        &mut self,
+        revision: i64,
+        root: PlanRoot,
+        fragments: &mut BTreeMap<String, String>,
+    ) -> Result<(), FragmentError> {
+        let plan = assemble(&root, fragments).inspect_err(|error| {
+            tracing::error!(generation = root.generation, %error, "plan refused, the last good one stays");
+        })?;
         if plan.order() < self.order() {
             tracing::warn!(generation = plan.generation, "older plan refused");
-            return;
+            return Ok(());
         }
         if !self.begin_trial(&plan) {
-            return;
+            return Ok(());
         }
         fragments.retain(|sha256, _| root.fragments.values().any(|named| named == sha256));
-        let saved = SavedPlan { revision, root, fragments: fragments.clone() };
-        if let Err(error) = self.state.save_plan(&saved) {
+        self.saved = Some(SavedPlan { revision, root, fragments: fragments.clone() });
+        if let Err(error) = self.save() {
             tracing::error!(%error, "cannot save the plan: it is in force, but a reboot would begin with the one before");
         }
         tracing::info!(store_epoch = plan.store_epoch, generation = plan.generation, "plan");
-        self.saved = Some(saved);
         self.plans.send_replace(Some(plan));
+        Ok(())
+    }
+
+    /// Tries once more to save what the disk did not take.
+    pub fn save_again(&mut self) {
+        if self.unsaved && self.save().is_ok() {
+            tracing::info!(generation = self.order().1, "the plan is saved");
+        }
+    }
+
+    fn save(&mut self) -> io::Result<()> {
+        let saved = self.saved.as_ref().map_or(Ok(()), |saved| self.state.save_plan(saved));
+        self.unsaved = saved.is_err();
+        saved
     }
 
     /// Puts `plan` on trial if it reaches others otherwise than the one in force; false if that has failed before.
@@ -180,7 +199,9 @@ impl InForce {
         let before = self.before.clone();
         let plan = before.as_ref().and_then(|before| assemble(&before.root, &before.fragments).ok());
         let plan = plan.unwrap_or_else(|| self.bootstrap.clone());
-        warn("the plan", before.as_ref().map_or_else(|| self.state.forget_plan(), |plan| self.state.save_plan(plan)));
+        let kept = before.as_ref().map_or_else(|| self.state.forget_plan(), |plan| self.state.save_plan(plan));
+        self.unsaved = kept.is_err();
+        warn("the plan", kept);
         self.saved = before;
         self.plans.send_replace(Some(plan));
     }
@@ -250,7 +271,7 @@ mod tests {
         let mut in_force = load(&state);
         let seen = in_force.plans();
         for (root, mut fragments) in plans {
-            in_force.take(7, root, &mut fragments);
+            let _refused = in_force.take(7, root, &mut fragments).is_err();
         }
         let on_disk = state.plan().unwrap().map(|(_, plan)| plan.generation);
         (seen.borrow().as_ref().map(|plan| plan.generation), on_disk)
@@ -271,12 +292,36 @@ mod tests {
     }
 
     #[test]
+    fn any_flipped_bit_of_a_fragment_and_any_truncation_is_refused_and_the_last_good_one_stays() {
+        let (root, good) = plan((1, 6), "psan");
+        let (sha256, json) = good.first_key_value().unwrap();
+        let flipped = (0..json.len() * 8).filter_map(|bit| {
+            let mut bytes = json.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // what is no text does not even come through the stream
+            String::from_utf8(bytes).ok()
+        });
+        for damaged in flipped.chain((0..json.len()).map(|end| json[..end].to_owned())) {
+            let fragments = BTreeMap::from([(sha256.clone(), damaged.clone())]);
+            assert_eq!(taken(vec![plan((1, 5), "psvip"), (root.clone(), fragments)]), (Some(5), Some(5)), "{damaged}");
+        }
+        assert_eq!(taken(vec![plan((1, 5), "psvip"), (root, good)]), (Some(6), Some(6)));
+    }
+
+    #[test]
+    fn a_version_that_this_agent_does_not_read_is_refused_and_the_last_good_one_stays() {
+        let (root, good) = plan((1, 6), "psan");
+        let root = PlanRoot { version: PLAN_VERSION + 1, ..root };
+        assert_eq!(taken(vec![plan((1, 5), "psvip"), (root, good)]), (Some(5), Some(5)));
+    }
+
+    #[test]
     fn what_the_next_plan_does_not_name_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let mut in_force = load(&StateDir::open(folder.path()).unwrap());
         let (root, mut fragments) = plan((1, 5), "psvip");
         fragments.insert("old".into(), "{}".into());
-        in_force.take(7, root, &mut fragments);
+        in_force.take(7, root, &mut fragments).unwrap();
         assert_eq!((fragments.len(), in_force.fragments().len(), in_force.revision()), (1, 1, 7));
     }
 

@@ -46,6 +46,9 @@ const DIAL: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a session looks whether its namespace is still there.
 const LOOK: Duration = Duration::from_secs(1);
+/// So long after a plan that was not whole the stream is read from its beginning: what was damaged on its way, or has been
+/// put right in the store since, does not come again in the same stream. A whole plan each time, so not often.
+const READ_AGAIN: Duration = Duration::from_secs(30);
 /// HTTP/2 pings: a dead underlay is left after interval + timeout.
 const PING: Duration = Duration::from_secs(5);
 
@@ -62,6 +65,8 @@ pub enum SessionError {
     Refused { path: &'static str, status: StatusCode, detail: String },
     #[error("the operator fell silent")]
     Silent,
+    #[error("the last plan was not whole: asking for all of it again")]
+    NotWhole,
     #[error("the operator ended the stream")]
     Ended,
     #[error("the namespace of its uplink was deleted")]
@@ -206,7 +211,12 @@ impl Session {
         let mut line = Vec::new();
         let silence = Duration::from_secs(3 * HEARTBEAT_SECONDS);
         let mut alive = tokio::time::Instant::now();
+        let mut refused: Option<tokio::time::Instant> = None;
         loop {
+            let (late, why) = match refused {
+                Some(refused) => (refused + READ_AGAIN, SessionError::NotWhole),
+                None => (alive + silence, SessionError::Silent),
+            };
             let frame = tokio::select! {
                 frame = body.frame() => frame,
                 Ok(()) = hears.changed() => {
@@ -214,7 +224,7 @@ impl Session {
                     self.in_force.heard(order);
                     continue;
                 }
-                () = tokio::time::sleep_until(alive + silence) => return Err(SessionError::Silent),
+                () = tokio::time::sleep_until(late) => return Err(why),
             };
             let Some(frame) = frame else { return Ok(()) };
             alive = tokio::time::Instant::now();
@@ -225,23 +235,32 @@ impl Session {
                     continue;
                 }
                 let event: SessionEvent = serde_json::from_slice(&std::mem::take(&mut line))?;
-                self.take(event, &mut fragments);
+                self.take(event, &mut fragments, &mut refused);
             }
         }
     }
 
-    fn take(&mut self, event: SessionEvent, fragments: &mut BTreeMap<String, String>) {
+    fn take(
+        &mut self,
+        event: SessionEvent,
+        fragments: &mut BTreeMap<String, String>,
+        refused: &mut Option<tokio::time::Instant>,
+    ) {
         match event {
             SessionEvent::Fragment { sha256, json } => {
                 fragments.insert(sha256, json);
             }
-            SessionEvent::Root { revision, root } => self.in_force.take(revision, root, fragments),
+            SessionEvent::Root { revision, root } => {
+                let taken = self.in_force.take(revision, root, fragments);
+                *refused = taken.is_err().then(tokio::time::Instant::now);
+            }
             SessionEvent::Gone { .. } => {
                 tracing::warn!(
                     "the operator has withdrawn this node's plan; the last one stays in force until `pathsteer-agent teardown`"
                 );
             }
-            SessionEvent::Heartbeat => {}
+            SessionEvent::Heartbeat => self.in_force.save_again(),
+            SessionEvent::Unknown => {}
         }
     }
 }

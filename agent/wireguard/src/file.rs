@@ -55,7 +55,10 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     // Left behind by a process with our id that died here.
     let _ = std::fs::remove_file(&beside);
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // Nobody else would ever remove it from a full disk.
+        let _ = std::fs::remove_file(&beside);
+        return Err(error);
+    }
     Ok(beside)
 }

@@ -146,6 +146,7 @@ mod tests {
             SessionEvent::Root { .. } => 'r',
             SessionEvent::Gone { .. } => 'g',
             SessionEvent::Heartbeat => 'h',
+            SessionEvent::Unknown => '?',
         };
         events.iter().map(kind).collect()
     }
