@@ -10,7 +10,7 @@ use pathsteer_agent_core::{Action, Change, ChangeClass, PlanObject, changes, dri
 use pathsteer_crds::plan::{LinkKind, PlanObjects};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use world::{CARDS, dice, plan, vandalise};
+use world::{CARDS, dice, half_build, plan, vandalise};
 
 /// What once failed is kept beside this file and tried first.
 fn cases(cases: u32) -> ProptestConfig {
@@ -41,9 +41,10 @@ proptest! {
 
     #[test]
     fn any_kernel_becomes_any_plan_in_one_turn_and_nothing_refers_to_what_is_not_there_yet(
-        before in dice(), vandalism in dice(), after in dice()
+        before in dice(), between in dice(), gap in dice(), vandalism in dice(), after in dice()
     ) {
         let mut kernel = Kernel::holding(&plan(before), &CARDS);
+        half_build(&mut kernel, &plan(between), gap);
         vandalise(&mut kernel, vandalism);
         let desired = plan(after);
         for change in changes(&desired, &kernel.observe(&desired), true) {
@@ -77,8 +78,11 @@ proptest! {
     }
 
     #[test]
-    fn teardown_leaves_nothing_and_gives_the_cards_back(before in dice(), vandalism in dice()) {
+    fn teardown_leaves_nothing_and_gives_the_cards_back(
+        before in dice(), between in dice(), gap in dice(), vandalism in dice()
+    ) {
         let mut kernel = Kernel::holding(&plan(before), &CARDS);
+        half_build(&mut kernel, &plan(between), gap);
         vandalise(&mut kernel, vandalism);
         prop_assert_eq!(turn(&mut kernel, &PlanObjects::default()), Vec::<Refusal>::new());
         prop_assert_eq!(kernel.observe(&PlanObjects::default()), PlanObjects::default());
@@ -164,6 +168,21 @@ proptest! {
             let refused = turn(&mut kernel, &desired);
             prop_assert_eq!(refused, Vec::<Refusal>::new(), "after {:?} failed", planned[failing]);
             assert_in_force(&kernel, &desired)?;
+        }
+    }
+
+    #[test]
+    fn after_whichever_change_the_agent_dies_the_next_turn_gets_there(
+        before in dice(), vandalism in dice(), after in dice()
+    ) {
+        let mut kernel = Kernel::holding(&plan(before), &CARDS);
+        vandalise(&mut kernel, vandalism);
+        let desired = plan(after);
+        for change in changes(&desired, &kernel.observe(&desired), true) {
+            let mut later = kernel.clone();
+            prop_assert_eq!(turn(&mut later, &desired), Vec::<Refusal>::new(), "dead before {:?}", change);
+            assert_in_force(&later, &desired)?;
+            prop_assert_eq!(kernel.apply(&change), Ok(()));
         }
     }
 }

@@ -10,7 +10,7 @@ use pathsteer_agent_core::{Action, Change, PlanObject};
 use pathsteer_crds::ownership::TABLES;
 use pathsteer_crds::plan::{
     AddressSpec, Behind, LinkKind, NetnsSpec, NftRule, NftTableSpec, PlanObjects, RouteKind, RouteSpec, RuleAction,
-    RuleSpec, WireguardPeerSpec,
+    RuleSpec, SysctlSpec, WireguardPeerSpec,
 };
 
 pub type Refusal = String;
@@ -89,6 +89,11 @@ impl Kernel {
             // A refusal only means that this act of vandalism does not come off.
             let _refused = self.delete(&victim.into()).is_err();
         }
+    }
+
+    /// Somebody else sets a sysctl.
+    pub fn set(&mut self, sysctl: &SysctlSpec, value: &str) {
+        self.state.sysctls.iter_mut().filter(|one| *one == sysctl).for_each(|one| value.clone_into(&mut one.value));
     }
 
     /// Somebody else adds a rule that looks like ours.

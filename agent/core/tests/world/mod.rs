@@ -2,6 +2,7 @@
 
 mod contents;
 
+use pathsteer_agent_core::{PlanObject, changes};
 use pathsteer_crds::plan::{
     LentSysctlSpec, LinkKind, LinkSpec, NetnsSpec, PlanObjects, RuleAction, RuleSpec, SysctlSpec,
 };
@@ -112,24 +113,43 @@ fn attributes(link: &mut LinkSpec, dice: &mut Dice) {
 
 /// What somebody else does to a kernel behind our back.
 pub fn vandalise(kernel: &mut Kernel, mut dice: Dice) {
-    for _ in 0..dice.throw(6) {
+    for _ in 0..dice.throw(8) {
         let seen = kernel.observe(&PlanObjects::default());
-        match dice.throw(7) {
+        match dice.throw(5) {
             0 => {
                 if let Some(link) = dice.pick(&seen.links) {
                     kernel.set_down(&link);
                 }
             }
-            1 => kernel.steal(dice.pick(&seen.links).filter(|link| link.kind != LinkKind::Nic)),
-            2 => kernel.steal(dice.pick(&seen.routes)),
-            3 => kernel.steal(dice.pick(&seen.addresses)),
-            4 => kernel.steal(dice.pick(&seen.rules)),
-            5 => kernel.steal(dice.pick(&seen.nft_tables)),
+            // Anything of any noun is taken away, in whatever order.
+            1 | 2 => {
+                let is_card = |object: &PlanObject| matches!(object, PlanObject::Link(l) if l.kind == LinkKind::Nic);
+                let all = changes(&PlanObjects::default(), &seen, true).into_iter().map(|change| change.object);
+                kernel.steal(dice.pick(&all.filter(|object| !is_card(object)).collect::<Vec<_>>()));
+            }
+            3 => {
+                if let Some(sysctl) = dice.pick(&seen.sysctls) {
+                    kernel.set(&sysctl, "7");
+                }
+            }
             _ => {
                 if let Some(rule) = dice.pick(&seen.rules) {
                     kernel.plant(RuleSpec { action: RuleAction::Blackhole, ..rule });
                 }
             }
+        }
+    }
+}
+
+/// What an agent with another plan leaves that dies in the middle of its work, or fails at half of it.
+pub fn half_build(kernel: &mut Kernel, other: &PlanObjects, mut dice: Dice) {
+    let planned = changes(other, &kernel.observe(other), true);
+    let end = planned.len() * usize::from(dice.throw(8)) / 7;
+    let often = 2 + dice.throw(6);
+    for change in &planned[..end] {
+        if !dice.one_in(often) {
+            // What depends on what was left out may be refused.
+            let _refused = kernel.apply(change).is_err();
         }
     }
 }
