@@ -1,6 +1,9 @@
 //! Applying: one change after another, each with its outcome.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use pathsteer_agent_core::{Action, Change, Outcome, PlanObject};
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects, RemoteSpec};
@@ -9,6 +12,7 @@ use crate::{
     drivers::{
         Kernel, address, datapath::Shim, lent_sysctl, link, neighbour, nft, route, rule, sysctl, wireguard::Wireguard,
     },
+    fault,
     state::StateDir,
     sys::KernelError,
 };
@@ -33,6 +37,8 @@ impl Applier<'_> {
         // first creation or update makes all the others.
         let mut workers: BTreeMap<(u8, bool), Option<String>> = BTreeMap::new();
         let mut remotes = put_remotes(&changes);
+        // A card that is not a real one ends with its namespace: while it could not be given back, that has to stay.
+        let mut holding: BTreeSet<String> = BTreeSet::new();
         for change in changes {
             if let (PlanObject::Remote(_), Ok(shim)) = (&change.object, self.shim)
                 && !remotes.is_empty()
@@ -44,13 +50,24 @@ impl Applier<'_> {
             let failure = match self.slot_of(&change) {
                 Some(slot) => {
                     let once = (slot, change.action == Action::Delete);
-                    let put = || self.put_worker(slot).err().map(|error| error.to_string());
+                    let put = || self.put_worker(slot, change.action).err().map(|error| error.to_string());
                     workers.entry(once).or_insert_with(put).clone()
+                }
+                None if matches!(&change.object, PlanObject::Netns(netns) if holding.contains(&netns.name)) => {
+                    Some("it holds a card that could not be given back".to_owned())
                 }
                 None => self.one(&change).await.err().map(|error| error.to_string()),
             };
+            if let (Action::Delete, PlanObject::Link(LinkSpec { netns, kind: LinkKind::Nic, .. }), Some(_)) =
+                (change.action, &change.object, &failure)
+            {
+                holding.insert(netns.clone());
+            }
             match &failure {
-                None => tracing::debug!(action = ?change.action, object = change.object.name(), "applied"),
+                None => {
+                    tracing::debug!(action = ?change.action, object = change.object.name(), "applied");
+                    fault::changed();
+                }
                 Some(why) => tracing::warn!(action = ?change.action, object = change.object.name(), why, "failed"),
             }
             outcomes.push(Outcome { change, failure });
@@ -58,7 +75,8 @@ impl Applier<'_> {
         outcomes
     }
 
-    fn put_worker(&self, slot: u8) -> Result<(), KernelError> {
+    fn put_worker(&self, slot: u8, why: Action) -> Result<(), KernelError> {
+        fault::stepping(&format!("{why:?} worker of slot {slot}"))?;
         self.wireguard.put(slot, self.desired)
     }
 
@@ -74,6 +92,7 @@ impl Applier<'_> {
 
     async fn one(&mut self, change: &Change) -> Result<(), KernelError> {
         let put = change.action != Action::Delete;
+        fault::stepping(&format!("{:?} {}", change.action, change.object.name()))?;
         match &change.object {
             PlanObject::Netns(netns) if put => self.kernel.create_netns(&netns.name),
             PlanObject::Netns(netns) => self.kernel.delete_netns(&netns.name),

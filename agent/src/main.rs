@@ -7,6 +7,7 @@ mod copies;
 mod counters;
 mod doctor;
 mod drivers;
+mod fault;
 mod helm;
 mod observe;
 mod reconcile;

@@ -75,6 +75,8 @@ pub struct Reconciler {
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
     drift: u64,
+    /// A namespace of ours came or went in the last turn.
+    restless: bool,
     pace: Pace,
     reports: watch::Sender<Option<NodeReport>>,
     reported: Instant,
@@ -129,6 +131,7 @@ impl Reconciler {
             seen: Seen::default(),
             verified: None,
             drift: 0,
+            restless: false,
             pace: Pace::default(),
             reports,
             reported: Instant::now(),
@@ -150,7 +153,12 @@ impl Reconciler {
             let (generation, changes) = (self.plan.generation, turn.outcomes.len());
             let Pace { observe, apply, verify } = &self.pace;
             tracing::debug!(generation, changes, verified = turn.verified(), took_us, observe, apply, verify, "turn");
-            let pause = if turn.verified() { RESYNC } else { retry };
+            let pause = match turn.verified() {
+                // a namespace that went during the turn was still seen by it
+                true if self.restless => RETRY,
+                true => RESYNC,
+                false => retry,
+            };
             retry = if turn.verified() { RETRY } else { RESYNC.min(retry * 2) };
             let next = tokio::time::sleep(pause);
             tokio::pin!(next);
@@ -215,7 +223,7 @@ impl Reconciler {
         self.verified = turn.verified().then(|| desired.clone());
         // a new namespace may be what a client or the machine waits for
         self.dhcp.put(&self.plan.objects.dhcp).await;
-        self.watch.put(self.plan.reaches_home());
+        self.restless = self.watch.put(self.plan.reaches_home());
         self.steer();
         (turn, desired)
     }

@@ -5,6 +5,9 @@
 
 mod cases;
 mod dump;
+#[path = "../../operator/compiler/tests/compiler/random.rs"]
+mod inventories;
+mod life;
 mod node;
 mod operator;
 mod plans;

@@ -99,6 +99,11 @@ impl Node {
         self.agent.kill()
     }
 
+    /// The agent's process id.
+    pub fn pid(&self) -> u32 {
+        self.agent.pid()
+    }
+
     /// # Errors
     /// When the agent has ended by itself.
     pub fn check(&mut self) -> Result<()> {

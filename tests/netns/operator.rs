@@ -1,12 +1,13 @@
-//! As much of an operator as an agent needs to report to it: it greets, takes reports, and has no plan to give.
+//! As much of an operator as an agent needs: it greets, takes reports, and sends what a case lets it send.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::poll_fn;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -14,20 +15,30 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pathsteer_crds::plan::PlanRoot;
 use pathsteer_crds::report::NodeReport;
-use pathsteer_crds::session::{PLAN_PATH, REPORT_PATH};
+use pathsteer_crds::session::{HELLO_PATH, Hello, PLAN_PATH, REPORT_PATH, SessionEvent};
 use pathsteer_lab::host::Host;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, crypto};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 type Body = BoxBody<Bytes, Infallible>;
 
 /// A running stand-in. It ends with the test's process.
 pub struct Operator {
-    last: Arc<Mutex<Option<NodeReport>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What agents have said, and the streams that they listen to.
+#[derive(Default)]
+struct Heard {
+    report: Option<NodeReport>,
+    hellos: Vec<Hello>,
+    streams: Vec<mpsc::UnboundedSender<String>>,
 }
 
 impl Operator {
@@ -40,46 +51,82 @@ impl Operator {
             .with_single_cert(certificates, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let last = Arc::default();
-        let operator = Operator { last: Arc::clone(&last) };
+        let heard = Arc::default();
+        let operator = Operator { heard: Arc::clone(&heard) };
         host.net.thread("operator", move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(serve(address, acceptor, last))
+            runtime.block_on(serve(address, acceptor, heard))
         })?;
         Ok(operator)
     }
 
     /// The last report.
     pub fn report(&self) -> Option<NodeReport> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.heard).report.clone()
+    }
+
+    /// The order of the plan in hand that each session began with.
+    pub fn sessions(&self) -> Vec<(u64, i64)> {
+        lock(&self.heard).hellos.iter().map(|hello| (hello.store_epoch, hello.generation)).collect()
+    }
+
+    /// How many plan streams there have been.
+    pub fn streams(&self) -> usize {
+        lock(&self.heard).streams.len()
+    }
+
+    /// Sends a line to the last session.
+    pub fn say(&self, line: impl Into<String>) {
+        // one whose session has ended reaches nobody, which the case will notice
+        let _sent = lock(&self.heard).streams.last().map(|stream| stream.send(line.into() + "\n"));
+    }
+
+    /// Sends a plan to the last session.
+    pub fn send(&self, (root, fragments): (PlanRoot, BTreeMap<String, String>)) -> Result<()> {
+        for (sha256, json) in fragments {
+            self.say(serde_json::to_string(&SessionEvent::Fragment { sha256, json })?);
+        }
+        let revision = root.generation;
+        self.say(serde_json::to_string(&SessionEvent::Root { revision, root })?);
+        Ok(())
     }
 }
 
-async fn serve(address: SocketAddr, acceptor: TlsAcceptor, last: Arc<Mutex<Option<NodeReport>>>) -> Result<()> {
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(address: SocketAddr, acceptor: TlsAcceptor, heard: Arc<Mutex<Heard>>) -> Result<()> {
     let listener = TcpListener::bind(address).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        let (acceptor, last) = (acceptor.clone(), Arc::clone(&last));
+        let (acceptor, heard) = (acceptor.clone(), Arc::clone(&heard));
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
-            let answer = service_fn(move |request| answer(request, Arc::clone(&last)));
+            let answer = service_fn(move |request| answer(request, Arc::clone(&heard)));
             // An agent that leaves is no failure here.
             let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    last: Arc<Mutex<Option<NodeReport>>>,
-) -> Result<Response<Body>, hyper::Error> {
+async fn answer(request: Request<Incoming>, heard: Arc<Mutex<Heard>>) -> Result<Response<Body>, hyper::Error> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
-    if path == REPORT_PATH {
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = serde_json::from_slice(&body).ok();
+    let mut heard = lock(&heard);
+    match path.as_str() {
+        REPORT_PATH => heard.report = serde_json::from_slice(&body).ok(),
+        HELLO_PATH => heard.hellos.extend(serde_json::from_slice::<Hello>(&body)),
+        _ => {}
     }
     Ok(Response::new(match path.as_str() {
-        PLAN_PATH => StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>()).boxed(),
+        PLAN_PATH => {
+            let (lines, mut said) = mpsc::unbounded_channel::<String>();
+            heard.streams.push(lines);
+            let frame = |line: String| Ok::<_, Infallible>(Frame::data(Bytes::from(line)));
+            let said = poll_fn(move |context| said.poll_recv(context).map(|line| line.map(frame)));
+            StreamBody::new(said).boxed()
+        }
         _ => Full::default().boxed(),
     }))
 }

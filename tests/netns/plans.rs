@@ -16,7 +16,7 @@ pub const ANCHOR: &str = "dal-a";
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub node: &'static str,
-    role: Role,
+    pub role: Role,
     scopes: BTreeMap<String, PlanObjects>,
 }
 
@@ -39,8 +39,13 @@ impl Plan {
 
     /// The plan as an agent keeps it on disk, in the order of `generation`.
     pub fn saved(&self, generation: i64) -> String {
+        let (root, fragments) = self.cut(generation);
+        serde_json::json!({"revision": generation, "root": root, "fragments": fragments}).to_string()
+    }
+
+    /// The plan as it travels, in the order of `generation`: its root, and the fragments by their hashes.
+    pub fn cut(&self, generation: i64) -> (PlanRoot, BTreeMap<String, String>) {
         let fragments = split(&self.scopes);
-        let hash = |json: &String| canonical::sha256(json.as_bytes());
         let root = PlanRoot {
             version: PLAN_VERSION,
             node: self.node.to_owned(),
@@ -49,9 +54,13 @@ impl Plan {
             generation,
             fragments: fragments.iter().map(|(name, json)| (name.clone(), hash(json))).collect(),
         };
-        let by_hash: BTreeMap<String, String> = fragments.into_values().map(|json| (hash(&json), json)).collect();
-        serde_json::json!({"revision": generation, "root": root, "fragments": by_hash}).to_string()
+        (root, fragments.into_values().map(|json| (hash(&json), json)).collect())
     }
+}
+
+/// What a fragment is called by.
+pub fn hash(json: &String) -> String {
+    canonical::sha256(json.as_bytes())
 }
 
 /// What the example declares, and what its nodes have said about themselves.
@@ -78,6 +87,13 @@ pub fn plan(inventory: &mut Inventory, node: &'static str) -> Result<Plan> {
     inventory.allocations = allocations;
     let plan = plans.remove(node).with_context(|| format!("{node} has no plan: {diagnostics:?}"))?;
     Ok(Plan { node, role: plan.role, scopes: plan.scopes })
+}
+
+/// Every node's plan.
+pub fn all_plans(inventory: &Inventory) -> Vec<Plan> {
+    let plans = compile(inventory).plans.into_iter();
+    // For as long as the process lives: names of nodes are few.
+    plans.map(|(node, plan)| Plan { node: node.leak(), role: plan.role, scopes: plan.scopes }).collect()
 }
 
 /// The example's plan of `node`.

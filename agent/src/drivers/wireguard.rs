@@ -10,7 +10,7 @@ use pathsteer_wireguard::{
 
 use tokio::task::block_in_place;
 
-use crate::{config::WireguardChoice, state::StateDir, sys::KernelError};
+use crate::{config::WireguardChoice, fault, state::StateDir, sys::KernelError};
 
 /// WireGuard on this node.
 pub struct Wireguard {
@@ -56,6 +56,7 @@ impl Wireguard {
     pub fn status(&self) -> BTreeMap<u8, WorkerStatus> {
         let (backend, _) = self.backends();
         let status = |slot| match block_in_place(|| backend.status(slot)) {
+            Ok(_) if fault::looking(&format!("worker of slot {slot}")).is_err() => None,
             Ok(status) => Some((slot, status?)),
             Err(error) => {
                 tracing::warn!(slot, error = %fail(slot, error), "WireGuard");
@@ -119,9 +120,10 @@ fn config_of(device: &WireguardDeviceSpec, desired: &PlanObjects) -> DeviceConfi
     }
 }
 
-/// Devices and peers as the workers have them. A device with a problem is not as declared and is left out. What a
-/// worker does not tell (where a device's underlay is, who a peer is) is taken from `declared`; so is the endpoint of a
-/// peer whose worker has the declared configuration: it may have been heard from elsewhere since, which is no drift.
+/// Devices and peers as the workers have them. A device with a problem is not as declared and is left out, unless it has to
+/// go: a worker whose TUN went first would stay for ever. What a worker does not tell (where a device's underlay is, who a
+/// peer is) is taken from `declared`; so is the endpoint of a peer whose worker has the declared configuration: it may have
+/// been heard from elsewhere since, which is no drift.
 pub fn observe(
     wireguard: &Wireguard,
     workers: &BTreeMap<u8, WorkerStatus>,
@@ -132,7 +134,7 @@ pub fn observe(
         let is_configured = worker.config_digest == wireguard.config(*slot, declared).digest();
         for device in &worker.devices {
             let known = declared.wireguard_devices.iter().find(|known| known.link == device.link);
-            if device.problem.is_none() {
+            if device.problem.is_none() || known.is_none() {
                 devices.push(WireguardDeviceSpec {
                     slot: *slot,
                     netns: device.netns.clone(),

@@ -336,7 +336,7 @@ mod tests {
     }
 
     fn take(in_force: &mut InForce, (root, mut fragments): (PlanRoot, BTreeMap<String, String>)) {
-        in_force.take(root.generation, root, &mut fragments);
+        in_force.take(root.generation, root, &mut fragments).unwrap();
     }
 
     #[test]

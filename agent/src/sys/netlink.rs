@@ -24,6 +24,7 @@ use rtnetlink::{
 };
 
 use super::{KernelError, interface, netns::Netns};
+use crate::fault;
 
 /// What one datagram of a dump holds at most; the kernel fills no more (NETLINK_MAX_RECVMSG_LEN is 32 KiB).
 const BUFFER: usize = 1 << 16;
@@ -94,6 +95,7 @@ impl Netlink {
     }
 
     async fn acknowledged(&self, what: &str, message: RouteNetlinkMessage, flags: u16) -> Result<(), KernelError> {
+        fault::stepping(what)?;
         self.request(what, message, NLM_F_ACK | flags).await.map(|_| ())
     }
 
@@ -106,6 +108,7 @@ impl Netlink {
         what: &str,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        fault::looking(what)?;
         self.request(what, message, NLM_F_DUMP).await
     }
 

@@ -86,6 +86,10 @@ impl Netns {
 /// # Errors
 /// What the file system says; no folder means none.
 pub fn list() -> io::Result<Vec<String>> {
+    names(is_mounted)
+}
+
+fn names(wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<String>> {
     let entries = match std::fs::read_dir(FOLDER) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -94,12 +98,20 @@ pub fn list() -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if let (true, Ok(name)) = (is_mounted(&entry.path()), entry.file_name().into_string()) {
+        if let (true, Ok(name)) = (wanted(&entry.path()), entry.file_name().into_string()) {
             names.push(name);
         }
     }
     names.sort();
     Ok(names)
+}
+
+/// Names of what half-done creations have left, sorted: files that nothing is mounted on.
+///
+/// # Errors
+/// What the file system says.
+pub fn half_made() -> io::Result<Vec<String>> {
+    names(|path| !is_mounted(path))
 }
 
 /// Makes a namespace; one that exists stays, a half-done one is finished.

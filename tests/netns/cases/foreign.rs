@@ -17,7 +17,7 @@ const CARDS: [&str; 6] = ["wan1", "wan2", "wan3", "lan0", "lan1", "lan2"];
 
 /// Somebody else's namespace, and things in the node's own that come close to ours: a rule in our range of priorities,
 /// a table with our name in another family, another protocol number.
-const AROUND: &str = "
+pub const AROUND: &str = "
     set -e
     ip netns add mine
     ip link add mine0 type veth peer name mine1 netns mine
@@ -56,32 +56,33 @@ fn around() -> Result<()> {
         CARDS.iter().try_for_each(|card| node.plug(card))?;
         node.host.output("sh", &["-c", AROUND])?;
         node.keep(&first, 1)?;
-        before = around_now(&node.host)?;
+        before = around_now(&node.host, &CARDS)?;
         Ok(())
     })?;
     ensure!(before.contains("7750") && before.contains("198.51.101.0"), "the dump shows too little");
     node.settle()?;
-    unchanged("with the agent", &before, &around_now(&node.host)?)?;
+    unchanged("with the agent", &before, &around_now(&node.host, &CARDS)?)?;
 
     node.host.output("sh", &["-c", "ip -n psup1 link del psv; ip -n psvip rule del pref 7717"])?;
     node.settle()?;
-    unchanged("after drift", &before, &around_now(&node.host)?)?;
+    unchanged("after drift", &before, &around_now(&node.host, &CARDS)?)?;
 
     node.kill()?;
     inventory.uplinks.remove("rv-07/cellular");
     node.keep(&plan(&mut inventory, EDGE)?, 2)?;
     node.restart()?;
     node.settle()?;
-    unchanged("with another plan", &before, &around_now(&node.host)?)?;
+    unchanged("with another plan", &before, &around_now(&node.host, &CARDS)?)?;
 
     node.kill()?;
     node.teardown()?;
-    unchanged("after teardown", &before, &around_now(&node.host)?)
+    unchanged("after teardown", &before, &around_now(&node.host, &CARDS)?)
 }
 
-fn around_now(host: &Host) -> Result<String> {
+/// What of [`AROUND`] and of everything else that is not ours is there now, without the cards in `ours`.
+pub fn around_now(host: &Host, ours: &[&str]) -> Result<String> {
     let filters = host.output("tc", &["filter", "show", "dev", "mine0", "ingress"])?;
-    Ok(dump::foreign(host, "mine", &CARDS)? + &filters)
+    Ok(dump::foreign(host, "mine", ours)? + &filters)
 }
 
 /// Things of others in namespaces and on links of ours.

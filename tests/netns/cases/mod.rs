@@ -4,16 +4,20 @@ mod budget;
 mod card;
 mod copies;
 mod direct;
+mod fault;
 mod foreign;
 mod heal;
 mod in_place;
 mod kill;
 mod lease;
+mod plan;
+mod random;
 mod settle;
 mod teardown;
 mod transition;
 mod treatments;
 mod trouble;
+mod unseen;
 
 use anyhow::Result;
 
@@ -25,11 +29,15 @@ pub fn all() -> Vec<(&'static str, Case)> {
     [
         settle::CASES,
         kill::CASES,
+        fault::CASES,
         heal::CASES,
         foreign::CASES,
         teardown::CASES,
         transition::CASES,
         trouble::CASES,
+        plan::CASES,
+        random::CASES,
+        unseen::CASES,
         lease::CASES,
         treatments::CASES,
         direct::CASES,

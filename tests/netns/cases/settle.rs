@@ -48,6 +48,7 @@ pub fn assert_as_declared(declared: &PlanObjects, mut found: PlanObjects) {
         };
         link.mtu = link.mtu.filter(|_| one.mtu.is_some());
         link.mac = link.mac.take().filter(|_| one.mac.is_some());
+        link.card = link.card.take().filter(|_| one.card.is_some());
         link.gso_max_segs = link.gso_max_segs.filter(|_| one.gso_max_segs.is_some());
     }
     let json = |objects: &PlanObjects| serde_json::to_value(objects).unwrap();

@@ -9,7 +9,7 @@ use super::Case;
 use super::settle::assert_as_declared;
 use crate::dump;
 use crate::node::{Node, STATE};
-use crate::plans::{ANCHOR, EDGE, example, example_plan, plan};
+use crate::plans::{ANCHOR, EDGE, Plan, example, example_plan, plan};
 
 pub const CASES: &[(&str, Case)] = &[
     ("an_edge_goes_from_plan_to_plan_and_keeps_nothing_of_the_one_before", edge),
@@ -61,6 +61,16 @@ const CHANGES: &[Change] = &[
         Ok(())
     }),
 ];
+
+/// Two plans of the example's `identity`; from the one to the other much comes, changes and goes.
+pub fn two_plans(identity: &'static str) -> Result<[Plan; 2]> {
+    let mut inventory = example()?;
+    let first = plan(&mut inventory, identity)?;
+    for (_, change) in CHANGES {
+        change(&mut inventory)?;
+    }
+    Ok([first, plan(&mut inventory, identity)?])
+}
 
 fn edge() -> Result<()> {
     let mut inventory = example()?;
