@@ -48,10 +48,11 @@ const RESYNC: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 /// At most this many times a turn applies and looks again, as long as something succeeds; the rest waits for the next.
 const PASSES: usize = 4;
-/// Notifications come in bursts, our own changes among them: so long a burst is taken as one.
+/// Notifications come in bursts, our own changes among them. The first is answered at once: somebody may have taken away
+/// what every packet needs. Those that come within so long after a turn are taken as one.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Tunnels are looked at this often, and what nobody notifies us of: namespaces, pins, workers that hang, the end of the
-/// switching machine.
+/// Tunnels are looked at this often, and what nobody notifies us of: namespaces, pins, peers of the kernel's WireGuard,
+/// workers that hang, the end of the switching machine.
 const TICK: Duration = Duration::from_secs(1);
 /// A report in which only byte counts and handshake ages have changed waits this long.
 const QUIET_REPORT: Duration = Duration::from_secs(10);
@@ -100,6 +101,7 @@ pub struct Seen {
     pub host_defaults: HostDefaults,
     pub advertised: Vec<AddressSpec>,
     pub tallies: Tallies,
+    pub workers: BTreeMap<u8, WorkerStatus>,
 }
 
 impl Reconciler {
@@ -160,10 +162,12 @@ impl Reconciler {
                 false => retry,
             };
             retry = if turn.verified() { RETRY } else { RESYNC.min(retry * 2) };
+            let settled = tokio::time::Instant::now() + SETTLE;
             let next = tokio::time::sleep(pause);
             tokio::pin!(next);
             loop {
                 let workers = self.wireguard.status();
+                self.watch.put_workers(&workers, |slot| self.wireguard.socket(slot));
                 self.count();
                 self.report(&turn, &desired, &workers);
                 tokio::select! {
@@ -182,7 +186,7 @@ impl Reconciler {
                         break;
                     }
                     () = self.watch.changed.notified() => {
-                        tokio::time::sleep(SETTLE).await;
+                        tokio::time::sleep_until(settled).await;
                         break;
                     }
                     () = self.watch.plugged.notified(), if !turn.verified() => {
@@ -193,8 +197,11 @@ impl Reconciler {
                     () = tokio::time::sleep(TICK) => {
                         let unpinned =
                             self.shim.is_some() && !(Shim::is_pinned() && Shim::are_attached(&desired.programs));
-                        let silent = desired.wireguard_devices.iter().any(|device| !workers.contains_key(&device.slot));
-                        if self.watch.put(self.plan.reaches_home()) || turn.verified() && (unpinned || silent) {
+                        let other = |(slot, seen): (&u8, &WorkerStatus)| {
+                            !workers.get(slot).is_some_and(|now| now.is_set_like(seen))
+                        };
+                        let reset = self.seen.workers.iter().any(other);
+                        if self.watch.put(self.plan.reaches_home()) || turn.verified() && (unpinned || reset) {
                             break;
                         }
                         self.steer();
@@ -256,7 +263,7 @@ impl Reconciler {
                 observe(&kernel, shim, &self.wireguard, &workers, memory, desired, &self.state).await?
             };
             self.copies.count(&kernel, &desired.nft_tables, &tallies.copied);
-            (self.seen.advertised, self.seen.tallies) = (advertised, tallies);
+            (self.seen.advertised, self.seen.tallies, self.seen.workers) = (advertised, tallies, workers);
             let looked = if pass == 0 { &mut self.pace.observe } else { &mut self.pace.verify };
             *looked += lap(&mut began);
             let changes = changes(desired, &observed, self.complete);
@@ -282,14 +289,17 @@ impl Reconciler {
     /// Opens the datapath, anew when its pins are gone, and otherwise says why it cannot be had. Everything else is
     /// reconciled without it: it may be by an uplink that somebody hears what is wrong.
     fn open_shim(&mut self) -> String {
-        if self.shim.is_some() && !Shim::is_pinned() {
-            self.shim = None;
+        if let Some(shim) = self.shim.take_if(|_| !Shim::is_pinned()) {
+            shim.let_go();
             self.helm.let_go();
         }
         if self.shim.is_none() && !self.plan.objects.datapath.is_empty() {
             match Shim::open(&self.state, self.segmentation.whole) {
                 Ok(shim) => self.shim = Some(shim),
                 Err(error) => return error.to_string(),
+            }
+            if let Err(error) = self.watch.put_programs(self.shim.as_ref()) {
+                tracing::warn!(%error, "cannot look after programs");
             }
         }
         String::new()

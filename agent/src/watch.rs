@@ -1,18 +1,36 @@
-//! What wakes the reconciler: changes in our namespaces, cards that appear in the node's own, namespaces that come and go.
+//! What wakes the reconciler: changes in our namespaces, cards that appear in the node's own, namespaces that come and go,
+//! programs that come off their links, workers that are told otherwise or end.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pathsteer_crds::ownership;
+use pathsteer_wireguard::{UserspaceBackend, WorkerStatus};
 use tokio::{sync::Notify, task::JoinHandle};
 
-use crate::sys::{
-    monitor::Monitor,
-    netns::{self, Netns, NetnsId},
+use crate::{
+    drivers::datapath::Shim,
+    sys::{
+        monitor::Monitor,
+        netns::{self, Netns, NetnsId},
+    },
 };
 
 /// Changes come in bursts, our own among them. What follows a change so closely is heard of afterwards, all at once; the
 /// reconciler gives a burst longer than this to end.
 const BURST: Duration = Duration::from_millis(10);
+
+/// How often the programs are looked at: the kernel notifies nobody when one comes off its link. Without the shim's every
+/// packet is lost. A look costs some microseconds.
+const LOOK: Duration = Duration::from_millis(25);
 
 /// The listeners.
 pub struct Watch {
@@ -24,14 +42,28 @@ pub struct Watch {
     host: Option<Listener>,
     /// While something of ours is in the node's own namespace, everything there matters.
     home: Option<Listener>,
+    programs: Option<Lookout>,
+    /// By slot, with the process and its configuration.
+    workers: BTreeMap<u8, ((u32, String), Listener)>,
 }
 
 /// Ends when it is dropped.
 struct Listener(JoinHandle<()>);
 
+/// A thread that looks. Ends soon after it is dropped.
+struct Lookout(Arc<AtomicBool>);
+
 impl Watch {
     pub fn new() -> Self {
-        Watch { changed: Arc::default(), plugged: Arc::default(), ours: BTreeMap::new(), host: None, home: None }
+        Watch {
+            changed: Arc::default(),
+            plugged: Arc::default(),
+            ours: BTreeMap::new(),
+            host: None,
+            home: None,
+            programs: None,
+            workers: BTreeMap::new(),
+        }
     }
 
     /// Listens where nobody does yet and lets go of what is gone: a socket of ours would keep a deleted namespace alive,
@@ -58,6 +90,58 @@ impl Watch {
             changed = true;
         }
         changed
+    }
+}
+
+impl Watch {
+    /// Looks after the programs of `shim` from now on, and of no other.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn put_programs(&mut self, shim: Option<&Shim>) -> io::Result<()> {
+        self.programs = shim.map(|shim| Lookout::start(shim.clone(), Arc::clone(&self.changed))).transpose()?;
+        Ok(())
+    }
+
+    /// Hears from now on of `workers` as they are now, each behind its socket. The kernel's own WireGuard tells nobody.
+    pub fn put_workers(&mut self, workers: &BTreeMap<u8, WorkerStatus>, socket: impl Fn(u8) -> PathBuf) {
+        self.workers.retain(|slot, _| workers.contains_key(slot));
+        for (slot, worker) in workers.iter().filter(|(_, worker)| worker.pid != 0) {
+            let this = (worker.pid, worker.config_digest.clone());
+            if self.workers.get(slot).is_some_and(|(heard, listener)| *heard == this && listener.lives()) {
+                continue;
+            }
+            let (wake, socket, digest) = (Arc::clone(&self.changed), socket(*slot), worker.config_digest.clone());
+            let listener = tokio::spawn(async move {
+                if let Err(error) = UserspaceBackend::changed(&socket, &digest).await {
+                    tracing::debug!(%error, "cannot hear a worker");
+                }
+                wake.notify_one();
+            });
+            self.workers.insert(*slot, (this, Listener(listener)));
+        }
+    }
+}
+
+impl Lookout {
+    fn start(shim: Shim, wake: Arc<Notify>) -> io::Result<Self> {
+        let end = Arc::new(AtomicBool::new(false));
+        let ending = Arc::clone(&end);
+        std::thread::Builder::new().name("programs".to_owned()).spawn(move || {
+            while !ending.load(Ordering::Relaxed) {
+                if shim.has_lost_a_program() {
+                    wake.notify_one();
+                }
+                std::thread::sleep(LOOK);
+            }
+        })?;
+        Ok(Lookout(end))
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

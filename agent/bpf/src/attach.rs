@@ -15,7 +15,7 @@ use aya::programs::{
     tc::{SchedClassifierLink, TcAttachOptions},
 };
 
-use crate::{Error, clsact, program::ours};
+use crate::{Error, clsact, link::TcxLink, program::ours};
 
 /// Names a hook, to have another than this kernel's best: `tcx` or `clsact`.
 pub const HOOK_VARIABLE: &str = "PATHSTEER_BPF_HOOK";
@@ -46,16 +46,24 @@ impl Hook {
         }
     }
 
-    pub(crate) fn attach(self, program: &mut SchedClassifier, ifname: &str, pin: &Path) -> Result<(), Error> {
+    /// Attaches `program`; `held` is the link of earlier, if there was one. Returns the link to hold, if there is one.
+    pub(crate) fn attach(
+        self,
+        program: &mut SchedClassifier,
+        ifname: &str,
+        pin: &Path,
+        held: Option<&TcxLink>,
+    ) -> Result<Option<TcxLink>, Error> {
         // the other way's goes last: while both are there the kernel runs the link and not the filter
         match self {
             Hook::Tcx => {
-                attach_tcx(program, ifname, pin)?;
-                detach_clsact(ifname, pin)
+                attach_tcx(program, ifname, pin, held)?;
+                detach_clsact(ifname, pin)?;
+                Ok(hold(pin))
             }
             Hook::Clsact => {
                 attach_clsact(program, ifname, pin)?;
-                unpin(pin)
+                unpin(pin).map(|()| None)
             }
         }
     }
@@ -90,11 +98,21 @@ pub(crate) fn is_pinned(pin: &Path) -> bool {
     pin.exists() || clsact_pin(pin).exists()
 }
 
-fn attach_tcx(program: &mut SchedClassifier, ifname: &str, pin: &Path) -> Result<(), Error> {
+/// The link that is pinned as `pin`. Whoever holds it keeps its program attached even when somebody removes the pin.
+pub(crate) fn hold(pin: &Path) -> Option<TcxLink> {
+    TcxLink::of_pin(pin).ok()
+}
+
+fn attach_tcx(program: &mut SchedClassifier, ifname: &str, pin: &Path, held: Option<&TcxLink>) -> Result<(), Error> {
+    if let (Some(held), false) = (held.filter(|held| held.is_attached()), pin.exists()) {
+        held.pin(pin).map_err(|source| Error::Folder { path: pin.to_owned(), source })?;
+    }
     if pin.exists() {
         if ours(&by_tcx(ifname)?).is_some() {
             let link: FdLink = PinnedLink::from_pin(pin)?.into();
-            program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+            let id = program.attach_to_link(SchedClassifierLink::try_from(link)?)?;
+            // a descriptor that is kept with the program would keep it attached when it shall not be
+            drop(program.take_link(id)?);
             return Ok(());
         }
         unpin(pin)?; // it outlived its interface

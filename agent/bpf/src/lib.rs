@@ -9,6 +9,7 @@ mod clsact;
 pub mod control;
 mod datapath;
 pub mod layout;
+mod link;
 mod maps;
 mod netlink;
 pub mod offload;
@@ -18,7 +19,7 @@ pub mod selftest;
 pub use attach::{HOOK_VARIABLE, Hook};
 pub use datapath::{Datapath, Error, is_attachment_pinned, is_pinned, unpin_all};
 pub use maps::Maps;
-pub use program::{Kind, Programs, Trial, attached};
+pub use program::{Attachments, Kind, Programs, Trial, attached};
 
 /// The compiled programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pathsteer.bpf.o"));

@@ -1,6 +1,6 @@
 //! The programs: loaded, attached, and tried on single packets.
 
-use std::{os::fd::AsFd, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 
 use aya::{
     Ebpf,
@@ -11,6 +11,7 @@ use crate::{
     Error,
     attach::{self, Hook, map_ids},
     clsact,
+    link::TcxLink,
 };
 
 /// Which program.
@@ -53,14 +54,19 @@ pub struct Programs {
     object: Ebpf,
     pins: PathBuf,
     hook: Hook,
+    /// Links by their pins. Held, so that nobody detaches a program by removing its pin.
+    held: BTreeMap<String, Arc<TcxLink>>,
 }
+
+/// Links that were held when they were asked for.
+pub struct Attachments(Vec<(String, Arc<TcxLink>)>);
 
 impl Programs {
     pub(crate) fn load(mut object: Ebpf, pins: PathBuf, hook: Hook) -> Result<Self, Error> {
         for kind in Kind::ALL {
             program(&mut object, kind)?.load()?;
         }
-        Ok(Programs { object, pins, hook })
+        Ok(Programs { object, pins, hook, held: BTreeMap::new() })
     }
 
     /// Whether exactly this build's `kind` runs, with the maps opened here and by the hook in use, on the ingress of
@@ -92,7 +98,39 @@ impl Programs {
             }
             _ => {}
         }
-        self.hook.attach(program(&mut self.object, kind)?, ifname, &self.pins.join(pin))
+        let (path, held) = (self.pins.join(pin), self.held.get(pin).cloned());
+        let link = self.hook.attach(program(&mut self.object, kind)?, ifname, &path, held.as_deref())?;
+        self.held.remove(pin);
+        self.held.extend(link.map(|link| (pin.to_owned(), Arc::new(link))));
+        Ok(())
+    }
+
+    /// Whether an attachment is pinned as `pin`. From now on it stays attached while this value lives, also without.
+    pub fn hold(&mut self, pin: &str) -> bool {
+        let path = self.pins.join(pin);
+        if !self.held.contains_key(pin) {
+            self.held.extend(attach::hold(&path).map(|link| (pin.to_owned(), Arc::new(link))));
+        }
+        attach::is_pinned(&path)
+    }
+
+    /// Lets go of every attachment: whether it stays is up to its pin.
+    pub fn let_go(&mut self) {
+        self.held.clear();
+    }
+
+    /// What is held now, to be asked without this value, because the kernel may take its time.
+    pub fn attachments(&self) -> Attachments {
+        Attachments(self.held.iter().map(|(pin, link)| (pin.clone(), Arc::clone(link))).collect())
+    }
+
+    /// Lets go of what has `ended`, so that it is told once.
+    pub fn forget(&mut self, ended: &Attachments) {
+        for (pin, link) in &ended.0 {
+            if self.held.get(pin).is_some_and(|held| Arc::ptr_eq(held, link)) {
+                self.held.remove(pin);
+            }
+        }
     }
 
     /// Attaches `kind` to the ingress of `ifname` for as long as that interface lives, without a pin.
@@ -107,6 +145,7 @@ impl Programs {
     /// # Errors
     /// What the kernel says.
     pub fn detach(&mut self, ifname: &str, pin: &str) -> Result<(), Error> {
+        self.held.remove(pin);
         attach::detach(ifname, &self.pins.join(pin))
     }
 
@@ -158,6 +197,18 @@ impl Programs {
             mark: u32::from_ne_bytes(mark),
             duration: result.duration,
         })
+    }
+}
+
+impl Attachments {
+    /// Those of which somebody has detached the program, or whose interface is gone. Nobody is notified of that.
+    pub fn ended(mut self) -> Attachments {
+        self.0.retain(|(_, link)| !link.is_attached());
+        self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

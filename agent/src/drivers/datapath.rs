@@ -89,10 +89,26 @@ impl Shim {
         pathsteer_bpf::is_pinned(&bpffs())
     }
 
-    /// Whether the programs of `declared` still have theirs, without which they run no more.
+    /// Whether the programs of `declared` still have theirs, without which they end with the agent.
     pub fn are_attached(declared: &[ProgramSpec]) -> bool {
         let bpffs = bpffs();
         declared.iter().all(|program| pathsteer_bpf::is_attachment_pinned(&bpffs, &pin_of(program)))
+    }
+
+    /// Whether a program has come off its link since the last time; told once. Takes as long as the kernel does, without
+    /// holding up whoever writes maps.
+    pub fn has_lost_a_program(&self) -> bool {
+        let attachments = self.lock().programs.attachments();
+        let ended = attachments.ended();
+        if !ended.is_empty() {
+            self.lock().programs.forget(&ended);
+        }
+        !ended.is_empty()
+    }
+
+    /// Lets go of the programs: what holds them from now on is their pins.
+    pub fn let_go(&self) {
+        self.lock().programs.let_go();
     }
 
     /// What the maps hold. Names of remotes, which no map holds, come from `declared`.
@@ -234,10 +250,12 @@ impl Shim {
                 for (index, link) in links {
                     let Some(kind) = pathsteer_bpf::attached(&link).map_err(io::Error::other)? else { continue };
                     let mut datapath = shim.lock();
-                    if datapath.programs.is_current(&link, kind).map_err(io::Error::other)? {
-                        let slot = datapath.maps.slot(index).map_err(io::Error::other)?;
-                        let program = program_of(kind);
-                        found.push(ProgramSpec { netns: name.clone(), link, program, slot });
+                    let current = datapath.programs.is_current(&link, kind).map_err(io::Error::other)?;
+                    let slot = datapath.maps.slot(index).map_err(io::Error::other)?;
+                    let spec = ProgramSpec { netns: name.clone(), link, program: program_of(kind), slot };
+                    // one that has lost its pin is not as declared
+                    if current && datapath.programs.hold(&pin_of(&spec)) {
+                        found.push(spec);
                     }
                 }
                 Ok(found)

@@ -43,6 +43,11 @@ impl Wireguard {
         self.kind
     }
 
+    /// Where the worker of `slot` listens, if it has one.
+    pub fn socket(&self, slot: u8) -> PathBuf {
+        self.workers.socket_path(slot)
+    }
+
     /// Who does it, and who does not.
     fn backends(&self) -> (&dyn WireguardBackend, &dyn WireguardBackend) {
         match self.kind {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::{Request, Response};
 
@@ -28,12 +28,12 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Takes connections for as long as it is polled.
-pub(crate) async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>) {
+/// Takes connections for as long as it is polled. `digest` is of the configuration in force.
+pub(crate) async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>, digest: watch::Receiver<String>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, calls.clone()));
+                tokio::spawn(serve(stream, calls.clone(), digest.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
@@ -44,12 +44,19 @@ pub(crate) async fn accept(listener: UnixListener, calls: mpsc::Sender<Call>) {
 }
 
 /// Answers one connection's requests, one after the other.
-async fn serve(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
+async fn serve(stream: UnixStream, calls: mpsc::Sender<Call>, mut digest: watch::Receiver<String>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
     while let Some(line) = lines.next_line().await? {
         let response = match serde_json::from_str(&line) {
-            Ok(request) => {
+            Ok(mut request) => {
+                if let Request::Await { digest: known } = &request {
+                    tokio::select! {
+                        Ok(_) = digest.wait_for(|now| now != known) => request = Request::Status,
+                        // whoever waits says nothing meanwhile: it has gone, and so may the worker have
+                        _ = lines.next_line() => return Ok(()),
+                    }
+                }
                 let (answer, answered) = oneshot::channel();
                 // Both fail only when the worker is ending.
                 if calls.send((request, answer)).await.is_err() {

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::WorkerConfig;
 
-/// `{"op":"apply","config":{…}}` or `{"op":"status"}`; both are answered by the status afterwards.
+/// `{"op":"apply","config":{…}}`, `{"op":"status"}` or `{"op":"await","digest":"…"}`, each answered by the status: afterwards, at
+/// once, or as soon as the configuration in force has another digest.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "camelCase")]
 pub(crate) enum Request {
     Apply { config: WorkerConfig },
     Status,
+    Await { digest: String },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +23,21 @@ pub(crate) enum Response {
     Status(WorkerStatus),
     /// The request was refused and changed nothing.
     Refused(String),
+}
+
+impl WorkerStatus {
+    /// Whether `other` has the same devices and peers with the same settings, however their sessions are.
+    pub fn is_set_like(&self, other: &WorkerStatus) -> bool {
+        self.config_digest == other.config_digest
+            && self.devices.iter().map(DeviceStatus::settings).eq(other.devices.iter().map(DeviceStatus::settings))
+    }
+}
+
+impl DeviceStatus {
+    fn settings(&self) -> (&str, Option<&str>, Vec<(&str, &[Ipv4Net], u16)>) {
+        let peers = self.peers.iter().map(|peer| (&*peer.public_key, &*peer.allowed_ips, peer.keepalive_seconds));
+        (&self.link, self.problem.as_deref(), peers.collect())
+    }
 }
 
 /// A worker as it is.

@@ -9,9 +9,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::setsid;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 
 use crate::client::{Client, ClientError};
-use crate::protocol::Request;
+use crate::protocol::{Request, Response};
 use crate::{BackendError, WireguardBackend, WorkerConfig, WorkerStatus, file};
 
 /// How long a worker may take from its start to its socket (measured: 10 ms; the rest is for a loaded machine).
@@ -35,6 +37,27 @@ impl UserspaceBackend {
     /// Where the control socket of the slot's worker is.
     pub fn socket_path(&self, slot: u8) -> PathBuf {
         self.path(slot, "sock")
+    }
+
+    /// Returns once the worker behind `socket` has another configuration than that of `digest`, or ends. A worker of an
+    /// earlier version cannot tell: of that one only its end is heard.
+    ///
+    /// # Errors
+    /// There is no worker, or it speaks otherwise.
+    pub async fn changed(socket: &Path, digest: &str) -> io::Result<()> {
+        let mut worker = BufReader::new(UnixStream::connect(socket).await?);
+        let mut line = serde_json::to_string(&Request::Await { digest: digest.to_owned() })?;
+        line.push('\n');
+        worker.write_all(line.as_bytes()).await?;
+        let mut answer = String::new();
+        while worker.read_line(&mut answer).await? > 0 {
+            match serde_json::from_str(&answer)? {
+                Response::Status(_) => return Ok(()),
+                Response::Refused(reason) => tracing::debug!(reason, "a worker that cannot tell of changes"),
+            }
+            answer.clear();
+        }
+        Ok(())
     }
 
     fn path(&self, slot: u8, extension: &str) -> PathBuf {

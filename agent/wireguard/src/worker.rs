@@ -11,7 +11,7 @@ use nix::fcntl::FlockArg;
 use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::control::{self, Call};
@@ -103,6 +103,8 @@ struct Entry {
 
 struct Worker {
     config: WorkerConfig,
+    /// Of `config`, for those who wait for another one.
+    digest: watch::Sender<String>,
     secret: StaticSecret,
     /// By link; exactly the configured ones.
     devices: BTreeMap<String, Entry>,
@@ -118,14 +120,22 @@ impl Worker {
         config.check()?;
         let secret = key::read_private(&config.private_key_path)?;
         let endpoints = Endpoints::load(&config.state_path);
-        Ok(Worker { config, secret, devices: BTreeMap::new(), endpoints, unsaved: false, rejected: Arc::default() })
+        Ok(Worker {
+            digest: watch::Sender::new(config.digest()),
+            config,
+            secret,
+            devices: BTreeMap::new(),
+            endpoints,
+            unsaved: false,
+            rejected: Arc::default(),
+        })
     }
 
     /// Serves until SIGTERM.
     async fn run(mut self, listener: UnixListener) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let (calls, mut called) = mpsc::channel::<Call>(1);
-        let accept = tokio::spawn(control::accept(listener, calls));
+        let accept = tokio::spawn(control::accept(listener, calls, self.digest.subscribe()));
         tracing::info!(slot = self.config.slot, devices = self.config.devices.len(), "worker started");
         let mut pause = Duration::ZERO;
         loop {
@@ -187,6 +197,7 @@ impl Worker {
         while self.ensure().await && Instant::now() < deadline {
             tokio::time::sleep(LOOK_AFTER_TROUBLE[0]).await;
         }
+        self.digest.send_replace(self.config.digest());
         Ok(())
     }
 

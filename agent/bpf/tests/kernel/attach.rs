@@ -124,6 +124,48 @@ fn an_attachment_outlives_the_agent_and_ends_with_its_detachment() {
 }
 
 #[test]
+fn a_held_link_keeps_its_program_without_a_pin_and_gets_it_back() {
+    with_pair(|| {
+        let bpffs = Bpffs::new();
+        let Some(hook) = hooks_of_this_kernel().pop().filter(|hook| *hook == Hook::Tcx) else { return };
+        Datapath::open_with(&bpffs.path(), hook).unwrap().programs.attach("far", PIN, Kind::Encap).unwrap();
+        let mut datapath = Datapath::open_with(&bpffs.path(), hook).unwrap();
+        assert!(datapath.programs.hold(PIN), "one that somebody else has attached");
+        std::fs::remove_file(bpffs.pin_of_link(PIN)).unwrap();
+        assert!(!datapath.programs.hold(PIN));
+        assert_eq!(on_ingress(), (1, 0), "without a pin");
+        assert!(datapath.programs.attachments().ended().is_empty());
+        datapath.programs.attach("far", PIN, Kind::Encap).unwrap();
+        assert!(is_attachment_pinned(&bpffs.path(), PIN));
+        assert_eq!(on_ingress(), (1, 0), "the same one");
+        std::fs::remove_file(bpffs.pin_of_link(PIN)).unwrap();
+        datapath.programs.let_go();
+        wait_for_ingress((0, 0));
+    });
+}
+
+#[test]
+fn a_link_that_somebody_detaches_is_told_once() {
+    with_pair(|| {
+        let bpffs = Bpffs::new();
+        let Some(hook) = hooks_of_this_kernel().pop().filter(|hook| *hook == Hook::Tcx) else { return };
+        let mut datapath = Datapath::open_with(&bpffs.path(), hook).unwrap();
+        datapath.programs.attach("far", PIN, Kind::Encap).unwrap();
+        assert!(datapath.programs.attachments().ended().is_empty());
+        let pin = bpffs.pin_of_link(PIN);
+        let detached = Command::new("bpftool").args(["link", "detach", "pinned"]).arg(&pin).status().unwrap();
+        assert!(detached.success());
+        let ended = datapath.programs.attachments().ended();
+        assert!(!ended.is_empty());
+        datapath.programs.forget(&ended);
+        assert!(datapath.programs.attachments().ended().is_empty());
+        datapath.programs.attach("far", PIN, Kind::Encap).unwrap();
+        assert_eq!(on_ingress(), (1, 0));
+        assert!(datapath.programs.attachments().ended().is_empty());
+    });
+}
+
+#[test]
 fn a_kernel_uses_its_best_hook() {
     with_pair(|| assert_eq!(Some(&Hook::of_this_kernel().unwrap()), hooks_of_this_kernel().last()));
 }

@@ -17,6 +17,11 @@ impl Bpffs {
     pub fn path(&self) -> PathBuf {
         self.0.path().join("pathsteer")
     }
+
+    /// Where the attachment called `pin` is pinned.
+    pub fn pin_of_link(&self, pin: &str) -> PathBuf {
+        self.path().join(format!("v{}/links/{pin}", pathsteer_bpf::layout::LAYOUT))
+    }
 }
 
 impl Drop for Bpffs {

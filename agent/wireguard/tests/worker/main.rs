@@ -19,7 +19,7 @@ use std::time::Duration;
 use interop::WireguardGo;
 use net::{LINK, Net, ip, kill_9, visit, wait};
 use nix::unistd::{Pid, getsid};
-use pathsteer_wireguard::{DeviceConfig, PeerConfig, WireguardBackend};
+use pathsteer_wireguard::{DeviceConfig, PeerConfig, UserspaceBackend, WireguardBackend};
 use traffic::Traffic;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -237,6 +237,32 @@ fn a_configuration_that_is_wrong_is_refused_and_the_old_one_stays() {
     net.a.backend.remove(1).unwrap();
     let error = net.a.backend.ensure(&config).unwrap_err().to_string();
     assert!(error.contains("nonsense"), "a worker that cannot start says why: {error}");
+}
+
+#[test]
+fn whoever_waits_hears_of_another_configuration_and_of_the_end() {
+    let net = Net::new();
+    let config = net.config_a();
+    net.a.ensure(&config);
+    let waiter = || {
+        let (socket, digest) = (config.socket_path.clone(), config.digest());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(UserspaceBackend::changed(&socket, &digest))
+        })
+    };
+    let waiting = waiter();
+    net.a.ensure(&config);
+    assert!(!waiting.is_finished(), "the same again is no other");
+    net.a.ensure(&net.a.config(Vec::new()));
+    waiting.join().unwrap().unwrap();
+    waiter().join().unwrap().expect("it is another one already");
+    net.a.ensure(&config);
+    let waiting = waiter();
+    assert!(!waiting.is_finished());
+    kill_9(net.a.pid());
+    // it may have come too late to hear it
+    let _ = waiting.join().unwrap();
 }
 
 #[test]
