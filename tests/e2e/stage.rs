@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use pathsteer_crds::keys;
 use pathsteer_crds::report::NodeReport;
-use pathsteer_lab::demo::verdict::{Verdict, judge};
+use pathsteer_lab::demo::verdict::{Findings, Verdict, judge};
 use pathsteer_lab::demo::{SCENARIOS, Scenario};
 use pathsteer_lab::emulator::{Profile, Way};
 use pathsteer_lab::fleet::{Fleet, Paths};
@@ -125,7 +125,7 @@ impl Stage {
             self.runs += 1;
             let Stage { fleet, network, .. } = self;
             let measurement = measure(network, self.runs, duration, |zero| meanwhile(network, fleet, &paths, zero))?;
-            match judge(steady()?, &paths, &measurement) {
+            match judge(steady()?, &paths, &measurement, &Findings::default()) {
                 Verdict::Pass => return Ok(()),
                 Verdict::Fail(why) => bail!("somebody noticed: {}", why.join("; ")),
                 Verdict::Rejected(reason) => self.remark(format!("attempt {attempt} proves nothing: {reason}")),

@@ -1,9 +1,11 @@
 //! The demo: a site goes through faults while traffic runs, and every packet is accounted for.
 
+mod damage;
 mod fault;
 mod report;
 mod scenario;
 mod screen;
+mod tcx;
 pub mod verdict;
 
 pub use scenario::{Expected, SCENARIOS, Scenario};
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::clock;
 use crate::daemon::Daemon;
 use crate::emulator::Way;
 use crate::fleet::{Fleet, Paths};
@@ -22,7 +25,7 @@ use crate::network::plan::{ANCHOR_HOST, EDGE, UPLINKS, VAN};
 use crate::progress::Progress;
 use fault::Scene;
 use report::{Attempt, Report, Setup};
-use verdict::{Verdict, judge};
+use verdict::{Findings, Verdict, judge};
 
 /// Attempts at a scenario while each one proves nothing.
 const ATTEMPTS: u32 = 3;
@@ -30,6 +33,7 @@ const ATTEMPTS: u32 = 3;
 const LOG_LINES: usize = 15;
 /// From declared to carried out takes seconds; the rest is for a loaded machine.
 const READY: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What is to be run, from what, and where results go.
 #[derive(Debug)]
@@ -56,8 +60,14 @@ pub fn run(order: &Order, progress: &Progress) -> Result<bool> {
         // Whoever reads a report later must not find that of an earlier run.
         std::fs::remove_file(&file)?;
     }
-    let mut report =
-        Report { schema: 1, setup: Setup::default(), scenarios: Vec::new(), rejected: Vec::new(), pass: true };
+    let mut report = Report {
+        schema: 1,
+        setup: Setup::default(),
+        scenarios: Vec::new(),
+        rejected: Vec::new(),
+        repairs: Vec::new(),
+        pass: true,
+    };
     let outcome = play(&scenarios, order.examples, &logs, progress, &mut report);
     report.pass &= outcome.is_ok();
     report.write(&file)?;
@@ -143,26 +153,32 @@ impl Stage<'_> {
             let paths = self.prepare(scenario)?;
             let before = self.second_copies()?;
             self.runs += 1;
-            let scene = &mut self.scene;
-            let measurement =
-                measure(scene.network, self.runs, DURATION, |zero| scenario.fault.strike(scene, &paths, zero))?;
+            let (scene, mut findings) = (&mut self.scene, Findings::default());
+            let measurement = measure(scene.network, self.runs, DURATION, |zero| {
+                findings.repairs = scenario.fault.strike(scene, &paths, zero)?;
+                Ok(())
+            })?;
             self.scene.fleet.check()?;
+            findings.wrong.extend(in_sync(self.scene.fleet).err().map(|error| format!("afterwards: {error:#}")));
             let after = self.second_copies()?;
             let dedup_dropped = [0, 1].map(|i| (after[i].0, after[i].1.saturating_sub(before[i].1)));
-            let attempt = Attempt { scenario, number, paths: &paths, measurement: &measurement, dedup_dropped };
-            let verdict = judge(scenario, &paths, &measurement);
+            let (measurement, findings) = (&measurement, &findings);
+            let attempt = Attempt { scenario, number, paths: &paths, measurement, findings, dedup_dropped };
+            let verdict = judge(scenario, &paths, measurement, findings);
             self.comment(&attempt, &verdict);
             match verdict {
                 Verdict::Rejected(reason) => report.rejected.push(attempt.rejected(reason)),
                 Verdict::Pass | Verdict::Fail(_) => {
                     let ok = verdict == Verdict::Pass;
                     report.scenarios.extend(attempt.rows(ok));
+                    report.repairs.extend(attempt.repairs());
                     report.pass &= ok;
                     return Ok(());
                 }
             }
             if number == ATTEMPTS {
                 report.scenarios.extend(attempt.rows(false));
+                report.repairs.extend(attempt.repairs());
                 report.pass = false;
             }
         }
@@ -205,7 +221,10 @@ impl Stage<'_> {
         let sent = traffic.up.datagrams.sent + traffic.down.datagrams.sent;
         let words = match verdict {
             Verdict::Pass if attempt.scenario.expected == Expected::Loss => {
-                format!("{lost} of {sent} packets lost, as it must be without copies")
+                format!("{lost} of {sent} packets lost, as it must be")
+            }
+            Verdict::Pass if attempt.scenario.expected == Expected::Repaired => {
+                format!("{lost} of {sent} packets lost, each while what it needs was away; none doubled, streams whole")
             }
             Verdict::Pass => format!("nobody noticed: 0 of {sent} packets lost, none doubled, streams whole"),
             Verdict::Rejected(reason) => format!("this attempt proves nothing: {reason}"),
@@ -220,19 +239,25 @@ impl Stage<'_> {
 /// # Errors
 /// When the operator refuses them, or they are not carried out in time.
 pub fn declare(fleet: &mut Fleet, examples: &Path, progress: &Progress) -> Result<u64> {
-    let start = crate::clock::now();
+    let start = clock::now();
     let folder = examples.to_string_lossy();
     progress.say(&format!("the fabric is declared: pathsteer apply -f {folder}"));
     fleet.cli(&["apply", "-f", &folder])?;
     ready(fleet)?;
-    let taken = (crate::clock::now() - start).as_millis() as u64;
+    let taken = (clock::now() - start).as_millis() as u64;
     progress
         .say(&format!("every object is as declared, tunnels are up, {:.1} s after it was applied", taken as f64 / 1e3));
     Ok(taken)
 }
 
+/// Waits until every node is connected and everything is as declared.
+fn in_sync(fleet: &mut Fleet) -> Result<()> {
+    clock::wait_for("every node is connected", READY, LOOK, || Ok(!fleet.cli(&["status"])?.contains("not connected")))?;
+    ready(fleet)
+}
+
 fn ready(fleet: &mut Fleet) -> Result<()> {
-    let timeout = format!("{}s", crate::clock::patience(READY).as_secs());
+    let timeout = format!("{}s", clock::patience(READY).as_secs());
     let waited = fleet.cli(&["wait", "--for=condition=Ready", "--all", "--timeout", &timeout]);
     fleet.check()?;
     waited.map(drop)

@@ -1,4 +1,4 @@
-//! The demo's report, for programs. Its format is fixed: `schema` counts changes of it.
+//! The demo's report, for programs. Its format is fixed: `schema` counts changes that break who reads it; fields may come.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::scenario::Scenario;
-use super::verdict::worst;
+use super::verdict::{Findings, lost_meanwhile, worst};
 use crate::emulator::Way;
 use crate::fleet::Paths;
 use crate::measure::{Measurement, PerPath};
@@ -18,6 +18,7 @@ pub struct Report {
     pub setup: Setup,
     pub scenarios: Vec<Row>,
     pub rejected: Vec<Rejected>,
+    pub repairs: Vec<RepairRow>,
     pub pass: bool,
 }
 
@@ -57,6 +58,20 @@ pub struct Row {
     pub ok: bool,
 }
 
+/// Something that was taken away by hand, in the attempt that counts.
+#[derive(Debug, Serialize)]
+pub struct RepairRow {
+    pub name: &'static str,
+    pub attempt: u32,
+    pub object: &'static str,
+    /// Whether copies or routes do not cover for it.
+    pub every_packet_needs_it: bool,
+    /// From the hand that took it until it was seen again as before; absent when it was not put right.
+    pub repair_ms: Option<f64>,
+    pub lost_up: u64,
+    pub lost_down: u64,
+}
+
 /// An attempt that proved nothing.
 #[derive(Debug, Serialize)]
 pub struct Rejected {
@@ -74,6 +89,7 @@ pub struct Attempt<'a> {
     pub number: u32,
     pub paths: &'a Paths,
     pub measurement: &'a Measurement,
+    pub findings: &'a Findings,
     /// Second copies dropped by the node that receives what goes that way.
     pub dedup_dropped: [(Way, u64); 2],
 }
@@ -110,6 +126,20 @@ impl Attempt<'_> {
                 expected: self.scenario.expected_of(way).words(),
                 ok,
             }
+        })
+    }
+
+    /// What was put right in it.
+    pub fn repairs(&self) -> impl Iterator<Item = RepairRow> {
+        let traffic = &self.measurement.traffic;
+        self.findings.repairs.iter().map(|repair| RepairRow {
+            name: self.scenario.name,
+            attempt: self.number,
+            object: repair.what,
+            every_packet_needs_it: repair.vital,
+            repair_ms: repair.taken().map(milliseconds),
+            lost_up: lost_meanwhile(&traffic.up, repair),
+            lost_down: lost_meanwhile(&traffic.down, repair),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::damage::{self, Damage};
 use super::fault::{Fault, Line};
 use crate::emulator::Way;
 
@@ -24,7 +25,7 @@ pub struct Scenario {
 impl Scenario {
     /// What must come out one way: a fault of the other way alone may not show.
     pub fn expected_of(&self, way: Way) -> Expected {
-        if self.fault.cuts(way) { self.expected } else { Expected::NothingLost }
+        if self.fault.harms(way) { self.expected } else { Expected::NothingLost }
     }
 }
 
@@ -33,8 +34,12 @@ impl Scenario {
 pub enum Expected {
     /// No datagram and no ping lost, none delivered twice, streams whole, flows unchanged.
     NothingLost,
-    /// Datagrams are lost: the same fault without copies, which proves that it is one. None delivered twice.
+    /// Datagrams are lost: the same fault without copies, or without anybody to put it right, which proves that it is one.
+    /// None delivered twice.
     Loss,
+    /// Nothing is lost but by what every packet needs, while it is away and not longer than that, and it is not away for
+    /// long. None delivered twice, streams whole, flows unchanged.
+    Repaired,
 }
 
 impl Expected {
@@ -42,6 +47,9 @@ impl Expected {
         match self {
             Expected::NothingLost => "0 lost, 0 duplicated",
             Expected::Loss => "loss, 0 duplicated",
+            Expected::Repaired => {
+                "what every packet needs: lost <= rate x repair, repair <= 100 ms; else 0 lost; 0 duplicated"
+            }
         }
     }
 }
@@ -58,6 +66,28 @@ const fn blackhole(line: Line, ways: &'static [Way]) -> Fault {
     Fault::Blackhole { line, ways, start: START, length: LENGTH, times: 1, every: LENGTH }
 }
 
+const fn drift(damages: &'static [Damage]) -> Fault {
+    Fault::Drift { damages, start: Duration::from_millis(1_000), every: Duration::from_millis(800) }
+}
+
+const FLAP: Fault = Fault::Blackhole {
+    line: Line::Active,
+    ways: &Way::BOTH,
+    start: START,
+    length: Duration::from_millis(400),
+    times: 5,
+    every: Duration::from_millis(900),
+};
+
+/// The same without copies: the fault is one.
+const fn without_copies(name: &'static str, fault: Fault) -> Scenario {
+    Scenario { copies: false, expected: Expected::Loss, extra: true, ..row(name, "the same without copies", fault) }
+}
+
+const fn extra(row: Scenario) -> Scenario {
+    Scenario { extra: true, ..row }
+}
+
 /// Every scenario, in the order in which they run.
 pub const SCENARIOS: &[Scenario] = &[
     row("steady", "nothing happens: calls, a download and an upload run side by side", Fault::None),
@@ -65,16 +95,6 @@ pub const SCENARIOS: &[Scenario] = &[
         "mirror-silent-blackhole",
         "the uplink in use stops carrying anything, without a sign, for three seconds",
         blackhole(Line::Active, &Way::BOTH),
-    ),
-    row(
-        "planned-switch",
-        "someone moves the site to another uplink and back while people talk",
-        Fault::Switch { to: "starlink", start: START, length: LENGTH },
-    ),
-    row(
-        "agent-killed",
-        "PathSteer's own agents are killed on both sides, and start again",
-        Fault::KillAgents { start: START, length: Duration::from_millis(1_500) },
     ),
     Scenario {
         copies: false,
@@ -85,103 +105,123 @@ pub const SCENARIOS: &[Scenario] = &[
             blackhole(Line::Active, &Way::BOTH),
         )
     },
+    row("mirror-flap", "the uplink in use fails and comes back five times", FLAP),
+    without_copies("flap-without-copies", FLAP),
+    row(
+        "mirror-uplink-admin-down",
+        "someone sets the network card of the uplink in use down, and then the link that leads to it",
+        drift(&[damage::CARD_DOWN, damage::VETH_DOWN]),
+    ),
+    without_copies("uplink-admin-down-without-copies", drift(&[damage::CARD_DOWN])),
+    row(
+        "mirror-copy-path-down",
+        "someone pulls the cable of the uplink that carries the copies",
+        Fault::Unplug { line: Line::Copy, start: START, length: Duration::from_millis(2_000) },
+    ),
     Scenario {
-        extra: true,
+        forced: Some("starlink"),
+        story: "the same cable, when the site lives on that uplink and nothing is copied",
+        ..without_copies(
+            "starlink-unplugged-without-copies",
+            Fault::Unplug { line: Line::Active, start: START, length: Duration::from_millis(2_000) },
+        )
+    },
+    row(
+        "planned-switch",
+        "someone moves the site to another uplink and back while people talk",
+        Fault::Switch { to: "starlink", start: START, length: LENGTH },
+    ),
+    extra(Scenario {
         copies: false,
         ..row(
             "planned-switch-without-copies",
             "the same planned move with copies switched off: it needs none",
             Fault::Switch { to: "starlink", start: START, length: LENGTH },
         )
-    },
+    }),
+    row(
+        "worker-killed",
+        "the process that encrypts for the uplink in use is killed, on one side and then on the other",
+        Fault::KillWorkers { start: START, length: LENGTH },
+    ),
+    without_copies("worker-killed-without-copies", Fault::KillWorkers { start: START, length: LENGTH }),
+    row(
+        "agent-killed",
+        "PathSteer's own agents are killed on both sides, and start again",
+        Fault::KillAgents { start: START, length: Duration::from_millis(1_500) },
+    ),
+    row(
+        "control-plane-gone",
+        "the operator and its store die; the site's agent dies too, starts without them and goes on; then all come back",
+        Fault::KillControlPlane { start: Duration::from_millis(500), length: Duration::from_millis(4_500) },
+    ),
     Scenario {
-        extra: true,
+        expected: Expected::Repaired,
         ..row(
-            "mirror-blackhole-up",
-            "the uplink in use swallows what is sent, but still delivers",
-            blackhole(Line::Active, &[Way::Up]),
+            "drift",
+            "someone deletes things of ours by hand on the site's node, one after another, and each is put right",
+            drift(&[
+                damage::MARK_RULE,
+                damage::ROUTE,
+                damage::CLASS_TABLE,
+                damage::SHIM_PROGRAM,
+                damage::PIN,
+                damage::RETURN_PROGRAM,
+                damage::PEER,
+                damage::COPY_VETH,
+            ]),
         )
     },
     Scenario {
-        extra: true,
-        copies: false,
         expected: Expected::Loss,
-        ..row("blackhole-up-without-copies", "the same without copies", blackhole(Line::Active, &[Way::Up]))
-    },
-    Scenario {
-        extra: true,
         ..row(
-            "mirror-blackhole-down",
-            "the uplink in use still takes what is sent, but delivers nothing",
-            blackhole(Line::Active, &[Way::Down]),
-        )
-    },
-    Scenario {
-        extra: true,
-        copies: false,
-        expected: Expected::Loss,
-        ..row("blackhole-down-without-copies", "the same without copies", blackhole(Line::Active, &[Way::Down]))
-    },
-    Scenario {
-        extra: true,
-        ..row(
-            "mirror-copy-path-blackhole",
-            "the uplink that carries the copies fails in silence",
-            blackhole(Line::Copy, &Way::BOTH),
-        )
-    },
-    Scenario {
-        extra: true,
-        ..row(
-            "mirror-flapping",
-            "the uplink in use fails and comes back five times",
-            Fault::Blackhole {
-                line: Line::Active,
-                ways: &Way::BOTH,
+            "drift-without-agent",
+            "the same by hand with nobody there to put it right, to show that it matters",
+            Fault::Neglect {
+                damages: &[damage::MARK_RULE, damage::CLASS_TABLE, damage::SHIM_PROGRAM],
                 start: START,
-                length: Duration::from_millis(400),
-                times: 5,
-                every: Duration::from_millis(900),
+                length: Duration::from_millis(1_500),
             },
         )
     },
     Scenario {
-        extra: true,
-        ..row(
-            "mirror-unplugged",
-            "someone pulls the cable of the uplink in use and plugs it in again",
-            Fault::Unplug { start: START, length: LENGTH },
-        )
+        story: "what copies cover for is taken away by hand without them",
+        ..without_copies("drift-without-copies", drift(&[damage::RETURN_PROGRAM, damage::PEER]))
     },
-    Scenario {
-        extra: true,
-        copies: false,
-        expected: Expected::Loss,
-        ..row("unplugged-without-copies", "the same without copies", Fault::Unplug { start: START, length: LENGTH })
-    },
-    Scenario {
-        extra: true,
-        ..row(
-            "worker-killed",
-            "the process that encrypts for the uplink in use is killed, on one side and then on the other",
-            Fault::KillWorkers { start: START, length: LENGTH },
-        )
-    },
-    Scenario {
-        extra: true,
+    extra(row(
+        "mirror-copy-path-blackhole",
+        "the uplink that carries the copies fails in silence",
+        blackhole(Line::Copy, &Way::BOTH),
+    )),
+    extra(row(
+        "mirror-blackhole-up",
+        "the uplink in use swallows what is sent, but still delivers",
+        blackhole(Line::Active, &[Way::Up]),
+    )),
+    without_copies("blackhole-up-without-copies", blackhole(Line::Active, &[Way::Up])),
+    extra(row(
+        "mirror-blackhole-down",
+        "the uplink in use still takes what is sent, but delivers nothing",
+        blackhole(Line::Active, &[Way::Down]),
+    )),
+    without_copies("blackhole-down-without-copies", blackhole(Line::Active, &[Way::Down])),
+    extra(row(
+        "mirror-unplugged",
+        "someone pulls the cable of the uplink in use and plugs it in again",
+        Fault::Unplug { line: Line::Active, start: START, length: LENGTH },
+    )),
+    without_copies("unplugged-without-copies", Fault::Unplug { line: Line::Active, start: START, length: LENGTH }),
+    extra(Scenario {
         forced: Some("starlink"),
         ..row(
             "mirror-starlink-blackhole",
             "the site lives on Starlink, jitter and all, and the dish stops carrying anything",
             blackhole(Line::Active, &Way::BOTH),
         )
-    },
+    }),
     Scenario {
-        extra: true,
-        copies: false,
         forced: Some("starlink"),
-        expected: Expected::Loss,
-        ..row("starlink-blackhole-without-copies", "the same without copies", blackhole(Line::Active, &Way::BOTH))
+        ..without_copies("starlink-blackhole-without-copies", blackhole(Line::Active, &Way::BOTH))
     },
 ];
 
@@ -206,9 +246,24 @@ mod tests {
     }
 
     #[test]
-    fn loss_is_expected_only_where_a_fault_meets_no_copies() {
+    fn loss_is_expected_only_where_a_fault_meets_nothing_that_makes_up_for_it() {
         for scenario in SCENARIOS.iter().filter(|scenario| scenario.expected == Expected::Loss) {
-            assert!(!scenario.copies && scenario.fault.cuts_a_line(), "{}", scenario.name);
+            let fault = &scenario.fault;
+            assert!(Way::BOTH.iter().any(|way| fault.harms(*way)), "{}", scenario.name);
+            assert!(!scenario.copies || matches!(fault, Fault::Neglect { .. }), "{}", scenario.name);
+        }
+    }
+
+    /// But for those that harm nobody, even without copies.
+    #[test]
+    fn every_fault_stands_beside_one_that_proves_it() {
+        let proofs: Vec<_> = SCENARIOS.iter().filter(|scenario| scenario.expected == Expected::Loss).collect();
+        for scenario in
+            SCENARIOS.iter().filter(|scenario| scenario.fault.harms(Way::Up) || scenario.fault.harms(Way::Down))
+        {
+            let same =
+                |proof: &&&Scenario| std::mem::discriminant(&proof.fault) == std::mem::discriminant(&scenario.fault);
+            assert!(proofs.iter().any(|proof| same(&proof)), "{}", scenario.name);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Report, Row};
+use super::report::{RepairRow, Report, Row};
 
 const HEAD: [&str; 12] = [
     "scenario",
@@ -19,11 +19,24 @@ const HEAD: [&str; 12] = [
     "",
 ];
 
-/// The rows of `report` as a table, what was rejected below it.
+const REPAIRS: [&str; 6] = ["scenario", "taken away by hand", "back after ms", "lost up", "down", "needed by"];
+
+/// The rows of `report` as a table, what was put right and what was rejected below it.
 pub fn table(report: &Report) -> String {
-    let mut lines = vec![HEAD.map(str::to_owned)];
-    lines.extend(report.scenarios.iter().map(cells));
-    let mut widths = [0; HEAD.len()];
+    let mut text = aligned(HEAD, report.scenarios.iter().map(cells));
+    if !report.repairs.is_empty() {
+        text.push('\n');
+        text.push_str(&aligned(REPAIRS, report.repairs.iter().map(repaired)));
+    }
+    for rejected in &report.rejected {
+        let _ = writeln!(text, "repeated: {} attempt {}: {}", rejected.name, rejected.attempt, rejected.reason);
+    }
+    text
+}
+
+fn aligned<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let lines: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.chars().count());
@@ -34,10 +47,18 @@ pub fn table(report: &Report) -> String {
         let padded: Vec<String> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let _ = writeln!(text, "{}", padded.join("  ").trim_end());
     }
-    for rejected in &report.rejected {
-        let _ = writeln!(text, "repeated: {} attempt {}: {}", rejected.name, rejected.attempt, rejected.reason);
-    }
     text
+}
+
+fn repaired(row: &RepairRow) -> [String; REPAIRS.len()] {
+    [
+        row.name.to_owned(),
+        row.object.to_owned(),
+        row.repair_ms.map_or_else(|| "NEVER".to_owned(), |time| format!("{time:.0}")),
+        row.lost_up.to_string(),
+        row.lost_down.to_string(),
+        if row.every_packet_needs_it { "every packet" } else { "" }.to_owned(),
+    ]
 }
 
 fn cells(row: &Row) -> [String; HEAD.len()] {

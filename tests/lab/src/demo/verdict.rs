@@ -2,15 +2,30 @@
 
 use std::time::Duration;
 
+use super::damage::Repair;
 use super::scenario::{Expected, Scenario};
 use crate::emulator::Way;
 use crate::fleet::Paths;
 use crate::hiccup::Stall;
-use crate::measure::Measurement;
+use crate::measure::{Measurement, PERIOD};
 use crate::traffic::Direction;
 
 /// A lost packet may have been anywhere on its way this long: several times the longest one-way delay of the lab.
 const FLIGHT: Duration = Duration::from_millis(200);
+
+/// How long what every packet needs may be away: from the hand that takes it to a look that finds it again.
+const REPAIR: Duration = Duration::from_millis(100);
+/// Between two pings.
+const PING: Duration = Duration::from_millis(100);
+
+/// What was seen beside the traffic.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What somebody took away, in order.
+    pub repairs: Vec<Repair>,
+    /// What was not as it must be afterwards, a sentence each.
+    pub wrong: Vec<String>,
+}
 
 /// What a measurement proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,24 +38,51 @@ pub enum Verdict {
 }
 
 /// Both directions of one attempt.
-pub fn judge(scenario: &Scenario, paths: &Paths, measurement: &Measurement) -> Verdict {
+pub fn judge(scenario: &Scenario, paths: &Paths, measurement: &Measurement, findings: &Findings) -> Verdict {
     let directions = [(Way::Up, &measurement.traffic.up), (Way::Down, &measurement.traffic.down)];
-    let mut wrong = Vec::new();
+    let mut wrong = findings.wrong.clone();
+    wrong.extend(findings.repairs.iter().filter_map(unrepaired));
     for (way, direction) in directions {
         wrong.extend(evidence(scenario, paths, measurement, way, direction));
-        wrong.extend(defects(scenario, way, direction).into_iter().map(|defect| format!("{}: {defect}", way.word())));
+        let defects = defects(scenario, way, direction, &findings.repairs);
+        wrong.extend(defects.into_iter().map(|defect| format!("{}: {defect}", way.word())));
     }
     if wrong.is_empty() {
         return Verdict::Pass;
     }
-    match excuse(measurement) {
+    match excuse(measurement, &findings.repairs) {
         Some(reason) => Verdict::Rejected(format!("{reason} ({})", wrong.join("; "))),
         None => Verdict::Fail(wrong),
     }
 }
 
+/// What is wrong with a repair.
+fn unrepaired(repair: &Repair) -> Option<String> {
+    match repair.taken() {
+        None => Some(format!("{} was not put right", repair.what)),
+        Some(taken) if repair.vital && taken > REPAIR => {
+            Some(format!("{} was back after {} ms only", repair.what, taken.as_millis()))
+        }
+        Some(_) => None,
+    }
+}
+
+/// How many packets sent in `direction` were lost while `repair` was under way.
+pub fn lost_meanwhile(direction: &Direction, repair: &Repair) -> u64 {
+    lost_at(direction).filter(|sent| is_meanwhile(repair, *sent)).count() as u64
+}
+
+fn is_meanwhile(repair: &Repair, sent: Duration) -> bool {
+    repair.gone <= sent + FLIGHT && repair.back.is_none_or(|back| sent <= back)
+}
+
+/// Whether a packet sent then may be lost, because what every packet needs was away.
+fn is_due(repairs: &[Repair], sent: Duration) -> bool {
+    repairs.iter().any(|repair| repair.vital && is_meanwhile(repair, sent))
+}
+
 /// What a customer would complain about in one direction.
-fn defects(scenario: &Scenario, way: Way, direction: &Direction) -> Vec<String> {
+fn defects(scenario: &Scenario, way: Way, direction: &Direction, repairs: &[Repair]) -> Vec<String> {
     let mut defects = Vec::new();
     let datagrams = &direction.datagrams;
     if datagrams.duplicated > 0 {
@@ -55,14 +97,26 @@ fn defects(scenario: &Scenario, way: Way, direction: &Direction) -> Vec<String> 
         }
         return defects;
     }
-    if !datagrams.lost.is_empty() {
-        defects.push(format!("{} packets were lost, numbers {}", datagrams.lost.len(), ranges(&datagrams.lost)));
+    let repairs = if scenario.expected_of(way) == Expected::Repaired { repairs } else { &[] };
+    let sent_at = |number: &u64| direction.sent_at.get(*number as usize).copied().unwrap_or_default();
+    let lost: Vec<u64> = datagrams.lost.iter().filter(|number| !is_due(repairs, sent_at(number))).copied().collect();
+    if !lost.is_empty() {
+        defects.push(format!("{} packets were lost, numbers {}", lost.len(), ranges(&lost)));
+    }
+    for repair in repairs.iter().filter(|repair| repair.vital) {
+        let (lost, taken) = (lost_meanwhile(direction, repair), repair.taken().unwrap_or_default());
+        if u128::from(lost) > taken.as_micros().div_ceil(PERIOD.as_micros()) {
+            let taken = taken.as_millis();
+            defects.push(format!("{lost} packets were lost by {}, which was away for {taken} ms", repair.what));
+        }
     }
     if scenario.expected == Expected::Loss {
         // An echo needs both ways, and one of them is cut; so does a stream, which waits.
         return defects;
     }
-    if direction.ping_lost > 0 {
+    let vital = repairs.iter().filter(|repair| repair.vital).filter_map(Repair::taken);
+    let pings: u128 = vital.map(|taken| taken.as_millis() / PING.as_millis() + 1).sum();
+    if u128::from(direction.ping_lost) > pings {
         defects.push(format!("{} pings were lost", direction.ping_lost));
     }
     if let Err(error) = &direction.stream {
@@ -102,8 +156,9 @@ fn evidence(
 }
 
 /// Why the measurement cannot be held against the system under test, if there is a reason. A lost packet is excused
-/// only by a stall of the machine while it was under way: any other makes the attempt a failure.
-fn excuse(measurement: &Measurement) -> Option<String> {
+/// only by a stall of the machine while it was under way, a late repair by stalls that took what it was late: any other
+/// makes the attempt a failure.
+fn excuse(measurement: &Measurement, repairs: &[Repair]) -> Option<String> {
     let traffic = &measurement.traffic;
     let directions = [&traffic.up, &traffic.down];
     let drops: u32 = directions.iter().map(|direction| direction.socket_drops).sum();
@@ -114,8 +169,17 @@ fn excuse(measurement: &Measurement) -> Option<String> {
     if missed + measurement.capture_missed > 0 {
         return Some("a capture missed packets".to_owned());
     }
-    let lost = || directions.iter().flat_map(|direction| lost_at(direction));
-    if lost().next().is_some() && lost().all(|at| stalled(&measurement.stalls, at)) {
+    let stalls = &measurement.stalls;
+    let lost = || directions.iter().flat_map(|direction| lost_at(direction)).filter(|at| !is_due(repairs, *at));
+    let late = || repairs.iter().filter(|repair| unrepaired(repair).is_some());
+    let held_up = |repair: &Repair| {
+        let stood = standing_still(stalls, repair.gone, repair.back.unwrap_or_default());
+        repair.taken().is_some_and(|taken| taken <= REPAIR + stood)
+    };
+    if (lost().next().is_some() || late().next().is_some())
+        && lost().all(|at| stalled(stalls, at))
+        && late().all(held_up)
+    {
         return Some(format!("the machine stood still for {} ms", worst(&measurement.stalls).as_millis()));
     }
     None
@@ -127,6 +191,18 @@ fn lost_at(direction: &Direction) -> impl Iterator<Item = Duration> {
 
 fn stalled(stalls: &[Stall], sent: Duration) -> bool {
     stalls.iter().any(|stall| stall.overlaps(sent, sent + FLIGHT))
+}
+
+/// How much of the time from `start` to `end` any processor stood still; `stalls` are in order.
+fn standing_still(stalls: &[Stall], start: Duration, end: Duration) -> Duration {
+    let (mut all, mut counted) = (Duration::ZERO, start);
+    for stall in stalls {
+        let (from, to) = (stall.start.max(counted), stall.end.min(end));
+        if to > from {
+            (all, counted) = (all + (to - from), to);
+        }
+    }
+    all
 }
 
 /// The longest stall; zero if there was none.
@@ -191,6 +267,64 @@ mod tests {
             emulator_dropped: Way::BOTH.map(|way| (way, 5)).into(),
             capture_missed: 0,
         }
+    }
+
+    /// The verdict where nothing was taken away.
+    fn judge(scenario: &Scenario, paths: &Paths, measurement: &Measurement) -> Verdict {
+        super::judge(scenario, paths, measurement, &Findings::default())
+    }
+
+    /// The verdict on the row `drift` after a vital thing went at 2,000 ms and came back so much later.
+    fn judge_drift(measurement: &Measurement, taken: Option<Duration>) -> Verdict {
+        let gone = 2_000 * MS;
+        let repair = Repair { what: "the mark rule", vital: true, gone, back: taken.map(|taken| gone + taken) };
+        let findings = Findings { repairs: vec![repair], wrong: Vec::new() };
+        super::judge(scenario("drift"), &paths(), measurement, &findings)
+    }
+
+    #[test]
+    fn what_every_packet_needs_costs_as_many_as_were_sent_while_it_was_away_and_no_more() {
+        let mut measurement = clean();
+        lose(&mut measurement, &(2_000..2_050).collect::<Vec<_>>());
+        measurement.traffic.down.ping_lost = 1;
+        assert_eq!(judge_drift(&measurement, Some(50 * MS)), Verdict::Pass);
+        let Verdict::Fail(why) = judge_drift(&measurement, Some(49 * MS)) else { panic!("it passed") };
+        assert_eq!(why, ["down: 50 packets were lost by the mark rule, which was away for 49 ms"]);
+        lose(&mut measurement, &[2_000, 2_051]);
+        assert!(matches!(judge_drift(&measurement, Some(50 * MS)), Verdict::Fail(_)), "lost after it was back");
+        lose(&mut measurement, &[]);
+        measurement.traffic.down.ping_lost = 2;
+        assert!(matches!(judge_drift(&measurement, Some(50 * MS)), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn a_late_repair_fails_unless_the_machine_stood_still_and_none_fails_always() {
+        let mut measurement = clean();
+        assert_eq!(judge_drift(&measurement, Some(100 * MS)), Verdict::Pass);
+        let Verdict::Fail(why) = judge_drift(&measurement, Some(120 * MS)) else { panic!("it passed") };
+        assert_eq!(why, ["the mark rule was back after 120 ms only"]);
+        // two processors that stand still at once do it once
+        measurement.stalls = vec![Stall { start: 2_010 * MS, end: 2_025 * MS }; 2];
+        assert!(matches!(judge_drift(&measurement, Some(120 * MS)), Verdict::Fail(_)));
+        measurement.stalls.push(Stall { start: 2_030 * MS, end: 2_040 * MS });
+        assert!(matches!(judge_drift(&measurement, Some(120 * MS)), Verdict::Rejected(_)));
+        assert!(matches!(judge_drift(&measurement, None), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn loss_by_what_copies_cover_fails() {
+        let mut measurement = clean();
+        lose(&mut measurement, &[2_000]);
+        let repair = Repair { what: "a peer", vital: false, gone: 1_999 * MS, back: Some(2_400 * MS) };
+        let findings = Findings { repairs: vec![repair], wrong: Vec::new() };
+        assert!(matches!(super::judge(scenario("drift"), &paths(), &measurement, &findings), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_afterwards_fails_although_nothing_was_lost() {
+        let findings = Findings { repairs: Vec::new(), wrong: vec!["rv-07 is not connected".to_owned()] };
+        let verdict = super::judge(scenario("control-plane-gone"), &paths(), &clean(), &findings);
+        assert!(matches!(verdict, Verdict::Fail(_)));
     }
 
     fn lose(measurement: &mut Measurement, numbers: &[u64]) {
