@@ -10,9 +10,11 @@ use nix::sys::socket::{
 };
 
 /// Message types of <linux/netfilter/nf_tables.h>.
+const GET_TABLE: u16 = 1;
 const GET_GENERATION: u16 = 16;
 const GET_OBJECT: u16 = 19;
-/// Attributes of a generation and of an object.
+/// Attributes of a table, of a generation and of an object.
+const TABLE_NAME: u16 = 1;
 const GENERATION_ID: u16 = 1;
 const OBJECT_TABLE: u16 = 1;
 const OBJECT_NAME: u16 = 2;
@@ -46,6 +48,15 @@ pub fn generation() -> io::Result<u32> {
     let answer = ask(GET_GENERATION, 0)?;
     let generation = answer.iter().find_map(|body| number(attribute(body, GENERATION_ID)?));
     generation.map(|id| id as u32).ok_or_else(|| io::Error::other("the kernel tells no generation of nf_tables"))
+}
+
+/// How many families have a table called `table`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn tables(table: &str) -> io::Result<usize> {
+    let bodies = ask(GET_TABLE, libc::NLM_F_DUMP)?;
+    Ok(bodies.iter().filter(|body| attribute(body, TABLE_NAME).and_then(text).as_deref() == Some(table)).count())
 }
 
 /// What the counters and quotas of all tables called `table` have counted, by name.

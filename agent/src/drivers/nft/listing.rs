@@ -41,10 +41,6 @@ impl Listing {
         listing
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.contents.is_empty()
-    }
-
     /// They do the same; what was counted meanwhile makes no difference.
     pub fn is_same(&self, other: &Listing) -> bool {
         self.contents == other.contents

@@ -124,12 +124,16 @@ pub fn tallies(kernel: &Kernel) -> Result<Tallies, KernelError> {
 }
 
 fn found(netns: &Netns, name: &str, declared: Option<&NftTableSpec>) -> io::Result<Option<NftTableSpec>> {
-    let found = list(netns)?;
-    if found.is_empty() {
-        return Ok(None);
+    // `nft` takes longer than all else that happens until a table that somebody has deleted is back
+    let differs = NftTableSpec { netns: name.to_owned(), rules: Vec::new() };
+    match tables(netns)? {
+        0 => return Ok(None),
+        some if some < ruleset::FAMILIES.len() => return Ok(Some(differs)),
+        _ => {}
     }
+    let found = list(netns)?;
     let same = declared.filter(|spec| found.is_same(&Listing::of(&render(spec).objects(&BTreeMap::new()))));
-    Ok(Some(same.cloned().unwrap_or_else(|| NftTableSpec { netns: name.to_owned(), rules: Vec::new() })))
+    Ok(Some(same.cloned().unwrap_or(differs)))
 }
 
 impl Tallies {
@@ -157,7 +161,7 @@ pub fn put(kernel: &Kernel, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) -> 
 /// # Errors
 /// What nft says.
 pub fn remove(kernel: &Kernel, spec: &NftTableSpec) -> Result<(), KernelError> {
-    let tables = ["inet", "ip"].map(|family| json!({"table": {"family": family, "name": ownership::NFT_TABLE}}));
+    let tables = ruleset::FAMILIES.map(|family| json!({"table": {"family": family, "name": ownership::NFT_TABLE}}));
     // added first, the deletion of one that is not there succeeds
     let commands =
         tables.iter().map(|table| json!({"add": table})).chain(tables.iter().map(|table| json!({"delete": table})));
@@ -198,11 +202,20 @@ fn load(kernel: &Kernel, netns: &str, commands: Vec<Value>) -> Result<(), Kernel
     loaded.map(drop).map_err(|error| KernelError::new(format!("nft in {netns}"), error))
 }
 
+/// How many of our tables there are.
+fn tables(netns: &Netns) -> io::Result<usize> {
+    netns.run(|| nfnetlink::tables(ownership::NFT_TABLE))
+}
+
 fn list(netns: &Netns) -> io::Result<Listing> {
+    if tables(netns)? == 0 {
+        return Ok(Listing::default());
+    }
     let text = run(netns, &["-n", "-j", "list", "ruleset"], None)?;
     let listed: Value = serde_json::from_str(&text)?;
     Ok(Listing::of(listed["nftables"].as_array().map(Vec::as_slice).unwrap_or_default()))
 }
+
 fn run(netns: &Netns, arguments: &'static [&'static str], input: Option<String>) -> io::Result<String> {
     netns.run(move || {
         let mut child = Command::new("nft")

@@ -116,7 +116,7 @@ impl Ruleset {
     /// Everything in the order in which it can be loaded. A quota that is not there yet begins with what was `used` of
     /// it; of one that is there the kernel knows better.
     pub fn objects(&self, used: &BTreeMap<u8, u64>) -> Vec<Value> {
-        let tables = ["inet", "ip"].into_iter().map(|family| json!({"table": {"family": family, "name": NFT_TABLE}}));
+        let tables = FAMILIES.into_iter().map(|family| json!({"table": {"family": family, "name": NFT_TABLE}}));
         let counters = self.counters.iter();
         let counters = counters.map(|name| json!({"counter": {"family": "inet", "table": NFT_TABLE, "name": name}}));
         let quotas = self.quotas.iter().map(|(slot, bytes)| {
@@ -130,6 +130,9 @@ impl Ruleset {
         tables.chain(counters).chain(quotas).chain(chains).chain(maps).chain(rules).collect()
     }
 }
+
+/// A table for each, always.
+pub const FAMILIES: [&str; 2] = ["inet", "ip"];
 
 const QUOTA: &str = "copies";
 
