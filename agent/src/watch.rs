@@ -91,9 +91,7 @@ impl Watch {
         }
         changed
     }
-}
 
-impl Watch {
     /// Looks after the programs of `shim` from now on, and of no other.
     ///
     /// # Errors
