@@ -19,9 +19,12 @@ use crate::{
     drivers::{
         Kernel,
         datapath::{Shim, bpffs},
-        nft, route,
+        nft,
+        resolv_conf::ResolvConf,
+        route,
         wireguard::Wireguard,
     },
+    lease_book::LeaseBook,
     observe::observe,
     reconcile::RUN_DIR,
     run,
@@ -127,7 +130,9 @@ fn asynchronously(verb: Verb) -> anyhow::Result<bool> {
 async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
     match verb {
         Verb::Run { config } => {
-            let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+            // the DHCP client would tell of every question that nobody answers
+            let default = |_| "info,mozim=warn".into();
+            let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(default);
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
             run::run(Config::load(&config.config)?).await.map(|()| true)
         }
@@ -193,13 +198,14 @@ impl Node {
         if let Some((_, plan)) = plan {
             let uplinks = plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
             let defaults = route::defaults(&node.kernel, &uplinks).await?.into_keys().collect();
-            let leases = node.state.leases();
+            let leases = LeaseBook::open(node.state.clone());
             let in_place = plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
             let host_defaults = &route::host_defaults(&node.kernel, &in_place).await?;
             // as the agent found it out
             let whole_segments = node.shim.as_ref().is_some_and(Shim::takes_whole_segments);
-            node.desired =
-                desired(&plan, Surroundings { leases: &leases, defaults: &defaults, host_defaults, whole_segments });
+            let surroundings =
+                Surroundings { leases: leases.held(), defaults: &defaults, host_defaults, whole_segments };
+            node.desired = desired(&plan, surroundings);
         }
         Ok(node)
     }
@@ -248,6 +254,7 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
     };
     let outcomes = applier.apply(pending).await;
     pathsteer_bpf::unpin_all(&bpffs())?;
+    ResolvConf::default().put(&BTreeMap::new());
     let failed: Vec<_> =
         outcomes.iter().filter_map(|outcome| Some((outcome.change.object.name(), outcome.failure.as_ref()?))).collect();
     for (object, why) in &failed {

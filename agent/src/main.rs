@@ -9,6 +9,7 @@ mod doctor;
 mod drivers;
 mod fault;
 mod helm;
+mod lease_book;
 mod observe;
 mod reconcile;
 mod report;

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pathsteer_agent_core::{ChangeClass, Lease, Outcome, Surroundings, Turn, changes, desired, drift};
+use pathsteer_agent_core::{
+    ChangeClass, Outcome, Resolvers, Surroundings, Turn, changes, desired, drift, resolvers,
+};
 use pathsteer_crds::{
     plan::{AddressSpec, NodePlan, PlanObjects, Role},
     report::{NodeReport, ObjectReport},
@@ -25,13 +27,15 @@ use crate::{
     drivers::{
         Kernel,
         datapath::Shim,
-        dhcp::Dhcp,
+        dhcp::{Dhcp, News},
         link,
         nft::{self, Tallies},
+        resolv_conf::ResolvConf,
         route::{self, Defaults, HostDefaults},
         wireguard::Wireguard,
     },
     helm::Helm,
+    lease_book::LeaseBook,
     observe::{Observed, observe},
     report::{self, Sources},
     segmentation::Segmentation,
@@ -63,8 +67,11 @@ pub struct Reconciler {
     plan: NodePlan,
     /// Set once the plan comes from an operator, or is what was before one that did: only then may anything be deleted.
     complete: bool,
-    leases: BTreeMap<u8, Lease>,
+    leases: LeaseBook,
     dhcp: Dhcp,
+    /// Who resolves names, by the namespace of the uplink: for the session, and for people.
+    resolvers: watch::Sender<BTreeMap<String, Resolvers>>,
+    resolv_conf: ResolvConf,
     wireguard: Wireguard,
     segmentation: Segmentation,
     shim: Option<Shim>,
@@ -114,15 +121,18 @@ impl Reconciler {
         wireguard: WireguardChoice,
         segmentation: Segmentation,
         (plan, complete): (NodePlan, bool),
-        leases: mpsc::UnboundedSender<(u8, Lease)>,
+        news: mpsc::UnboundedSender<News>,
+        resolvers: watch::Sender<BTreeMap<String, Resolvers>>,
         reports: watch::Sender<Option<NodeReport>>,
     ) -> io::Result<Self> {
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
         Ok(Reconciler {
             complete,
-            leases: state.leases(),
+            leases: LeaseBook::open(state.clone()),
             plan,
-            dhcp: Dhcp::new(leases),
+            dhcp: Dhcp::new(news),
+            resolvers,
+            resolv_conf: ResolvConf::default(),
             wireguard,
             segmentation,
             shim: None,
@@ -142,11 +152,7 @@ impl Reconciler {
     }
 
     /// Turns until the process ends.
-    pub async fn run(
-        mut self,
-        mut plans: watch::Receiver<Option<NodePlan>>,
-        mut leases: mpsc::UnboundedReceiver<(u8, Lease)>,
-    ) {
+    pub async fn run(mut self, mut plans: watch::Receiver<Option<NodePlan>>, mut news: mpsc::UnboundedReceiver<News>) {
         let mut retry = RETRY;
         loop {
             let began = Instant::now();
@@ -178,11 +184,8 @@ impl Reconciler {
                         }
                         break;
                     }
-                    Some((slot, lease)) = leases.recv() => {
-                        self.leases.insert(slot, lease);
-                        if let Err(error) = self.state.save_leases(&self.leases) {
-                            tracing::warn!(%error, "cannot save leases");
-                        }
+                    Some(news) = news.recv() => {
+                        self.leases.take(news);
                         break;
                     }
                     () = self.watch.changed.notified() => {
@@ -201,7 +204,9 @@ impl Reconciler {
                             !workers.get(slot).is_some_and(|now| now.is_set_like(seen))
                         };
                         let reset = self.seen.workers.iter().any(other);
-                        if self.watch.put(self.plan.reaches_home()) || turn.verified() && (unpinned || reset) {
+                        let expired = self.leases.expire();
+                        let moved = self.watch.put(self.plan.reaches_home());
+                        if expired || moved || turn.verified() && (unpinned || reset) {
                             break;
                         }
                         self.steer();
@@ -230,6 +235,14 @@ impl Reconciler {
         self.verified = turn.verified().then(|| desired.clone());
         // a new namespace may be what a client or the machine waits for
         self.dhcp.put(&self.plan.objects.dhcp).await;
+        let resolvers = resolvers(&self.plan, self.leases.held());
+        self.resolv_conf.put(&resolvers);
+        self.resolvers.send_if_modified(|known| {
+            *known != resolvers && {
+                *known = resolvers;
+                true
+            }
+        });
         self.restless = self.watch.put(self.plan.reaches_home());
         self.steer();
         (turn, desired)
@@ -239,8 +252,8 @@ impl Reconciler {
     fn desired(&self) -> PlanObjects {
         let defaults = self.seen.defaults.keys().cloned().collect();
         let whole_segments = self.segmentation.whole;
-        let host_defaults = &self.seen.host_defaults;
-        desired(&self.plan, Surroundings { leases: &self.leases, defaults: &defaults, host_defaults, whole_segments })
+        let (leases, host_defaults) = (self.leases.held(), &self.seen.host_defaults);
+        desired(&self.plan, Surroundings { leases, defaults: &defaults, host_defaults, whole_segments })
     }
 
     async fn converge(&mut self) -> Result<Turn, KernelError> {
@@ -325,6 +338,7 @@ impl Reconciler {
             plan: &self.plan,
             desired,
             leases: &self.leases,
+            resolvers: &self.resolvers.borrow(),
             seen: &self.seen,
             turn,
             drift: self.drift,

@@ -2,21 +2,22 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use ipnet::IpNet;
-use pathsteer_agent_core::{Lease, Turn};
+use pathsteer_agent_core::{Lender, Resolvers, Turn, asked_for};
 use pathsteer_crds::{
     plan::{AddressSpec, Family, LinkKind, LinkSpec, NodePlan, PathSpec, PlanObjects, RouteSpec},
     report::{FollowingReport, NodeReport, SteeringReport, TunnelReport, UplinkReport},
 };
 use pathsteer_wireguard::WorkerStatus;
 
-use crate::{VERSION, counters::counters, drivers::datapath::Shim, reconcile::Seen};
+use crate::{VERSION, counters::counters, drivers::datapath::Shim, lease_book::LeaseBook, reconcile::Seen};
 
 /// Everything a report is made of.
 pub struct Sources<'a> {
     pub plan: &'a NodePlan,
     pub desired: &'a PlanObjects,
-    pub leases: &'a BTreeMap<u8, Lease>,
+    pub leases: &'a LeaseBook,
+    /// By the namespace of the uplink.
+    pub resolvers: &'a BTreeMap<String, Resolvers>,
     pub seen: &'a Seen,
     pub turn: &'a Turn,
     pub drift: u64,
@@ -28,7 +29,8 @@ pub struct Sources<'a> {
 
 /// The report.
 pub fn report(sources: Sources) -> NodeReport {
-    let Sources { plan, desired, leases, seen, turn, drift, workers, steering, shim, segmentation } = sources;
+    let Sources { plan, desired, leases, resolvers, seen, turn, drift, workers, steering, shim, segmentation } =
+        sources;
     NodeReport {
         node: plan.node.clone(),
         agent_version: VERSION.to_owned(),
@@ -37,7 +39,7 @@ pub fn report(sources: Sources) -> NodeReport {
         verified: turn.verified(),
         not_as_declared: turn.not_as_declared.clone(),
         drift_repaired: drift,
-        uplinks: plan.objects.paths.iter().filter_map(|path| uplink(path, plan, leases, seen)).collect(),
+        uplinks: plan.objects.paths.iter().filter_map(|path| uplink(path, plan, leases, resolvers, seen)).collect(),
         tunnels: tunnels(desired, workers),
         steering,
         following: shim.map(following).unwrap_or_default(),
@@ -47,32 +49,59 @@ pub fn report(sources: Sources) -> NodeReport {
 }
 
 /// Its address is what it was lent, else what a router advertised, else what is declared.
-fn uplink(path: &PathSpec, plan: &NodePlan, leases: &BTreeMap<u8, Lease>, seen: &Seen) -> Option<UplinkReport> {
+fn uplink(
+    path: &PathSpec,
+    plan: &NodePlan,
+    leases: &LeaseBook,
+    resolvers: &BTreeMap<String, Resolvers>,
+    seen: &Seen,
+) -> Option<UplinkReport> {
     let card = |link: &&LinkSpec| link.netns == path.netns && link.kind == LinkKind::Nic;
     let Some(link) = plan.objects.links.iter().find(card).map(|link| &link.name) else {
-        return in_place(path, plan, seen);
+        return in_place(path, plan, resolvers, seen);
     };
     let on_it = |address: &&AddressSpec| (&address.netns, &address.link) == (&path.netns, link);
-    let lease = leases.get(&path.slot).filter(|_| plan.objects.dhcp.iter().any(|dhcp| dhcp.slot == path.slot));
+    let dhcp = plan.objects.dhcp.iter().find(|dhcp| dhcp.slot == path.slot);
+    let lent: BTreeMap<_, _> = dhcp.into_iter().flat_map(|dhcp| asked_for(dhcp, leases.held())).collect();
+    let lease = lent.values().find(|lease| lease.address.is_some());
     let elsewhere = seen.advertised.iter().chain(&plan.objects.addresses).find(on_it).map(|found| found.address);
-    let address = lease.map(|lease| IpNet::V4(lease.address)).or(elsewhere);
+    let address = lease.and_then(|lease| lease.address).or(elsewhere);
     let family = if address.is_some_and(|address| address.addr().is_ipv6()) { Family::Ipv6 } else { Family::Ipv4 };
     let default = seen.defaults.get(&(path.netns.clone(), family)).copied().flatten();
-    let gateway = lease.map_or(default, |lease| lease.gateway.map(IpAddr::V4));
+    let gateway = if lent.contains_key(&Lender::Dhcpv4) { lease.and_then(|lease| lease.gateway) } else { default };
     Some(UplinkReport {
         slot: path.slot,
         link: link.clone(),
         address: address.map(|address| address.to_string()),
         gateway: gateway.map(|gateway| gateway.to_string()),
+        resolvers: words(resolvers.get(&path.netns)),
+        captive_portal: lent.values().find_map(|lease| lease.captive_portal.clone()),
+        trouble: dhcp.and_then(|dhcp| leases.trouble(dhcp)),
     })
 }
 
 /// Of an uplink whose card stays in the node's own namespace. Its address is the node's own affair.
-fn in_place(path: &PathSpec, plan: &NodePlan, seen: &Seen) -> Option<UplinkReport> {
+fn in_place(
+    path: &PathSpec,
+    plan: &NodePlan,
+    resolvers: &BTreeMap<String, Resolvers>,
+    seen: &Seen,
+) -> Option<UplinkReport> {
     let by = |route: &RouteSpec| if route.netns == path.netns { route.while_host_default.clone() } else { None };
     let link = plan.objects.routes.iter().find_map(by)?;
     let gateway = seen.host_defaults.get(&(link.clone(), Family::Ipv4)).copied().flatten();
-    Some(UplinkReport { slot: path.slot, link, address: None, gateway: gateway.map(|gateway| gateway.to_string()) })
+    let gateway = gateway.map(|gateway| gateway.to_string());
+    Some(UplinkReport {
+        slot: path.slot,
+        link,
+        gateway,
+        resolvers: words(resolvers.get(&path.netns)),
+        ..UplinkReport::default()
+    })
+}
+
+fn words(resolvers: Option<&Resolvers>) -> Vec<String> {
+    resolvers.into_iter().flat_map(|resolvers| &resolvers.addresses).map(IpAddr::to_string).collect()
 }
 
 /// One per declared peer, whether its worker knows it or not.

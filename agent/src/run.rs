@@ -1,6 +1,7 @@
 //! Running as a daemon: wiring of session, reconciler and signals.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -29,14 +30,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let in_force = InForce::load(state.clone(), bootstrap_plan(&config.node, &config.bootstrap.uplinks));
     let (plan_changes, plan) = (in_force.plans(), in_force.plan());
     let (reports, report_changes) = watch::channel(None);
-    let (leases, lease_changes) = mpsc::unbounded_channel();
+    let (news, lent) = mpsc::unbounded_channel();
+    let (resolvers, resolver_changes) = watch::channel(BTreeMap::new());
     let (wireguard, segmentation) = (config.wireguard, config.segmentation);
-    let session = Session::new(config, &state, identity, in_force, report_changes)?;
+    let session = Session::new(config, &state, identity, in_force, report_changes, resolver_changes)?;
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
     tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");
-    let reconciler = Reconciler::new(state, wireguard, segmentation, plan, leases, reports)?;
-    let reconciler = tokio::spawn(reconciler.run(plan_changes, lease_changes));
+    let reconciler = Reconciler::new(state, wireguard, segmentation, plan, news, resolvers, reports)?;
+    let reconciler = tokio::spawn(reconciler.run(plan_changes, lent));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}

@@ -8,14 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ipnet::Ipv4Net;
-use pathsteer_agent_core::{CopyMonth, DeadMan, Lease};
+use pathsteer_agent_core::{CopyMonth, DeadMan, Lease, Leases, Lender};
 use pathsteer_crds::{
     identity::NodeIdentity,
     plan::{NodePlan, PlanRoot, assemble},
 };
 use serde::{Deserialize, Serialize};
 use tokio::task::block_in_place;
+
+use crate::sys::clock;
 
 /// The node's state directory, 0700.
 #[derive(Debug, Clone)]
@@ -40,9 +41,10 @@ pub struct CardBefore {
 }
 
 #[derive(Serialize, Deserialize)]
-struct SavedLease {
-    address: Ipv4Net,
-    gateway: Option<std::net::Ipv4Addr>,
+struct SavedLeases {
+    /// Ends of leases are times since this boot.
+    boot: String,
+    leases: Vec<(u8, Lender, Lease)>,
 }
 
 impl StateDir {
@@ -140,21 +142,20 @@ impl StateDir {
         self.write("dead-man.json", &serde_json::to_string(dead_man)?)
     }
 
-    /// Leases of the last run: the addresses are still in the kernel when only the agent restarted.
-    pub fn leases(&self) -> BTreeMap<u8, Lease> {
-        let saved = self.read("leases.json").ok().flatten();
-        let saved: BTreeMap<u8, SavedLease> =
-            saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        saved.into_iter().map(|(slot, SavedLease { address, gateway })| (slot, Lease { address, gateway })).collect()
+    /// Leases of the last run, if that was since the machine booted.
+    pub fn leases(&self) -> Leases {
+        let saved: Option<SavedLeases> =
+            self.read("leases.json").ok().flatten().and_then(|text| serde_json::from_str(&text).ok());
+        let here = saved.filter(|saved| clock::boot_id().is_ok_and(|boot| boot == saved.boot));
+        let leases = here.into_iter().flat_map(|saved| saved.leases);
+        leases.map(|(slot, lender, lease)| ((slot, lender), lease)).collect()
     }
 
     /// # Errors
     /// The disk.
-    pub fn save_leases(&self, leases: &BTreeMap<u8, Lease>) -> io::Result<()> {
-        let saved: BTreeMap<u8, SavedLease> = leases
-            .iter()
-            .map(|(slot, lease)| (*slot, SavedLease { address: lease.address, gateway: lease.gateway }))
-            .collect();
+    pub fn save_leases(&self, leases: &Leases) -> io::Result<()> {
+        let leases = leases.iter().map(|((slot, lender), lease)| (*slot, *lender, lease.clone())).collect();
+        let saved = SavedLeases { boot: clock::boot_id()?, leases };
         self.write("leases.json", &serde_json::to_string(&saved)?)
     }
 

@@ -53,7 +53,7 @@ pub struct ObjectReport {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UplinkReport {
     pub slot: u8,
@@ -61,6 +61,15 @@ pub struct UplinkReport {
     /// Address with prefix length, once there is one.
     pub address: Option<String>,
     pub gateway: Option<String>,
+    /// Who resolves names there.
+    #[serde(default)]
+    pub resolvers: Vec<String>,
+    /// Where its network wants people to agree to something first (RFC 8910).
+    #[serde(default)]
+    pub captive_portal: Option<String>,
+    /// What it has lost and not been given again, such as a lease that nobody renewed.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -41,6 +41,13 @@ pub struct UplinkSpec {
     /// How it gets its address.
     #[serde(default)]
     pub address: AddressMethod,
+    /// Who resolves names over this uplink, at most 3, the first to be asked first: the operator's name when the agent
+    /// dials by it, and whatever people run in its namespace. Without any those that its network names, by DHCP or router
+    /// advertisements; where that names none, the node's own `/etc/resolv.conf`. One that the uplink does not reach costs
+    /// its sessions with the operator seconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>", length(max = 3))]
+    pub resolvers: Vec<IpAddr>,
     /// MTU of the WAN in bytes, 1,280 to 9,000; default 1,500. Tunnels are 80 less, sessions 32 less again, by the
     /// smallest uplink of a site. Too large is a black hole for big packets, too small wastes headers.
     #[serde(default = "default_mtu")]
@@ -108,13 +115,17 @@ impl UplinkSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AddressMethod {
-    /// DHCPv4, with a default route from the lease; and IPv6 by router advertisements where there are any.
+    /// IPv4 by DHCP, with a default route from the lease; and IPv6 by whatever routers advertise: addresses of their
+    /// prefixes, and DHCPv6 where they say so (flag M for addresses, O for resolvers alone).
     #[default]
     Dhcp,
-    /// IPv6 by router advertisements only.
+    /// IPv6 only, by whatever routers advertise, as with `dhcp`.
     Slaac,
     /// As the node's own tools have configured it, with `attach: inPlace` alone.
     Host,
+    /// IPv6 only, with an address by DHCPv6 even if no router says that there are any. The default route is still by
+    /// router advertisement: DHCPv6 knows none.
+    Dhcpv6,
     /// Fixed addresses and default gateways.
     #[serde(rename_all = "camelCase")]
     Static {
@@ -136,6 +147,9 @@ pub struct CopyBudget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_month: Option<u64>,
 }
+
+/// MAXNS of resolv.h: what a C library reads.
+const MOST_RESOLVERS: usize = 3;
 
 fn default_mtu() -> u16 {
     1_500
@@ -184,6 +198,14 @@ impl Resource for UplinkSpec {
         }
         if stays && !matches!(Interface::parse(&self.interface), Ok(Interface::Name(_)) | Err(_)) {
             problems.push(("interface".into(), "a card that stays in place is found by its name alone".into()));
+        }
+        if self.resolvers.len() > MOST_RESOLVERS {
+            problems.push(("resolvers".into(), format!("at most {MOST_RESOLVERS}: resolv.conf has no room for more")));
+        }
+        for address in &self.resolvers {
+            if address.is_unspecified() || address.is_multicast() {
+                problems.push(("resolvers".into(), format!("nobody answers at {address}")));
+            }
         }
         if let AddressMethod::Static { addresses, gateways } = &self.address {
             if addresses.is_empty() {

@@ -139,7 +139,7 @@ fn merge_keys_are_refused_and_aliases_are_read() {
     let text = UPLINK.replace("name: fiber", "name: &n fiber").replace("  slot: 1", "  slot: 1\n  address: *n");
     assert_eq!(
         errors(&text),
-        ["site.yaml:6:12: spec.address: `fiber` is not known here (words here are dhcp, slaac, host, static)"]
+        ["site.yaml:6:12: spec.address: `fiber` is not known here (words here are dhcp, slaac, host, dhcpv6, static)"]
     );
     let text = UPLINK.replace("spec:", "spec: &s").replace("  slot: 1", "  slot: 1\n  <<: {cost: 3}");
     assert!(errors(&text)[0].contains("erge"), "{:?}", errors(&text));

@@ -11,6 +11,7 @@ mod drift;
 mod foreign;
 mod forged;
 mod inside;
+mod isp;
 mod kernel;
 mod leak;
 mod lease;

@@ -4,8 +4,8 @@ use pathsteer_lab::suite::{Act, Suite};
 
 use crate::stage::Stage;
 use crate::{
-    attack, bootstrap, bulk, change, class, cli, dead_man, drift, foreign, forged, inside, leak, lease, nat, one_way,
-    outage, pin, shape, store, treatment, walk,
+    attack, bootstrap, bulk, change, class, cli, dead_man, drift, foreign, forged, inside, isp, leak, lease, nat,
+    one_way, outage, pin, shape, store, treatment, walk,
 };
 
 /// One fleet for all of them.
@@ -35,6 +35,8 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("shape_the_same_lines_carry_full_packets_when_the_tunnels_run_over_ipv6", shape::mtu::mixed_over_ipv6),
     ("shape_wide_lines_carry_wide_packets", shape::mtu::jumbo),
     ("shape_a_tunnel_over_ipv6_and_one_over_ipv4_take_turns_without_loss", shape::underlay::case),
+    ("an_uplink_without_ipv4_carries_tunnels_and_the_session_over_ipv6", isp::ipv6_only),
+    ("behind_two_translators_that_forget_soon_a_silent_site_is_still_reached", isp::double_nat),
     ("shape_each_copy_goes_by_its_own_line", shape::copies::lines),
     ("shape_copies_keep_within_their_rate_and_originals_do_not_notice", shape::copies::rate),
     ("shape_copies_end_with_the_months_bytes_whatever_becomes_of_agent_and_plan", shape::copies::quota),

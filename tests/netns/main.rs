@@ -11,6 +11,7 @@ mod life;
 mod node;
 mod operator;
 mod plans;
+mod server;
 
 use std::process::ExitCode;
 

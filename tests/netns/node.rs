@@ -116,14 +116,24 @@ impl Node {
     }
 
     /// Waits until `condition` holds, and says how long that took.
-    pub fn wait(&mut self, what: &str, mut condition: impl FnMut(&Node) -> bool) -> Result<Duration> {
+    pub fn wait(&mut self, what: &str, condition: impl FnMut(&Node) -> bool) -> Result<Duration> {
+        self.wait_for(DEADLINE, what, condition)
+    }
+
+    /// The same for what takes its time: at most `longest`.
+    pub fn wait_for(
+        &mut self,
+        longest: Duration,
+        what: &str,
+        mut condition: impl FnMut(&Node) -> bool,
+    ) -> Result<Duration> {
         let begin = clock::now();
-        if clock::wait_until(begin + DEADLINE, LOOK, || condition(self)) {
+        if clock::wait_until(begin + longest, LOOK, || condition(self)) {
             return Ok(clock::now() - begin);
         }
         self.check()?;
         bail!(
-            "not {what} after {DEADLINE:?}\n`plan` says: {}\nthe log ends:\n{}",
+            "not {what} after {longest:?}\n`plan` says: {}\nthe log ends:\n{}",
             self.run(&["plan"])?.text,
             self.agent.last_lines(30).join("\n")
         )
@@ -224,6 +234,11 @@ impl Prepared {
         keep(&self.host, plan, generation)
     }
 
+    /// Lets the agent look for its operator at `authority` (`HOST:PORT`).
+    pub fn seek(&self, authority: &str) -> Result<()> {
+        seek(&self.host, authority)
+    }
+
     /// Starts the agent once `complete` has completed the node.
     pub fn begin(self, complete: impl FnOnce(&Prepared) -> Result<()>) -> Result<Node> {
         complete(&self)?;
@@ -242,6 +257,12 @@ impl Prepared {
 
 fn keep(host: &Host, plan: &Plan, generation: i64) -> Result<()> {
     host.write(&format!("{STATE}/plan.json"), &plan.saved(generation))
+}
+
+fn seek(host: &Host, authority: &str) -> Result<()> {
+    let config = host.read(CONFIG)?;
+    let operator = config.lines().find(|line| line.starts_with("operator:")).context("there is a line")?;
+    host.write(CONFIG, &config.replace(operator, &format!("operator: https://{authority}")))
 }
 
 /// Gives `host` a card called `name`, its far end up in `outside`.

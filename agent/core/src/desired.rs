@@ -1,11 +1,13 @@
 //! The desired state: what the plan declares, completed by what the node itself knows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pathsteer_crds::ownership::SHIM_LINK;
 use pathsteer_crds::plan::{AddressSpec, Family, NodePlan, PlanObjects, RouteKind, RouteSpec};
+
+use crate::lease::{Leases, asked_for};
 
 /// The kernel's main routing table (RT_TABLE_MAIN).
 pub const MAIN_TABLE: u32 = 254;
@@ -16,20 +18,11 @@ pub const LEASE_ROUTE_METRIC: u32 = 10;
 /// What an interface takes unless told otherwise (GSO_MAX_SEGS of linux/netdevice.h).
 const DEFAULT_GSO_MAX_SEGS: u32 = 65_535;
 
-/// What a DHCP server lent an uplink.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// The address with the prefix length of its network.
-    pub address: Ipv4Net,
-    /// Next hop of the default route; without it the uplink reaches its own network only.
-    pub gateway: Option<Ipv4Addr>,
-}
-
 /// What no plan can say.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// By slot.
-    pub leases: &'a BTreeMap<u8, Lease>,
+    /// Those that hold at the moment.
+    pub leases: &'a Leases,
     /// Namespaces with a working default route in their main table, by family.
     pub defaults: &'a BTreeSet<(String, Family)>,
     /// Gateways of the default routes in the main table of the node's own namespace, by link and family.
@@ -38,8 +31,8 @@ pub struct Surroundings<'a> {
     pub whole_segments: bool,
 }
 
-/// What the kernel has to hold: the objects of `plan`, and per lease its address and default route on the link that the
-/// plan wants configured by DHCP. Leases of slots without DHCP are left out, and so are routes whose namespace has no
+/// What the kernel has to hold: the objects of `plan`, and per lease its address and default route on the link for which
+/// the plan wants to ask. Leases of slots without DHCP are left out, and so are routes whose namespace has no
 /// default route at the moment.
 pub fn desired(plan: &NodePlan, surroundings: Surroundings) -> PlanObjects {
     let Surroundings { leases, defaults, host_defaults, whole_segments } = surroundings;
@@ -66,26 +59,28 @@ pub fn desired(plan: &NodePlan, surroundings: Surroundings) -> PlanObjects {
     objects
 }
 
-fn leased(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> PlanObjects {
+fn leased(plan: &NodePlan, leases: &Leases) -> PlanObjects {
     let mut leased = PlanObjects::default();
     for dhcp in &plan.objects.dhcp {
-        let Some(lease) = leases.get(&dhcp.slot) else { continue };
-        leased.addresses.push(AddressSpec {
-            netns: dhcp.netns.clone(),
-            link: dhcp.link.clone(),
-            address: IpNet::V4(lease.address),
-        });
-        if let Some(gateway) = lease.gateway {
-            leased.routes.push(RouteSpec {
+        for (_, lease) in asked_for(dhcp, leases) {
+            leased.addresses.extend(lease.address.map(|address| AddressSpec {
+                netns: dhcp.netns.clone(),
+                link: dhcp.link.clone(),
+                address,
+            }));
+            leased.routes.extend(lease.gateway.map(|gateway| RouteSpec {
                 netns: dhcp.netns.clone(),
                 table: MAIN_TABLE,
-                destination: IpNet::V4(Ipv4Net::default()),
+                destination: match gateway {
+                    IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+                    IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+                },
                 metric: LEASE_ROUTE_METRIC,
-                kind: RouteKind::Unicast { link: dhcp.link.clone(), gateway: Some(IpAddr::V4(gateway)), source: None },
+                kind: RouteKind::Unicast { link: dhcp.link.clone(), gateway: Some(gateway), source: None },
                 mtu: None,
                 while_default_in: None,
                 while_host_default: None,
-            });
+            }));
         }
     }
     leased
@@ -93,24 +88,32 @@ fn leased(plan: &NodePlan, leases: &BTreeMap<u8, Lease>) -> PlanObjects {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use pathsteer_crds::plan::{LinkKind, LinkSpec};
 
     use super::*;
     use crate::bootstrap_plan;
+    use crate::lease::{Lease, Lender};
 
-    fn lease(gateway: Option<Ipv4Addr>) -> Lease {
-        Lease { address: "192.0.2.7/24".parse().unwrap(), gateway }
+    fn lease(address: &str, gateway: Option<&str>) -> Lease {
+        let (address, gateway) = (address.parse().ok(), gateway.and_then(|gateway| gateway.parse().ok()));
+        Lease { address, gateway, resolvers: Vec::new(), captive_portal: None, expires: Duration::MAX }
     }
 
-    fn nothing_known() -> (BTreeMap<u8, Lease>, BTreeSet<(String, Family)>) {
-        (BTreeMap::new(), BTreeSet::new())
+    fn nothing_known() -> (Leases, BTreeSet<(String, Family)>) {
+        (Leases::new(), BTreeSet::new())
     }
 
     #[test]
     fn a_lease_becomes_an_address_and_a_default_route_where_the_plan_wants_dhcp() {
         let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned()), (2, "wan2".to_owned())]));
-        let leases =
-            BTreeMap::from([(1, lease(Some(Ipv4Addr::new(192, 0, 2, 1)))), (2, lease(None)), (3, lease(None))]);
+        let leases = Leases::from([
+            ((1, Lender::Dhcpv4), lease("192.0.2.7/24", Some("192.0.2.1"))),
+            ((1, Lender::Dhcpv6), lease("2001:db8::7/128", None)),
+            ((2, Lender::Dhcpv4), lease("192.0.2.8/24", None)),
+            ((3, Lender::Dhcpv4), lease("192.0.2.9/24", None)),
+        ]);
         let defaults = BTreeSet::new();
         let objects = desired(
             &plan,
@@ -122,8 +125,12 @@ mod tests {
             },
         );
         let links: Vec<_> = objects.addresses.iter().map(|a| (&*a.netns, &*a.link, a.address.to_string())).collect();
-        let address = "192.0.2.7/24".to_owned();
-        assert_eq!(links, [("psup1", "wan1", address.clone()), ("psup2", "wan2", address)]);
+        let expected = [
+            ("psup1", "wan1", "192.0.2.7/24"),
+            ("psup1", "wan1", "2001:db8::7/128"),
+            ("psup2", "wan2", "192.0.2.8/24"),
+        ];
+        assert_eq!(links, expected.map(|(netns, link, address)| (netns, link, address.to_owned())));
         let [route] = &objects.routes[..] else { panic!("one default route: {:?}", objects.routes) };
         assert_eq!((&*route.netns, route.table, route.metric), ("psup1", 254, 10));
         assert_eq!(route.destination.to_string(), "0.0.0.0/0");

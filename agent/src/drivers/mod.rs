@@ -10,6 +10,7 @@ pub mod link;
 mod link_message;
 pub mod neighbour;
 pub mod nft;
+pub mod resolv_conf;
 pub mod route;
 pub mod rule;
 pub mod sysctl;

@@ -2,13 +2,14 @@
 
 mod exchange;
 mod in_force;
+mod names;
 
 pub use in_force::InForce;
 
 use std::{
     collections::BTreeMap,
     io,
-    net::ToSocketAddrs,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use futures_util::future::select_ok;
 use http_body_util::BodyExt;
 use hyper::{StatusCode, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pathsteer_agent_core::Resolvers;
 use pathsteer_crds::{
     identity::NodeIdentity,
     plan::PLAN_VERSION,
@@ -42,6 +44,8 @@ use crate::{
 
 /// One underlay gets this long to connect and shake hands; the slowest satellite needs under two seconds.
 const DIAL: Duration = Duration::from_secs(4);
+/// And so long before that to find out where its operator is: three resolvers that stay silent, then the node's own.
+const RESOLVE: Duration = Duration::from_secs(10);
 /// After every candidate has failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a session looks whether its namespace is still there.
@@ -82,6 +86,8 @@ pub struct Session {
     tls: Arc<rustls::ClientConfig>,
     in_force: InForce,
     reports: watch::Receiver<Option<NodeReport>>,
+    /// By the namespace of the uplink.
+    resolvers: watch::Receiver<BTreeMap<String, Resolvers>>,
 }
 
 impl Session {
@@ -93,9 +99,10 @@ impl Session {
         identity: NodeIdentity,
         in_force: InForce,
         reports: watch::Receiver<Option<NodeReport>>,
+        resolvers: watch::Receiver<BTreeMap<String, Resolvers>>,
     ) -> Result<Self, tls::TlsError> {
         let tls = tls::client(&config, state)?;
-        Ok(Session { config, identity, tls, in_force, reports })
+        Ok(Session { config, identity, tls, in_force, reports, resolvers })
     }
 
     /// Dials for ever, and goes back to the plan before when the operator cannot be told of the one in force.
@@ -144,7 +151,7 @@ impl Session {
     /// A session over one underlay: `Err` if it never began, `Ok` with why it ended.
     async fn over(&mut self, underlay: &str) -> Result<SessionError, SessionError> {
         let begun_in = netns_of(underlay).and_then(|netns| netns.id()).ok();
-        let mut sender = timeout(DIAL, self.dial(underlay)).await.unwrap_or(Err(SessionError::Silent))?;
+        let mut sender = self.dial(underlay).await?;
         timeout(DIAL, self.hello(&mut sender)).await.unwrap_or(Err(SessionError::Silent))?;
         tracing::info!(underlay, operator = self.config.operator, "session");
         let (heard, mut hears) = watch::channel((0, 0));
@@ -168,21 +175,28 @@ impl Session {
             underlay: if underlay.is_empty() { "the node's own network".into() } else { underlay.to_owned() },
             source,
         };
-        let stream = connect(underlay, authority.clone()).await.map_err(fail)?;
-        stream.set_nodelay(true).map_err(fail)?;
-        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host).trim_matches(['[', ']']);
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| fail(io::Error::other(error)))?;
-        let stream =
-            tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(fail)?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
-            .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        tokio::spawn(connection);
-        Ok(sender)
+        let (host, port) = split(&authority).map_err(fail)?;
+        let resolvers = self.resolvers.borrow().get(underlay).cloned().unwrap_or_default();
+        let found = timeout(RESOLVE, find(underlay, resolvers, host.to_owned())).await;
+        let found = found.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved")));
+        let addresses = found.map_err(fail)?.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+        let shaken = async {
+            let stream = connect(underlay, addresses).await.map_err(fail)?;
+            stream.set_nodelay(true).map_err(fail)?;
+            let name = ServerName::try_from(host.to_owned()).map_err(|error| fail(io::Error::other(error)))?;
+            let stream =
+                tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(fail)?;
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING)
+                .keep_alive_timeout(PING)
+                .keep_alive_while_idle(true)
+                .handshake(TokioIo::new(stream))
+                .await?;
+            tokio::spawn(connection);
+            Ok(sender)
+        };
+        timeout(DIAL, shaken).await.unwrap_or(Err(SessionError::Silent))
     }
 
     async fn hello(&self, sender: &mut Sender) -> Result<(), SessionError> {
@@ -296,14 +310,27 @@ async fn gone(underlay: &str, begun_in: Option<NetnsId>) {
     }
 }
 
-/// A socket born in the underlay's namespace, the operator's name resolved there too.
-async fn connect(underlay: &str, authority: String) -> io::Result<TcpStream> {
+/// Host and port of `HOST:PORT`; an IPv6 address stands in brackets.
+fn split(authority: &str) -> io::Result<(&str, u16)> {
+    let parts = authority.rsplit_once(':');
+    let parts = parts.and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)));
+    parts.ok_or_else(|| io::Error::other("this is not HOST:PORT"))
+}
+
+/// Where the operator is, as the underlay's resolvers know it.
+async fn find(underlay: &str, resolvers: Resolvers, host: String) -> io::Result<Vec<IpAddr>> {
+    let netns = netns_of(underlay)?;
+    let found = tokio::task::spawn_blocking(move || names::resolve(&netns, &resolvers, &host));
+    found.await.map_err(io::Error::other)?
+}
+
+/// A connection by a socket born in the underlay's namespace.
+async fn connect(underlay: &str, addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let netns = netns_of(underlay)?;
     let runtime = tokio::runtime::Handle::current();
     let dialled = tokio::task::spawn_blocking(move || {
         netns.run(move || {
             let _entered = runtime.enter();
-            let addresses: Vec<_> = authority.to_socket_addrs()?.collect();
             addresses
                 .into_iter()
                 .map(|address| {

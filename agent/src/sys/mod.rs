@@ -1,5 +1,6 @@
 //! Thin kernel verbs: one call, one method, errno turned into advice. They decide nothing.
 
+pub mod clock;
 pub mod interface;
 pub mod monitor;
 pub mod netlink;

@@ -96,7 +96,8 @@ pub struct NeighbourSpec {
     pub mac: String,
 }
 
-/// An interface that gets its IPv4 address and default route (main table, metric 10) by DHCP.
+/// An interface that asks its network for what it needs: addresses, a default route (main table, metric 10; of IPv6 it is
+/// the kernel's, from router advertisements) and who resolves names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DhcpSpec {
@@ -104,4 +105,19 @@ pub struct DhcpSpec {
     pub link: String,
     /// The uplink's slot.
     pub slot: u8,
+    /// Asks for an IPv4 address.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub ipv4: bool,
+    /// Asks for an IPv6 address even if no router advertises that there are any (flag M).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ipv6: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }

@@ -1,5 +1,7 @@
 //! What the switching machine of an edge works with.
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,10 @@ pub struct PathSpec {
     pub netns: String,
     /// Lower is preferred.
     pub cost: u16,
+    /// Who resolves names there, instead of those that its network names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub resolvers: Vec<IpAddr>,
 }
 
 /// How one steering class towards one remote is steered.

@@ -75,6 +75,7 @@ fn cells(object: &AnyObject) -> Vec<Cell> {
                 AddressMethod::Dhcp => "dhcp".into(),
                 AddressMethod::Slaac => "slaac".into(),
                 AddressMethod::Host => "host".into(),
+                AddressMethod::Dhcpv6 => "dhcpv6".into(),
                 AddressMethod::Static { addresses, gateways: _ } => Cell::list(addresses),
             },
             uplink.spec.mtu.to_string().into(),

@@ -87,9 +87,19 @@ fn objects_table(objects: &[ObjectReport]) -> Table {
 }
 
 fn uplinks_table(site: &str, uplinks: &[UplinkReport], names: &Names) -> Table {
-    let mut table = Table::new(&["UPLINK", "LINK", "ADDRESS", "GATEWAY"]);
-    for UplinkReport { slot, link, address, gateway } in uplinks {
-        let cells = [link.as_str(), address.as_deref().unwrap_or("none yet"), gateway.as_deref().unwrap_or("-")];
+    let mut table = Table::new(&["UPLINK", "LINK", "ADDRESS", "GATEWAY", "RESOLVERS", "NOTE"]);
+    for UplinkReport { slot, link, address, gateway, resolvers, captive_portal, trouble } in uplinks {
+        let portal = captive_portal.as_ref().map(|portal| format!("captive portal: {portal}"));
+        let note = [trouble.clone(), portal].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let resolvers = resolvers.join(" ");
+        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let cells = [
+            link.clone(),
+            address.clone().unwrap_or_else(|| "none yet".to_owned()),
+            or_dash(gateway.as_deref().unwrap_or_default()),
+            or_dash(&resolvers),
+            or_dash(&note),
+        ];
         table.rows.push([vec![names.slots.name(site, *slot).into()], cells.map(Cell::from).to_vec()].concat());
     }
     table
@@ -187,7 +197,26 @@ mod tests {
                 store_epoch: 1,
                 generation: 57,
                 not_as_declared: vec![ObjectReport { object: "link psup2/wan2".into(), reason: "not there".into() }],
-                uplinks: vec![UplinkReport { slot: 1, link: "wan1".into(), address: None, gateway: None }],
+                uplinks: vec![
+                    UplinkReport {
+                        slot: 1,
+                        link: "wan1".into(),
+                        address: None,
+                        gateway: None,
+                        resolvers: vec![],
+                        captive_portal: None,
+                        trouble: Some("the lease of 192.0.2.50 has expired: no DHCP server renewed it".into()),
+                    },
+                    UplinkReport {
+                        slot: 2,
+                        link: "wan2".into(),
+                        address: Some("198.51.100.50/24".into()),
+                        gateway: Some("198.51.100.1".into()),
+                        resolvers: vec!["198.51.100.1".into(), "fe80::1".into()],
+                        captive_portal: Some("https://portal.example/".into()),
+                        trouble: None,
+                    },
+                ],
                 tunnels: vec![tunnel(1, Some(5)), tunnel(2, None)],
                 steering: vec![steering(1, 1, "default", 1, &[2])],
                 following: vec![FollowingReport { remote: 9, class: 1, active: 1, copies: vec![] }],
@@ -220,8 +249,9 @@ mod tests {
           link psup2/wan2   not there
 
         Uplinks:
-          UPLINK   LINK   ADDRESS    GATEWAY
-          fiber    wan1   none yet   -
+          UPLINK     LINK   ADDRESS            GATEWAY        RESOLVERS              NOTE
+          fiber      wan1   none yet           -              -                      the lease of 192.0.2.50 has expired: no DHCP server renewed it
+          starlink   wan2   198.51.100.50/24   198.51.100.1   198.51.100.1 fe80::1   captive portal: https://portal.example/
 
         Tunnels:
           UPLINK     LINK     PEER    STATE   HANDSHAKE   ENDPOINT             RECEIVED   SENT

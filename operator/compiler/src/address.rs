@@ -73,12 +73,11 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
+        let asks = |ipv4, ipv6| DhcpSpec { netns: netns.clone(), link: uplink.spec.link(), slot, ipv4, ipv6 };
         match &uplink.spec.address {
-            AddressMethod::Dhcp => {
-                plan.dhcp.push(DhcpSpec { netns: netns.clone(), link: uplink.spec.link(), slot });
-            }
-            // The kernel answers router advertisements by itself.
-            AddressMethod::Slaac => {}
+            AddressMethod::Dhcp => plan.dhcp.push(asks(true, false)),
+            AddressMethod::Slaac => plan.dhcp.push(asks(false, false)),
+            AddressMethod::Dhcpv6 => plan.dhcp.push(asks(false, true)),
             AddressMethod::Host => to_host(slot, &netns, plan),
             AddressMethod::Static { addresses, .. } => {
                 plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.link(), *own)));

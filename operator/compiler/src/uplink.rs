@@ -24,7 +24,7 @@ impl Uplink<'_> {
         let prefers_v6 = self.spec.underlay == Some(Family::Ipv6);
         let has = |v6: bool| match &self.spec.address {
             AddressMethod::Dhcp => !v6 || prefers_v6,
-            AddressMethod::Slaac => v6,
+            AddressMethod::Slaac | AddressMethod::Dhcpv6 => v6,
             AddressMethod::Host => !v6,
             AddressMethod::Static { addresses, .. } => addresses.iter().any(|own| own.addr().is_ipv6() == v6),
         };

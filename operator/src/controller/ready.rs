@@ -112,7 +112,9 @@ impl Node<'_> {
             let Tunnel { slot, link, peer } = tunnel;
             match peer {
                 None => keyless.push(format!("slot {slot} ({link})")),
-                Some(peer) if !self.is_up(link, peer) => silent.push(format!("slot {slot} to {peer} ({link})")),
+                Some(peer) if !self.is_up(link, peer) => {
+                    silent.push(format!("slot {slot} to {peer} ({link}){}", self.trouble(*slot)));
+                }
                 Some(_) => {}
             }
         }
@@ -125,6 +127,16 @@ impl Node<'_> {
         }
         let sentence = format!("no handshake in the last {REJECT_AFTER_SECONDS} s: {}", silent.join(", "));
         reason("TunnelDown", sentence).filter(|_| !silent.is_empty())
+    }
+
+    /// What the uplink in `slot` says of its network that may be why.
+    fn trouble(&self, slot: u8) -> String {
+        let uplinks = self.report.map_or(&[][..], |report| &report.uplinks);
+        let uplink = uplinks.iter().find(|uplink| uplink.slot == slot);
+        let portal = uplink.and_then(|uplink| uplink.captive_portal.as_ref());
+        let portal = portal.map(|portal| format!("its network has a captive portal, {portal}"));
+        let words = uplink.and_then(|uplink| uplink.trouble.clone()).or(portal);
+        words.map_or_else(String::new, |words| format!(", where {words}"))
     }
 
     fn is_up(&self, link: &str, peer: &str) -> bool {
@@ -145,7 +157,7 @@ mod tests {
 
     use super::*;
     use pathsteer_crds::plan::Role;
-    use pathsteer_crds::report::ObjectReport;
+    use pathsteer_crds::report::{ObjectReport, UplinkReport};
 
     fn root() -> PlanRoot {
         PlanRoot {
@@ -199,6 +211,38 @@ mod tests {
         }
         let unverified = NodeReport { verified: false, ..report.clone() };
         assert_eq!(word(Node { report: Some(&unverified), ..ready }.obstacle()), Some("NotAsDeclared"));
+    }
+
+    #[test]
+    fn a_tunnel_that_is_down_says_what_its_uplink_has_lost() {
+        let (root, mut report, tunnels) = (root(), report(), declared_tunnels());
+        report.tunnels[1].handshake_age_seconds = None;
+        let mut uplink = UplinkReport {
+            slot: 2,
+            link: "wan2".into(),
+            address: None,
+            gateway: None,
+            resolvers: vec![],
+            captive_portal: Some("https://portal.example/".into()),
+            trouble: None,
+        };
+        let sentence = |report: &NodeReport| {
+            let node =
+                Node { published: Some(&root), tunnels: &tunnels, report: Some(report), connected: true, faulty: None };
+            node.uplink_obstacle(2).map(|reason| reason.sentence).unwrap_or_default()
+        };
+        report.uplinks = vec![uplink.clone()];
+        assert_eq!(
+            sentence(&report),
+            "no handshake in the last 180 s: slot 2 to dal-a (psw2a1), where its network has a captive portal, \
+             https://portal.example/"
+        );
+        uplink.trouble = Some("the lease of 192.0.2.50 has expired: no DHCP server renewed it".into());
+        report.uplinks = vec![uplink];
+        assert!(
+            sentence(&report)
+                .ends_with("(psw2a1), where the lease of 192.0.2.50 has expired: no DHCP server renewed it")
+        );
     }
 
     #[test]

@@ -9,14 +9,17 @@ use pathsteer_lab::daemon::{Daemon, Recipe};
 
 use super::Case;
 use crate::dump;
-use crate::node::{CERTIFICATE, Node, OPERATOR, STATE, plug};
+use crate::node::{CERTIFICATE, DEADLINE, LOOK, Node, OPERATOR, STATE, plug};
 use crate::operator::Operator;
 use crate::plans::{EDGE, example_plan};
+use crate::server::{Server, dnsmasq};
 
 pub const CASES: &[(&str, Case)] = &[
     ("a_lease_becomes_address_and_default_route_and_outlives_the_agent", lease),
     ("a_report_tells_the_leased_address_and_the_card_that_is_missing", report),
-    ("another_address_from_the_server_replaces_the_one_before", replaced),
+    ("a_lease_is_renewed_in_time_and_nothing_changes", renewed),
+    ("a_refused_renewal_brings_another_address_before_the_old_one_goes", replaced),
+    ("two_nodes_on_one_network_get_an_address_each", apart),
     ("a_cable_that_was_pulled_may_lead_to_another_network", pulled),
     ("a_card_plugged_in_anew_asks_for_a_lease_of_its_own", replugged),
 ];
@@ -92,16 +95,90 @@ fn report() -> Result<()> {
     Ok(())
 }
 
+fn renewed() -> Result<()> {
+    let mut node = Node::start("edge9n", &example_plan(EDGE)?)?;
+    let (server, _) = serve(&node, "edge9n", "192.0.2.50", 1)?;
+    wait_for_lease(&mut node, "192.0.2.50")?;
+    let monitor = monitor(&node, "edge9n")?;
+    let acknowledged = |server: &Daemon| count(server, "DHCPACK");
+    let before = acknowledged(&server);
+    let took = node.wait("renewed three times", |_| acknowledged(&server) >= before + 3)?;
+    println!("edge9n: three renewals of a lease with T1 of 4 s took {took:?}");
+    ensure!(took.as_secs() >= 7, "it does not wait for T1: {took:?}");
+    ensure!(count(&server, "DHCPDISCOVER") <= 2, "it asks as if it had none: {:?}", server.last_lines(50));
+    let seen = monitor.last_lines(1_000);
+    let ours = |line: &&String| line.contains("Deleted") && !line.contains("203.0.113.199");
+    let gone: Vec<_> = seen.iter().filter(ours).collect();
+    ensure!(gone.is_empty(), "a renewal takes something away: {gone:?}");
+    Ok(())
+}
+
 fn replaced() -> Result<()> {
     let mut node = Node::start("edge9r", &example_plan(EDGE)?)?;
     let (server, leases) = serve(&node, "edge9r", "192.0.2.50", 1)?;
     wait_for_lease(&mut node, "192.0.2.50")?;
+    let monitor = monitor(&node, "edge9r")?;
     drop(server);
     std::fs::remove_file(leases)?;
-    let _server = serve(&node, "edge9r", "192.0.2.60", 2)?;
+    let (server, _) = serve(&node, "edge9r", "192.0.2.60", 2)?;
     let took = wait_for_lease(&mut node, "192.0.2.60")?;
     println!("edge9r: the new address is there after {took:?}");
+    ensure!(count(&server, "DHCPNAK") > 0, "the server did not refuse: {:?}", server.last_lines(50));
+    node.wait("seen by the monitor", |_| count(&monitor, "192.0.2.50") > 0)?;
+    let seen = monitor.last_lines(1_000);
+    let place = |what: &dyn Fn(&String) -> bool| seen.iter().position(what);
+    let new = place(&|line| line.contains("192.0.2.60/24") && !line.contains("Deleted"));
+    let old = place(&|line| line.contains("192.0.2.50/24") && line.contains("Deleted"));
+    ensure!(new.is_some() && old.is_some() && new < old, "the new address at {new:?}, the old one gone at {old:?}");
+    let default = place(&|line| line.contains("Deleted") && line.contains("default"));
+    ensure!(default.is_none(), "for a moment there was no way out: {seen:?}");
     Ok(())
+}
+
+/// Servers tell clients apart by an identifier, which two nodes must not have in common.
+fn apart() -> Result<()> {
+    let mut node = Node::start("edge9t", &example_plan(EDGE)?)?;
+    node.outside.ip("link add br0 type bridge
+         link set far-wan1 master br0
+         link set far-wan2 master br0
+         address add 192.0.2.1/24 dev br0
+         link set br0 up
+         link add far-br0 type veth peer name on-br0
+         link set on-br0 master br0
+         link set on-br0 up
+         link set far-br0 up")?;
+    let range = "--dhcp-range=192.0.2.50,192.0.2.59,255.255.255.0,2m";
+    node.outside.ip("address del 192.0.2.1/24 dev br0\naddress add 192.0.2.1/24 dev far-br0")?;
+    let _server = dnsmasq(&node.outside, "edge9t-dhcp".into(), "br0", &["--port=0", range])?;
+    let address = |node: &Node, slot: u8| {
+        let found = dump::ip(&node.host, &format!("psup{slot}"), &format!("-4 address show wan{slot}"));
+        found.ok().and_then(|found| found[0]["addr_info"][0]["local"].as_str().map(str::to_owned))
+    };
+    node.wait("at addresses of both cards", |node| address(node, 1).is_some() && address(node, 2).is_some())?;
+    let addresses = [address(&node, 1), address(&node, 2)];
+    ensure!(addresses[0] != addresses[1], "two cards on one network share {addresses:?}");
+    Ok(())
+}
+
+/// What becomes of addresses and routes in the first uplink's namespace.
+fn monitor(node: &Node, name: &str) -> Result<Daemon> {
+    let arguments = ["-n", "psup1", "monitor", "address", "route"].map(str::to_owned).into();
+    let recipe = Recipe { name: format!("{name}-monitor"), program: "ip".into(), arguments };
+    let monitor = Daemon::start(&node.host, recipe, Path::new("/run/lab/logs"))?;
+    // That it listens is seen by what it hears.
+    let deadline = pathsteer_lab::clock::now() + DEADLINE;
+    let hears = pathsteer_lab::clock::wait_until(deadline, LOOK, || {
+        let _ = node.ip("-n psup1 route replace blackhole 203.0.113.199/32 metric 77");
+        let _ = node.ip("-n psup1 route del blackhole 203.0.113.199/32 metric 77");
+        count(&monitor, "203.0.113.199") > 0
+    });
+    ensure!(hears, "the monitor does not hear anything");
+    Ok(monitor)
+}
+
+/// How many lines of its log contain `word`.
+fn count(daemon: &Daemon, word: &str) -> usize {
+    daemon.last_lines(usize::MAX).iter().filter(|line| line.contains(word)).count()
 }
 
 fn pulled() -> Result<()> {
@@ -141,31 +218,8 @@ fn replugged() -> Result<()> {
 /// A server on the far end of wan1 that lends `address` and nothing else, and its file of leases. Clients renew after
 /// four seconds.
 fn serve(node: &Node, name: &str, address: &str, life: u32) -> Result<(Daemon, PathBuf)> {
-    node.outside.output("ip", &["address", "replace", &format!("{GATEWAY}/24"), "dev", "far-wan1"])?;
-    let leases = PathBuf::from(format!("/run/lab/{name}-{life}.leases"));
-    let arguments = [
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--user=root",
-        "--pid-file=",
-        "--log-facility=-",
-        "--port=0",
-        "--interface=far-wan1",
-        "--bind-interfaces",
-        "--dhcp-authoritative",
-        "--no-ping",
-        "--dhcp-option=option:T1,4",
-        "--dhcp-option=option:T2,6",
-        &format!("--dhcp-range={address},{address},255.255.255.0,2m"),
-        &format!("--dhcp-option=option:router,{GATEWAY}"),
-        &format!("--dhcp-leasefile={}", leases.display()),
-    ];
-    let recipe = Recipe {
-        name: format!("{name}-dhcp-{life}"),
-        program: "dnsmasq".into(),
-        arguments: arguments.map(str::to_owned).into(),
-    };
-    Ok((Daemon::start(&node.outside, recipe, Path::new("/run/lab/logs"))?, leases))
+    let server = Server { card: "wan1", gateway: GATEWAY, lends: address, life };
+    server.start(&node.outside, name, &["--port=0", "--dhcp-option=option:T1,4", "--dhcp-option=option:T2,6"])
 }
 
 /// Waits until wan1 has exactly `address`, and the default route.

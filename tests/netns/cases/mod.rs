@@ -4,14 +4,17 @@ mod budget;
 mod card;
 mod copies;
 mod direct;
+mod expiry;
 mod fault;
 mod foreign;
 mod heal;
 mod in_place;
+mod ipv6;
 mod kill;
 mod lease;
 mod plan;
 mod random;
+mod resolver;
 mod settle;
 mod teardown;
 mod transition;
@@ -39,6 +42,9 @@ pub fn all() -> Vec<(&'static str, Case)> {
         random::CASES,
         unseen::CASES,
         lease::CASES,
+        expiry::CASES,
+        ipv6::CASES,
+        resolver::CASES,
         treatments::CASES,
         direct::CASES,
         budget::CASES,

@@ -155,6 +155,7 @@ fn uplink() -> impl Strategy<Value = UplinkSpec> {
     let addresses = prop_oneof![
         3 => Just(AddressMethod::Dhcp),
         1 => Just(AddressMethod::Slaac),
+        1 => Just(AddressMethod::Dhcpv6),
         1 => (1u8..=9).prop_map(|net| AddressMethod::Static {
             addresses: vec![format!("100.64.{net}.2/24").parse().unwrap()],
             gateways: vec![format!("100.64.{net}.1").parse().unwrap()],
@@ -171,6 +172,7 @@ fn uplink() -> impl Strategy<Value = UplinkSpec> {
         interface: format!("wan{number}"),
         attach: Attach::Move,
         address,
+        resolvers: vec![],
         mtu: rest.0,
         underlay: rest.1,
         copy_budget: rest.2,

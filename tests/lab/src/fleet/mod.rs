@@ -15,7 +15,7 @@ use crate::clock;
 use crate::daemon::{Daemon, Recipe};
 use crate::host::Host;
 use crate::network::Network;
-use crate::network::plan::{HQ, OPERATOR, OPERATOR_PORT, Plan};
+use crate::network::plan::{HQ, OPERATOR, OPERATOR_PORT, OPERATOR6, Plan};
 
 /// The operator's data folder on its host.
 const DATA_FOLDER: &str = "/var/lib/pathsteer/operator";
@@ -217,9 +217,11 @@ fn agent_name(node: &str) -> String {
 }
 
 fn operator(program: PathBuf) -> Recipe {
-    let listen = format!("{OPERATOR}:{OPERATOR_PORT}");
-    let name = OPERATOR.to_string();
-    let arguments = ["run", "--data-dir", DATA_FOLDER, "--listen", &listen, "--server-name", &name];
+    // over both families
+    let listen = format!("[::]:{OPERATOR_PORT}");
+    let names = [OPERATOR.to_string(), OPERATOR6.to_string()];
+    let [v4, v6] = &names;
+    let arguments = ["run", "--data-dir", DATA_FOLDER, "--listen", &listen, "--server-name", v4, "--server-name", v6];
     Recipe { name: "operator".into(), program: program.into(), arguments: arguments.map(str::to_owned).into() }
 }
 
