@@ -79,7 +79,7 @@ fn edge_uplink(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>, pl
             plan.routes.extend(gateways.iter().map(|gateway| default_by(&netns, &uplink.spec.link(), *gateway)));
         }
         AddressMethod::Host => in_place::edge(uplink, plan),
-        AddressMethod::Dhcp | AddressMethod::Slaac => {}
+        AddressMethod::Dhcp | AddressMethod::Slaac | AddressMethod::Dhcpv6 => {}
     }
 }
 

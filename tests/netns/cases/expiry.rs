@@ -61,12 +61,12 @@ fn fiber(operator: &Operator) -> Result<UplinkReport> {
 }
 
 fn given_up() -> Result<()> {
-    let (mut node, operator, [server, _second]) = node("edge14", &[])?;
+    let (mut node, operator, [server, _second]) = node("edge24", &[])?;
     drop(server);
     let begin = clock::now();
     node.wait_for(LEASE + SLACK, "without address", |node| !has_address(node))?;
     let held = clock::now() - begin;
-    println!("edge14: without a server a lease of {LEASE:?} was held for {held:?} more");
+    println!("edge24: without a server a lease of {LEASE:?} was held for {held:?} more");
     ensure!(held >= LEASE - RENEWALS, "it was given up after {held:?}");
     let route = node.ip("-n psup1 -4 route show default")?;
     ensure!(route.is_empty(), "the way out is still there: {route}");
@@ -76,9 +76,9 @@ fn given_up() -> Result<()> {
         fiber(&operator).is_ok_and(|fiber| fiber.trouble.as_deref() == Some(expected) && fiber.address.is_none())
     })?;
 
-    let (_server, _) = FIRST.start(&node.outside, "edge14", &["--port=0"])?;
+    let (_server, _) = FIRST.start(&node.outside, "edge24", &["--port=0"])?;
     let took = node.wait("lent again", has_address)?;
-    println!("edge14: lent again {took:?} after the server came back");
+    println!("edge24: lent again {took:?} after the server came back");
     node.wait("reported as well", |_| {
         fiber(&operator).is_ok_and(|fiber| fiber.trouble.is_none() && fiber.address.is_some())
     })?;
@@ -87,7 +87,7 @@ fn given_up() -> Result<()> {
 }
 
 fn ended_unseen() -> Result<()> {
-    let (mut node, operator, [server, _second]) = node("edge14r", &[])?;
+    let (mut node, operator, [server, _second]) = node("edge24r", &[])?;
     drop(server);
     let begin = clock::now();
     // a restart alone changes nothing
@@ -103,7 +103,7 @@ fn ended_unseen() -> Result<()> {
     node.restart()?;
     node.wait("without address", |node| !has_address(node))?;
     let took = clock::now() - restarted;
-    println!("edge14r: a lease that had ended was given up {took:?} after the agent's start");
+    println!("edge24r: a lease that had ended was given up {took:?} after the agent's start");
     node.wait("reported", |_| {
         fiber(&operator).is_ok_and(|fiber| fiber.trouble.is_some_and(|why| why.contains("192.0.2.50 has expired")))
     })?;
@@ -114,7 +114,7 @@ fn ended_unseen() -> Result<()> {
 fn captive() -> Result<()> {
     const PORTAL: &str = "https://portal.example/api";
     let option = format!("--dhcp-option-force=114,{PORTAL}");
-    let (mut node, operator, [server, _second]) = node("edge14c", &[&option])?;
+    let (mut node, operator, [server, _second]) = node("edge24c", &[&option])?;
     node.wait("reported", |_| {
         fiber(&operator).is_ok_and(|fiber| fiber.captive_portal.as_deref() == Some(PORTAL) && fiber.trouble.is_none())
     })?;

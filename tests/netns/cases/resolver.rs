@@ -50,9 +50,9 @@ const THEIRS: &str = "nameserver 203.0.113.53\n";
 const HOSTS_OWN: &str = "nameserver 203.0.113.54\noptions timeout:1 attempts:1\n";
 
 fn learned() -> Result<()> {
-    let (mut node, operator, servers) = node("edge13", &example_plan(EDGE)?)?;
+    let (mut node, operator, servers) = node("edge23", &example_plan(EDGE)?)?;
     let took = node.wait("in session over the second", |_| operator.report().is_some())?;
-    println!("edge13: a session by a name that the second uplink's resolver knows after {took:?}");
+    println!("edge23: a session by a name that the second uplink's resolver knows after {took:?}");
     ensure!(node.said("session underlay=\"psup2\"") > 0, "by another uplink: {:?}", node.log());
     let named = |address: &str| vec![address.to_owned()];
     node.wait("reported", |_| {
@@ -87,7 +87,7 @@ fn declared() -> Result<()> {
              spec: {{slot: 2, kind: starlink, interface: wan2, address: dhcp, cost: 20, resolvers: [{FIRST}]}}\n"
         ),
     )?;
-    let (mut node, operator, _servers) = node("edge13d", &plan(&mut inventory, EDGE)?)?;
+    let (mut node, operator, _servers) = node("edge23d", &plan(&mut inventory, EDGE)?)?;
     let file = |node: &Node| node.host.read("/etc/netns/psup2/resolv.conf").unwrap_or_default();
     node.wait("asked for", |node| file(node).ends_with(&format!("nameserver {FIRST}\n")))?;
     // The server that the network names would have told the way.
