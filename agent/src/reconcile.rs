@@ -7,9 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pathsteer_agent_core::{
-    ChangeClass, Outcome, Resolvers, Surroundings, Turn, changes, desired, drift, resolvers,
-};
+use pathsteer_agent_core::{ChangeClass, Outcome, Resolvers, Surroundings, Turn, changes, desired, drift, resolvers};
 use pathsteer_crds::{
     plan::{AddressSpec, NodePlan, PlanObjects, Role},
     report::{NodeReport, ObjectReport},
