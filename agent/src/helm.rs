@@ -8,6 +8,7 @@ use tokio::{
 
 use crate::{
     drivers::datapath::Shim,
+    problems::Problem,
     state::StateDir,
     steering::{self, Orders},
     sys::netns::Netns,
@@ -68,10 +69,13 @@ impl Machine {
     fn start(shim: Shim, state: StateDir) -> Self {
         let (orders, received) = mpsc::unbounded_channel();
         let (said, reports) = watch::channel(Vec::new());
+        let problems = state.problems().clone();
+        problems.put(Problem::Steering, None);
         let machine = steering::run(shim, state, received, said);
         let task = tokio::spawn(async move {
             if let Err(error) = machine.await {
                 tracing::error!(%error, "the switching machine ended");
+                problems.put(Problem::Steering, Some(format!("it ended and is started again: {error}")));
             }
         });
         Machine { orders, reports, last: Orders::default(), task }

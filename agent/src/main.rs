@@ -11,6 +11,7 @@ mod fault;
 mod helm;
 mod lease_book;
 mod observe;
+mod problems;
 mod reconcile;
 mod report;
 mod run;

@@ -7,10 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pathsteer_agent_core::{ChangeClass, Outcome, Resolvers, Surroundings, Turn, changes, desired, drift, resolvers};
+use pathsteer_agent_core::{
+    ChangeClass, History, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift, latest, resolvers,
+};
 use pathsteer_crds::{
     plan::{AddressSpec, NodePlan, PlanObjects, Role},
-    report::{NodeReport, ObjectReport},
+    report::{Moment, NodeReport, ObjectReport},
 };
 use pathsteer_wireguard::WorkerStatus;
 use tokio::{
@@ -35,10 +37,11 @@ use crate::{
     helm::Helm,
     lease_book::LeaseBook,
     observe::{Observed, observe},
+    problems::Problem,
     report::{self, Sources},
     segmentation::Segmentation,
-    state::StateDir,
-    sys::KernelError,
+    state::{self, StateDir},
+    sys::{KernelError, clock},
     watch::Watch,
 };
 
@@ -56,8 +59,11 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Tunnels are looked at this often, and what nobody notifies us of: namespaces, pins, peers of the kernel's WireGuard,
 /// workers that hang, the end of the switching machine.
 const TICK: Duration = Duration::from_secs(1);
-/// A report in which only byte counts and handshake ages have changed waits this long.
-const QUIET_REPORT: Duration = Duration::from_secs(10);
+/// What nft has counted is looked at again so often, if no turn looks.
+const COUNT: Duration = Duration::from_secs(10);
+
+/// What is not as declared when the kernel cannot be observed.
+const KERNEL: &str = "kernel";
 
 /// The agent's reconciler.
 pub struct Reconciler {
@@ -80,12 +86,13 @@ pub struct Reconciler {
     seen: Seen,
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
-    drift: u64,
     /// A namespace of ours came or went in the last turn.
     restless: bool,
+    history: History,
+    since: Since,
     pace: Pace,
     reports: watch::Sender<Option<NodeReport>>,
-    reported: Instant,
+    counted: Instant,
 }
 
 /// How long the parts of the last turn took, in microseconds: looking at the kernel, changing it (with what had to be
@@ -140,11 +147,12 @@ impl Reconciler {
             tables: nft::Memory::default(),
             seen: Seen::default(),
             verified: None,
-            drift: 0,
             restless: false,
+            history: History::default(),
+            since: state::since(Path::new(RUN_DIR)),
             pace: Pace::default(),
             reports,
-            reported: Instant::now(),
+            counted: Instant::now(),
             state,
         })
     }
@@ -220,11 +228,13 @@ impl Reconciler {
         let turn = block_in_place(|| runtime.block_on(self.converge()));
         let turn = turn.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot observe");
-            let reason = error.to_string();
-            Turn { not_as_declared: vec![ObjectReport { object: "kernel".into(), reason }], ..Turn::default() }
+            let wrong = ObjectReport { object: KERNEL.into(), reason: error.to_string(), since: Moment::default() };
+            Turn { not_as_declared: vec![wrong], ..Turn::default() }
         });
         let desired = self.desired();
-        self.drift += turn.drift;
+        let unseen = turn.not_as_declared.iter().find(|wrong| wrong.object == KERNEL);
+        self.state.problems().put(Problem::Kernel, unseen.map(|wrong| wrong.reason.clone()));
+        self.history.take(&turn, &clock::now());
         match (self.verified.is_some(), turn.verified()) {
             (false, true) => tracing::info!(generation = self.plan.generation, "in sync"),
             (true, false) => tracing::warn!(wrong = turn.not_as_declared.len(), "not in sync"),
@@ -262,7 +272,7 @@ impl Reconciler {
         let mut began = Instant::now();
         let mut kernel = Kernel::open(self.wireguard.kind())?;
         kernel.at_home = self.plan.reaches_home() || link::any_at_home();
-        let (mut outcomes, mut drifted) = (Vec::new(), 0);
+        let (mut outcomes, mut of_turn, mut drifted) = (Vec::new(), Vec::new(), Vec::new());
         for pass in 0.. {
             // what was applied may have brought a default route, or taken it away
             self.seen.defaults = route::defaults(&kernel, &uplinks).await?;
@@ -280,18 +290,19 @@ impl Reconciler {
             let changes = changes(desired, &observed, self.complete);
             let is_stuck = pass > 0 && outcomes.iter().all(|outcome: &Outcome| outcome.failure.is_some());
             if changes.is_empty() || is_stuck || pass == PASSES {
-                return Ok(Turn::new(desired, &observed, outcomes, drifted));
+                return Ok(Turn::new(desired, &observed, of_turn, drifted));
             }
             if pass == 0 {
-                drifted = self.verified.as_ref().map_or(0, |verified| drift(verified, &observed, &changes));
+                drifted = self.verified.as_ref().map(|was| drift(was, &observed, &changes)).unwrap_or_default();
                 let worst = changes.iter().map(|change| change.class).max();
                 let (generation, worst) = (self.plan.generation, worst.unwrap_or(ChangeClass::None));
-                tracing::info!(generation, changes = changes.len(), drift = drifted, ?worst, "apply");
+                tracing::info!(generation, changes = changes.len(), drift = drifted.len(), ?worst, "apply");
             }
             let shim = self.shim.as_ref().ok_or(&*no_shim);
             let (wireguard, state) = (&self.wireguard, &self.state);
             let copied = self.copies.copied();
             outcomes = Applier { kernel: &mut kernel, shim, wireguard, state, desired, copied }.apply(changes).await;
+            latest(&mut of_turn, &outcomes);
             self.pace.apply += lap(&mut began);
         }
         unreachable!("the loop ends by PASSES")
@@ -304,16 +315,18 @@ impl Reconciler {
             shim.let_go();
             self.helm.let_go();
         }
+        let mut why = None;
         if self.shim.is_none() && !self.plan.objects.datapath.is_empty() {
             match Shim::open(&self.state, self.segmentation.whole) {
                 Ok(shim) => self.shim = Some(shim),
-                Err(error) => return error.to_string(),
+                Err(error) => why = Some(error.to_string()),
             }
             if let Err(error) = self.watch.put_programs(self.shim.as_ref()) {
                 tracing::warn!(%error, "cannot look after programs");
             }
         }
-        String::new()
+        self.state.problems().put(Problem::Datapath, why.clone());
+        why.unwrap_or_default()
     }
 
     /// Hands the plan's steering on. An anchor follows and has none.
@@ -323,33 +336,37 @@ impl Reconciler {
         }
     }
 
-    /// For a report that is due anyway what was counted is looked at again.
     fn count(&mut self) {
-        if self.reported.elapsed() > QUIET_REPORT {
+        if self.counted.elapsed() > COUNT {
+            self.counted = Instant::now();
             let counted = Kernel::open(self.wireguard.kind()).and_then(|kernel| nft::tallies(&kernel));
             counted.map_or_else(|error| tracing::warn!(%error, "cannot count"), |tallies| self.seen.tallies = tallies);
         }
     }
 
+    /// Says how things stand. What of it is worth sending, and when, is the session's to decide.
     fn report(&mut self, turn: &Turn, desired: &PlanObjects, workers: &BTreeMap<u8, WorkerStatus>) {
-        let fresh = report::report(Sources {
+        let mut fresh = report::report(Sources {
             plan: &self.plan,
             desired,
             leases: &self.leases,
             resolvers: &self.resolvers.borrow(),
             seen: &self.seen,
             turn,
-            drift: self.drift,
+            history: &self.history,
+            problems: self.state.problems().reports(),
             workers,
             steering: self.helm.reports(),
             shim: self.shim.as_ref(),
             segmentation: &self.segmentation.why,
         });
-        let old = self.reports.borrow().clone();
-        if old.is_none_or(|old| report::differ(&old, &fresh)) || self.reported.elapsed() > QUIET_REPORT {
-            self.reported = Instant::now();
-            self.reports.send_replace(Some(fresh));
+        let before = self.since.clone();
+        let whole = turn.not_as_declared.iter().all(|wrong| wrong.object != KERNEL);
+        report::date(&mut fresh, &mut self.since, whole, &clock::now());
+        if self.since != before {
+            state::save_since(Path::new(RUN_DIR), &self.since);
         }
+        self.reports.send_replace(Some(fresh));
     }
 }
 

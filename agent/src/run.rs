@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -13,11 +14,16 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     config::Config,
+    problems::Problem,
     reconcile::{RUN_DIR, Reconciler},
     segmentation::Segmentation,
     session::{InForce, Session},
     state::StateDir,
+    tls,
 };
+
+/// How often the certificate is looked at; it lives for months.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(3_600);
 
 /// Runs until SIGTERM or SIGINT. Workers, namespaces and programs stay: traffic goes on.
 ///
@@ -33,6 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (news, lent) = mpsc::unbounded_channel();
     let (resolvers, resolver_changes) = watch::channel(BTreeMap::new());
     let (wireguard, segmentation) = (config.wireguard, config.segmentation);
+    let certificate = tokio::spawn(watch_certificate(config.clone(), state.clone()));
     let session = Session::new(config, &state, identity, in_force, report_changes, resolver_changes)?;
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
@@ -43,11 +50,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         result = tokio::signal::ctrl_c() => result?,
+        ended = certificate => anyhow::bail!("the watch over the certificate ended: {ended:?}"),
         ended = session => anyhow::bail!("the session task ended: {ended:?}"),
         ended = reconciler => anyhow::bail!("the reconciler ended: {ended:?}"),
     }
     tracing::info!("stopping; traffic goes on");
     Ok(())
+}
+
+/// Tells in time that the node's certificate will end.
+async fn watch_certificate(config: Config, state: StateDir) {
+    loop {
+        state.problems().put(Problem::Certificate, tls::ends_soon(&config, SystemTime::now()));
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+    }
 }
 
 /// Only one process at a time may change the node.

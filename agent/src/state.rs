@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pathsteer_agent_core::{CopyMonth, DeadMan, Lease, Leases, Lender};
+use pathsteer_agent_core::{CopyMonth, DeadMan, Lease, Leases, Lender, Since};
 use pathsteer_crds::{
     identity::NodeIdentity,
     plan::{NodePlan, PlanRoot, assemble},
@@ -16,11 +16,14 @@ use pathsteer_crds::{
 use serde::{Deserialize, Serialize};
 use tokio::task::block_in_place;
 
-use crate::sys::clock;
+use crate::{
+    problems::{Problem, Problems},
+    sys::clock,
+};
 
-/// The node's state directory, 0700.
+/// The node's state directory, 0700. What cannot be written or read is a problem until it could be written.
 #[derive(Debug, Clone)]
-pub struct StateDir(PathBuf);
+pub struct StateDir(PathBuf, Problems);
 
 /// A plan as it came, with the revision at which the stream resumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,12 +50,33 @@ struct SavedLeases {
     leases: Vec<(u8, Lender, Lease)>,
 }
 
+/// Since when what is wrong has been so, as the agent before this one knew. It is in `folder`, which a reboot empties: what
+/// was wrong before that is over.
+pub fn since(folder: &Path) -> Since {
+    let saved = fs::read_to_string(folder.join("since.json")).ok();
+    saved.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+/// Keeps that for the next agent. Without it that one tells since when it has seen things itself.
+pub fn save_since(folder: &Path, since: &Since) {
+    let (path, fresh) = (folder.join("since.json"), folder.join("since.json.new"));
+    let saved = serde_json::to_string(since).map_err(io::Error::from).and_then(|text| fs::write(&fresh, text));
+    if let Err(error) = saved.and_then(|()| fs::rename(fresh, path)) {
+        tracing::debug!(%error, "since when is not kept");
+    }
+}
+
 impl StateDir {
     /// # Errors
     /// It cannot be made.
     pub fn open(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(StateDir(path.to_owned()))
+        Ok(StateDir(path.to_owned(), Problems::default()))
+    }
+
+    /// Where everything that is wrong with the node is told.
+    pub fn problems(&self) -> &Problems {
+        &self.1
     }
 
     /// The private key of the node's certificate.
@@ -95,10 +119,18 @@ impl StateDir {
     /// # Errors
     /// The file is there and damaged.
     pub fn plan(&self) -> io::Result<Option<(SavedPlan, NodePlan)>> {
-        let Some(text) = self.read("plan.json")? else { return Ok(None) };
-        let saved: SavedPlan = serde_json::from_str(&text)?;
-        let plan = assemble(&saved.root, &saved.fragments).map_err(io::Error::other)?;
-        Ok(Some((saved, plan)))
+        let read = || {
+            let Some(text) = self.read("plan.json")? else { return Ok(None) };
+            let saved: SavedPlan = serde_json::from_str(&text)?;
+            let plan = assemble(&saved.root, &saved.fragments).map_err(io::Error::other)?;
+            Ok(Some((saved, plan)))
+        };
+        let plan = read();
+        if let Err(error) = &plan {
+            let why = format!("the saved plan is unusable, the node waits for the operator's: {error}");
+            self.1.put(Problem::File("plan.json".to_owned()), Some(why));
+        }
+        plan
     }
 
     /// # Errors
@@ -251,7 +283,15 @@ impl StateDir {
 
     /// Whole or not at all: written beside it, synced, renamed. A slow disk holds up no other task.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        block_in_place(|| self.replace(name, text))
+        let written = block_in_place(|| self.replace(name, text));
+        let why = written.as_ref().err().map(|error| {
+            format!(
+                "cannot be written, a reboot would begin with the one before ({error}): make room on {}",
+                self.0.display()
+            )
+        });
+        self.1.put(Problem::File(name.to_owned()), why);
+        written
     }
 
     fn replace(&self, name: &str, text: &str) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -11,8 +12,12 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{config::Config, state::StateDir};
+
+/// A certificate lives 90 days; the last of them are for getting the next one.
+const WARN_DAYS: i64 = 14;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,30 @@ pub fn client(config: &Config, state: &StateDir) -> Result<Arc<ClientConfig>, Tl
     Ok(Arc::new(tls))
 }
 
+/// Whether the node's certificate ends soon, and what to do; none while it is good for longer. It is as it is on disk now.
+pub fn ends_soon(config: &Config, now: SystemTime) -> Option<String> {
+    let path = &config.certificate;
+    let end = match certificates(path).map(|all| all.first().and_then(|certificate| end_of(certificate))) {
+        Ok(Some(end)) => end,
+        Ok(None) => return Some(format!("{} holds no certificate that can be read", path.display())),
+        Err(error) => return Some(error.to_string()),
+    };
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let days = (end - now).div_euclid(86_400);
+    let remedy = "issue a new one (`pathsteer-operator issue node`) and restart the agent";
+    match days {
+        ..0 => Some(format!("{} has expired: {remedy}", path.display())),
+        0..WARN_DAYS => Some(format!("{} expires in {days} days: {remedy}", path.display())),
+        _ => None,
+    }
+}
+
+/// Seconds since 1970.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |source| TlsError::Read { path: path.to_owned(), source };
     CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)
@@ -70,4 +99,28 @@ pub fn request(node: &str, state: &StateDir) -> Result<String, TlsError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, node);
     Ok(params.serialize_request(&key)?.pem()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_within_two_weeks_is_told_of_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.crt");
+        let key = KeyPair::generate().unwrap();
+        // rcgen's default ends in the year 4096
+        std::fs::write(&path, CertificateParams::default().self_signed(&key).unwrap().pem()).unwrap();
+        let yaml = format!("{{node: a, operator: https://a, ca: /none, certificate: {}}}", path.display());
+        let config: Config = serde_saphyr::from_str(&yaml).unwrap();
+        let end = end_of(&certificates(&path).unwrap()[0]).unwrap() as u64;
+        let days_before = |days: u64| ends_soon(&config, UNIX_EPOCH + Duration::from_secs(end - days * 86_400));
+        assert_eq!(days_before(15), None);
+        assert!(days_before(3).unwrap().contains("expires in 3 days"), "{:?}", days_before(3));
+        let after = ends_soon(&config, UNIX_EPOCH + Duration::from_secs(end + 1));
+        assert!(after.as_ref().is_some_and(|why| why.contains("has expired")), "{after:?}");
+    }
 }

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod keys;
 pub mod manifest;
 pub mod mark;
+pub mod merge_patch;
 pub mod meta;
 pub mod ownership;
 pub mod plan;

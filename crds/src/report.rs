@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// WireGuard's Reject-After-Time, seconds.
+pub const REJECT_AFTER_SECONDS: u64 = 180;
+
 /// The state of a node, as its agent last saw it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -14,10 +17,19 @@ pub struct NodeReport {
     pub generation: i64,
     /// Every object of that plan was seen in the kernel as declared.
     pub verified: bool,
+    /// Seconds since the node booted, suspended ones too, when this was reported: what began at `sinceUptime` has been so
+    /// for the difference, whatever became of the node's clock. It alone changes nothing that is worth a report.
+    pub uptime_seconds: u64,
     /// What is not as declared; empty when `verified`.
     pub not_as_declared: Vec<ObjectReport>,
+    /// What else keeps the node from its work, or will.
+    pub problems: Vec<ProblemReport>,
+    /// What came of the last turn that changed something; absent before the first.
+    pub last_changes: Option<ChangesReport>,
     /// Objects found changed by somebody else and put right, since the agent started.
     pub drift_repaired: u64,
+    /// Which objects those were, the last 32 of them by name.
+    pub drift: Vec<DriftReport>,
     pub uplinks: Vec<UplinkReport>,
     pub tunnels: Vec<TunnelReport>,
     /// What the node sends by (an edge decides, so only edges have it).
@@ -51,6 +63,91 @@ pub struct ObjectReport {
     pub object: String,
     /// Why, with the remedy where there is one.
     pub reason: String,
+    /// Since when at least; what had been so when the agent started was noticed by the one before, since the boot.
+    #[serde(flatten)]
+    pub since: Moment,
+}
+
+/// When something began, twice: a clock that is set makes the one wrong, a reboot ends the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Moment {
+    /// By the node's clock as it was then, RFC 3339 in UTC; empty from an agent that does not tell.
+    pub since: String,
+    /// Seconds after the node's last boot.
+    pub since_uptime: u64,
+}
+
+/// What keeps the node from its work, or will, though no object of the plan is wrong for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemReport {
+    /// One CamelCase word for programs, such as `NoLease`: the reason of the condition.
+    pub kind: String,
+    /// What has it, such as `uplink 1` or `file plan.json`.
+    pub object: String,
+    /// The slot, if it is one uplink's; absent if the whole node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+    /// What is wrong, with the remedy where there is one.
+    pub reason: String,
+    #[serde(flatten)]
+    pub since: Moment,
+}
+
+/// What came of a turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChangesReport {
+    #[serde(flatten)]
+    pub at: Moment,
+    /// How many changes had which outcome.
+    pub created: u64,
+    pub updated: u64,
+    pub deleted: u64,
+    pub failed: u64,
+    /// Of these, how many put right what somebody else had changed.
+    pub drift: u64,
+    /// The first 64 of them, failures before drift before our own.
+    pub objects: Vec<ChangeReport>,
+}
+
+/// What came of one change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeReport {
+    pub object: String,
+    pub outcome: ChangeOutcome,
+    /// Why it failed; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Somebody else had changed it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drift: bool,
+}
+
+/// How a change ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ChangeOutcome {
+    Failed,
+    Created,
+    Updated,
+    Deleted,
+}
+
+/// An object that somebody else keeps changing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftReport {
+    pub object: String,
+    /// How it was found the last time.
+    pub found: String,
+    /// How often, since the agent started.
+    pub times: u64,
+    /// The last time.
+    #[serde(flatten)]
+    pub last: Moment,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +181,13 @@ pub struct TunnelReport {
     pub endpoint: Option<String>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
+}
+
+impl TunnelReport {
+    /// Whether it can carry anything: WireGuard refuses a session older than [`REJECT_AFTER_SECONDS`].
+    pub fn is_up(&self) -> bool {
+        self.handshake_age_seconds.is_some_and(|age| age <= REJECT_AFTER_SECONDS)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

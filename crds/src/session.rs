@@ -1,7 +1,10 @@
 //! What agent and operator say to each other over the mutually authenticated session.
 //!
 //! The agent posts a [`Hello`], opens the plan stream (newline-delimited JSON of [`SessionEvent`]) from the revision
-//! it last saw, and posts a [`crate::report::NodeReport`] whenever its state changes.
+//! it last saw, and posts a [`crate::report::NodeReport`] whenever its state changes. The answer's `ETag` names what the
+//! operator then has; the next report may be a PATCH with that name in `If-Match` and, as JSON merge patch (RFC 7396), what
+//! has changed since. 412 says that the operator has something else, any other refusal of a PATCH that it knows none:
+//! either way the whole is posted.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +15,10 @@ use crate::plan::PlanRoot;
 pub const HELLO_PATH: &str = "/v1/session/hello";
 /// `GET` target of the plan stream; query `revision=N` resumes after N.
 pub const PLAN_PATH: &str = "/v1/session/plan";
-/// `POST` target of reports.
+/// `POST` target of whole reports, `PATCH` target of changes.
 pub const REPORT_PATH: &str = "/v1/session/report";
-/// Seconds between heartbeats of an idle plan stream; an agent that hears nothing for three of them dials anew.
+/// Seconds between heartbeats of an idle plan stream, unless the agent wishes for fewer of them in its [`Hello`]; an agent
+/// that has heard nothing for 20 s more than that dials anew.
 pub const HEARTBEAT_SECONDS: u64 = 10;
 
 /// First word of an agent.
@@ -29,6 +33,10 @@ pub struct Hello {
     pub store_epoch: u64,
     pub generation: i64,
     pub identity: NodeIdentity,
+    /// How long the plan stream may be silent before there is a heartbeat, seconds, 1 to 600; absent: [`HEARTBEAT_SECONDS`].
+    /// Where bytes cost money, fewer are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_seconds: Option<u64>,
 }
 
 /// A line of the plan stream.

@@ -1,9 +1,11 @@
-//! As much of an operator as an agent needs: it greets, takes reports, and sends what a case lets it send.
+//! As much of an operator as an agent needs: it greets, takes reports and changes of them, and sends heartbeats and what a
+//! case lets it send.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -11,17 +13,20 @@ use futures_util::stream::poll_fn;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::header::{ETAG, IF_MATCH};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pathsteer_crds::plan::PlanRoot;
 use pathsteer_crds::report::NodeReport;
-use pathsteer_crds::session::{HELLO_PATH, Hello, PLAN_PATH, REPORT_PATH, SessionEvent};
+use pathsteer_crds::session::{HEARTBEAT_SECONDS, HELLO_PATH, Hello, PLAN_PATH, REPORT_PATH, SessionEvent};
+use pathsteer_crds::{canonical, merge_patch};
 use pathsteer_lab::host::Host;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, crypto};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -34,11 +39,21 @@ pub struct Operator {
 }
 
 /// What agents have said, and the streams that they listen to.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Heard {
-    report: Option<NodeReport>,
     hellos: Vec<Hello>,
     streams: Vec<mpsc::UnboundedSender<String>>,
+    heartbeat: u64,
+    /// The last report, all changes applied.
+    report: Value,
+    posts: Vec<Post>,
+}
+
+/// A report, or a change of one.
+#[derive(Debug, Clone)]
+pub struct Post {
+    pub method: String,
+    pub body: Value,
 }
 
 impl Operator {
@@ -62,7 +77,12 @@ impl Operator {
 
     /// The last report.
     pub fn report(&self) -> Option<NodeReport> {
-        lock(&self.heard).report.clone()
+        serde_json::from_value(lock(&self.heard).report.clone()).ok()
+    }
+
+    /// Everything that was posted, in order.
+    pub fn posts(&self) -> Vec<Post> {
+        lock(&self.heard).posts.clone()
     }
 
     /// The order of the plan in hand that each session began with.
@@ -111,22 +131,47 @@ async fn serve(address: SocketAddr, acceptor: TlsAcceptor, heard: Arc<Mutex<Hear
 }
 
 async fn answer(request: Request<Incoming>, heard: Arc<Mutex<Heard>>) -> Result<Response<Body>, hyper::Error> {
-    let path = request.uri().path().to_owned();
+    let (path, method) = (request.uri().path().to_owned(), request.method().to_string());
+    let base = request.headers().get(IF_MATCH).and_then(|base| base.to_str().ok()).map(str::to_owned);
     let body = request.into_body().collect().await?.to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut response = Response::new(Full::default().boxed());
     let mut heard = lock(&heard);
     match path.as_str() {
-        REPORT_PATH => heard.report = serde_json::from_slice(&body).ok(),
-        HELLO_PATH => heard.hellos.extend(serde_json::from_slice::<Hello>(&body)),
-        _ => {}
-    }
-    Ok(Response::new(match path.as_str() {
+        HELLO_PATH => {
+            heard.heartbeat = body["heartbeatSeconds"].as_u64().unwrap_or(HEARTBEAT_SECONDS);
+            heard.hellos.extend(serde_json::from_value::<Hello>(body));
+        }
         PLAN_PATH => {
             let (lines, mut said) = mpsc::unbounded_channel::<String>();
+            tokio::spawn(heartbeats(heard.heartbeat, lines.clone()));
             heard.streams.push(lines);
             let frame = |line: String| Ok::<_, Infallible>(Frame::data(Bytes::from(line)));
             let said = poll_fn(move |context| said.poll_recv(context).map(|line| line.map(frame)));
-            StreamBody::new(said).boxed()
+            *response.body_mut() = StreamBody::new(said).boxed();
         }
-        _ => Full::default().boxed(),
-    }))
+        REPORT_PATH => {
+            heard.posts.push(Post { method: method.clone(), body: body.clone() });
+            let before = std::mem::take(&mut heard.report);
+            let name = |report: &Value| format!("\"{}\"", canonical::sha256(report.to_string().as_bytes()));
+            if method == "PATCH" && base.as_deref() != Some(&*name(&before)) {
+                *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+                return Ok(response);
+            }
+            heard.report = if method == "PATCH" { merge_patch::apply(before, body) } else { body };
+            if let Ok(name) = name(&heard.report).parse() {
+                response.headers_mut().insert(ETAG, name);
+            }
+        }
+        _ => *response.status_mut() = StatusCode::NOT_FOUND,
+    }
+    Ok(response)
+}
+
+/// Until nobody listens any more.
+async fn heartbeats(seconds: u64, lines: mpsc::UnboundedSender<String>) {
+    let line = "{\"type\":\"heartbeat\"}\n";
+    while lines.send(line.to_owned()).is_ok() {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
 }

@@ -24,7 +24,7 @@ pub fn bootstrap_plan(node: &str, uplinks: &BTreeMap<u8, String>) -> NodePlan {
         objects.links.push(LinkSpec { card: card.card(false), ..LinkSpec::new(&netns, &link, LinkKind::Nic) });
         objects.dhcp.push(DhcpSpec { netns: netns.clone(), link, slot, ipv4: true, ipv6: false });
         let (name, cost) = (interface.clone(), u16::from(slot));
-        objects.paths.push(PathSpec { slot, name, netns, cost, resolvers: Vec::new() });
+        objects.paths.push(PathSpec { slot, name, netns, cost, metered: false, resolvers: Vec::new() });
     }
     objects.sort();
     NodePlan { version: PLAN_VERSION, node: node.to_owned(), role: Role::Edge, store_epoch: 0, generation: 0, objects }

@@ -1,6 +1,6 @@
 //! From desired and observed to the changes between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 
@@ -71,24 +71,35 @@ pub fn changes(desired: &PlanObjects, observed: &PlanObjects, sweep: bool) -> Ve
     link::once_per_pair(changes)
 }
 
-/// How many objects somebody else had changed: those that `changes` put right although they were declared the same in
+/// An object that somebody else had changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drifted {
+    pub object: String,
+    /// How it was found.
+    pub found: String,
+}
+
+/// The objects somebody else had changed: those that `changes` put right although they were declared the same in
 /// `verified`, the desired state that the turn before this one left in force, and those they delete that it never
 /// declared so. What only goes along with our own changes is none of them; a veth pair counts once. After a turn that
 /// was not verified nobody can tell.
-pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change]) -> u64 {
+pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change]) -> Vec<Drifted> {
     let declared: BTreeMap<String, PlanObject> =
         ORDER.iter().flat_map(|stage| (stage.listed)(verified)).map(|object| (object.name(), object)).collect();
-    let wrong: BTreeSet<String> = not_as_declared(verified, observed).into_iter().map(|report| report.object).collect();
+    let wrong: BTreeMap<String, String> =
+        not_as_declared(verified, observed).into_iter().map(|report| (report.object, report.reason)).collect();
     let drifted = changes.iter().filter_map(|change| {
         let name = change.object.name();
         let declared = declared.get(&name);
-        let drifted = match change.action {
-            Action::Create | Action::Update => wrong.contains(&name) && declared == Some(&change.object),
-            Action::Delete => !declared.is_some_and(|declared| declared.satisfied_by(&change.object)),
+        let found = match change.action {
+            Action::Create | Action::Update => wrong.get(&name).filter(|_| declared == Some(&change.object))?.clone(),
+            Action::Delete if declared.is_some_and(|declared| declared.satisfied_by(&change.object)) => return None,
+            Action::Delete => wrong.get(&name).cloned().unwrap_or_else(|| "is not declared".to_owned()),
         };
-        drifted.then_some(name)
+        Some((name, found))
     });
-    drifted.collect::<BTreeSet<_>>().len() as u64
+    let drifted: BTreeMap<String, String> = drifted.collect();
+    drifted.into_iter().map(|(object, found)| Drifted { object, found }).collect()
 }
 
 /// Deletes from `found` what stands in the way of something declared, and what goes along with it.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::plan::PlanObjects;
-use pathsteer_crds::report::ObjectReport;
+use pathsteer_crds::report::{Moment, ObjectReport};
 use serde_json::Value;
 
 use crate::apply_order::ORDER;
 use crate::noun::{Noun, by_key};
-use crate::{Action, Change};
+use crate::{Action, Change, Drifted};
 
 /// What came of one change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +25,12 @@ pub struct Turn {
     /// What is still not as declared after the changes, and what could not be deleted, each with the reason.
     pub not_as_declared: Vec<ObjectReport>,
     /// Objects that somebody else had changed.
-    pub drift: u64,
+    pub drift: Vec<Drifted>,
 }
 
 impl Turn {
     /// Sums up a turn from what is desired, the kernel as observed after the changes, and what came of those.
-    pub fn new(desired: &PlanObjects, observed: &PlanObjects, outcomes: Vec<Outcome>, drift: u64) -> Turn {
+    pub fn new(desired: &PlanObjects, observed: &PlanObjects, outcomes: Vec<Outcome>, drift: Vec<Drifted>) -> Turn {
         let failures: BTreeMap<String, &Outcome> = outcomes
             .iter()
             .filter(|outcome| outcome.failure.is_some())
@@ -52,7 +52,8 @@ impl Turn {
                 None => continue,
             };
             if !reports.iter().any(|report| report.object == object) {
-                reports.push(ObjectReport { object, reason: format!("is not declared, and is still there: {why}") });
+                let reason = format!("is not declared, and is still there: {why}");
+                reports.push(ObjectReport { object, reason, since: Moment::default() });
             }
         }
         Turn { outcomes, not_as_declared: reports, drift }
@@ -62,6 +63,13 @@ impl Turn {
     pub fn verified(&self) -> bool {
         self.not_as_declared.is_empty()
     }
+}
+
+/// Adds what came of a later pass over the same turn: of an object that was changed again, the latest counts.
+pub fn latest(outcomes: &mut Vec<Outcome>, later: &[Outcome]) {
+    let again: BTreeSet<String> = later.iter().map(|outcome| outcome.change.object.name()).collect();
+    outcomes.retain(|outcome| !again.contains(&outcome.change.object.name()));
+    outcomes.extend_from_slice(later);
 }
 
 /// The objects of `desired` that `observed` does not hold as declared, in apply order.
@@ -87,7 +95,7 @@ pub(crate) fn wrong<T: Noun>(desired: &PlanObjects, observed: &PlanObjects) -> V
                 Some(same) if same.iter().any(|found| declared.satisfied_by(found)) => return None,
                 Some([first, ..]) => differences(declared, first),
             };
-            Some(ObjectReport { object: declared.name(), reason })
+            Some(ObjectReport { object: declared.name(), reason, since: Moment::default() })
         })
         .collect()
 }
@@ -160,11 +168,26 @@ mod tests {
             .into_iter()
             .map(|change| Outcome { change, failure: failure.clone() })
             .collect();
-        let turn = Turn::new(&desired, &nothing, outcomes, 0);
+        let turn = Turn::new(&desired, &nothing, outcomes, Vec::new());
         assert!(!turn.verified());
         let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };
         assert_eq!(report.object, "route psvip 7701 default metric 10");
         assert_eq!(report.reason, "is missing: the table is full: remove some");
+    }
+
+    #[test]
+    fn of_several_passes_the_latest_outcome_of_an_object_counts() {
+        let left = PlanObjects { netns: vec![NetnsSpec { name: "psup8".into() }], ..PlanObjects::default() };
+        let nothing = PlanObjects::default();
+        let pass = |failure: Option<&str>| -> Vec<Outcome> {
+            let changes = changes(&nothing, &left, true).into_iter();
+            changes.map(|change| Outcome { change, failure: failure.map(str::to_owned) }).collect()
+        };
+        let mut outcomes = pass(Some("busy"));
+        latest(&mut outcomes, &[]);
+        assert_eq!(outcomes, pass(Some("busy")));
+        latest(&mut outcomes, &pass(None));
+        assert_eq!(outcomes, pass(None));
     }
 
     #[test]
@@ -175,7 +198,7 @@ mod tests {
             .into_iter()
             .map(|change| Outcome { change, failure: Some("busy".into()) })
             .collect();
-        let turn = Turn::new(&nothing, &left, outcomes, 0);
+        let turn = Turn::new(&nothing, &left, outcomes, Vec::new());
         let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };
         assert_eq!((&*report.object, &*report.reason), ("netns psup8", "is not declared, and is still there: busy"));
     }
@@ -186,8 +209,8 @@ mod tests {
         let nothing = PlanObjects::default();
         let outcomes =
             || changes(&nothing, &left, true).into_iter().map(|change| Outcome { change, failure: None }).collect();
-        assert!(Turn::new(&nothing, &nothing, outcomes(), 0).verified());
-        let turn = Turn::new(&nothing, &left, outcomes(), 0);
+        assert!(Turn::new(&nothing, &nothing, outcomes(), Vec::new()).verified());
+        let turn = Turn::new(&nothing, &left, outcomes(), Vec::new());
         let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };
         assert_eq!(report.object, "netns psup8");
         assert_eq!(report.reason, "is not declared, and is still there: its deletion changed nothing");

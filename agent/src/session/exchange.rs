@@ -1,48 +1,111 @@
 //! Requests of a session and their answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming, client::conn::http2};
-use pathsteer_crds::{report::NodeReport, session::REPORT_PATH};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::http2,
+    header::{CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH},
+};
+use pathsteer_agent_core::Pace;
+use pathsteer_crds::{merge_patch, report::NodeReport, session::REPORT_PATH};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::SessionError;
+use crate::report::news;
 
 pub(super) type Sender = http2::SendRequest<Full<Bytes>>;
 
 /// How long to wait before a report that was not taken is posted again: the store may be away for a while.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The same after many attempts: bytes cost money.
+const SELDOM: Duration = Duration::from_secs(30);
 
-/// Posts every report as it changes, for ever, and says of which plan the operator has `heard`. One that is not taken is posted again: a state that does not change any
-/// more would otherwise never be known.
-pub(super) async fn post_reports(
-    mut sender: Sender,
-    authority: String,
-    mut reports: watch::Receiver<Option<NodeReport>>,
-    heard: watch::Sender<(u64, i64)>,
-) {
-    let mut refused = false;
-    loop {
-        let report = reports.borrow_and_update().clone();
-        let posted = match &report {
-            Some(report) => post(&mut sender, &authority, REPORT_PATH, report).await,
-            None => Ok(()),
-        };
-        if let (Some(report), Ok(())) = (&report, &posted) {
-            heard.send_replace((report.store_epoch, report.generation));
+/// Tells the operator how things stand.
+pub(super) struct Reporter {
+    pub sender: Sender,
+    pub authority: String,
+    /// What has only grown is told so often.
+    pub quiet: Duration,
+    /// Of which plan the operator has heard, by store epoch and generation.
+    pub heard: watch::Sender<(u64, i64)>,
+    /// What the operator has, and its name for it if it takes changes.
+    told: Option<(NodeReport, Option<HeaderValue>)>,
+}
+
+impl Reporter {
+    pub fn new(sender: Sender, authority: String, quiet: Duration, heard: watch::Sender<(u64, i64)>) -> Self {
+        Reporter { sender, authority, quiet, heard, told: None }
+    }
+
+    /// Tells what is news, for ever: the whole first, then what changed, at the pace of [`Pace`]. What is not taken is
+    /// told again: a state that does not change any more would otherwise never be known.
+    pub async fn run(mut self, mut reports: watch::Receiver<Option<NodeReport>>) {
+        let (begun, mut pace) = (Instant::now(), Pace::default());
+        let (mut again, mut all_told) = (AGAIN, None::<Instant>);
+        reports.mark_changed();
+        while reports.changed().await.is_ok() {
+            tokio::time::sleep(pace.wait(begun.elapsed())).await;
+            // only now: whatever came while it was not yet time is in it
+            let Some(fresh) = reports.borrow_and_update().clone() else { continue };
+            let quiet = all_told.is_none_or(|told| told.elapsed() >= self.quiet);
+            let Some(news) = news(self.told.as_ref().map(|(told, _)| told), fresh, quiet) else { continue };
+            let order = (news.store_epoch, news.generation);
+            match self.tell(news).await {
+                Ok(()) => {
+                    self.heard.send_replace(order);
+                    pace.sent(begun.elapsed());
+                    again = AGAIN;
+                    all_told = all_told.filter(|_| !quiet).or_else(|| Some(Instant::now()));
+                }
+                Err(error) => {
+                    if again == AGAIN {
+                        tracing::warn!(%error, "a report was not taken, it will be posted again");
+                    }
+                    tokio::time::sleep(again).await;
+                    again = SELDOM.min(2 * again);
+                    reports.mark_changed();
+                }
+            }
         }
-        if let Err(error) = &posted
-            && !refused
-        {
-            tracing::warn!(%error, "a report was not taken, it will be posted again");
+    }
+
+    /// Sends what changed to an operator that has what it changed from, and the whole to any other.
+    async fn tell(&mut self, news: NodeReport) -> Result<(), SessionError> {
+        let whole = serde_json::to_value(&news)?;
+        if let Some((told, Some(name))) = &self.told {
+            let patch = merge_patch::between(&serde_json::to_value(told)?, &whole).unwrap_or_default();
+            match self.send("PATCH", Some(name.clone()), &patch).await {
+                Ok(name) => {
+                    self.told = Some((news, name));
+                    return Ok(());
+                }
+                Err(SessionError::Refused { status, .. }) if status.is_client_error() => self.told = None,
+                Err(error) => return Err(error),
+            }
         }
-        refused = posted.is_err();
-        tokio::select! {
-            changed = reports.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(AGAIN), if refused => {}
+        let name = self.send("POST", None, &whole).await?;
+        self.told = Some((news, name));
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        base: Option<HeaderValue>,
+        body: &Value,
+    ) -> Result<Option<HeaderValue>, SessionError> {
+        let mut request = request(method, &self.authority, REPORT_PATH, serde_json::to_vec(body)?.into());
+        if let Some(base) = base {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/merge-patch+json"));
+            request.headers_mut().insert(IF_MATCH, base);
         }
+        let response = self.sender.clone().send_request(request).await?;
+        Ok(accepted(REPORT_PATH, response).await?.headers().get(ETAG).cloned())
     }
 }
 
@@ -62,7 +125,7 @@ pub(super) fn request(method: &str, authority: &str, path: &str, body: Bytes) ->
     *request.method_mut() = method.parse().unwrap_or_default();
     // only an authority that cannot be dialled fails here, and it was dialled
     *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap_or_default();
-    request.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     request
 }
 
@@ -81,7 +144,10 @@ pub(super) async fn accepted(
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::Mutex};
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Mutex},
+    };
 
     use hyper::{StatusCode, server, service::service_fn};
     use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -89,18 +155,30 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_report_that_was_refused_is_posted_again_though_nothing_changed() {
+    /// What came: how, and the body.
+    type Came = (String, Value);
+    /// What is answered: how, and the name of what the operator then has.
+    type Answer = (StatusCode, Option<&'static str>);
+
+    /// A reporter whose posts are answered as `answers` say, one after the other, and then all like the last.
+    async fn reporter(answers: Vec<Answer>) -> (watch::Sender<Option<NodeReport>>, mpsc::UnboundedReceiver<Came>) {
         let (near, far) = tokio::io::duplex(1 << 16);
-        let (posted, mut posts) = mpsc::unbounded_channel();
-        let answers = Mutex::new(vec![StatusCode::NO_CONTENT, StatusCode::SERVICE_UNAVAILABLE]);
+        let (posted, posts) = mpsc::unbounded_channel();
+        let answers = Arc::new(Mutex::new(answers));
         let operator = service_fn(move |request: Request<Incoming>| {
-            let status = answers.lock().unwrap().pop().unwrap();
-            let posted = posted.clone();
+            let (posted, answers) = (posted.clone(), Arc::clone(&answers));
             async move {
+                let base = request.headers().get(IF_MATCH).map(|base| base.to_str().unwrap().to_owned());
+                let how = format!("{} {}", request.method(), base.unwrap_or_default());
                 let body = request.into_body().collect().await.unwrap().to_bytes();
-                posted.send(serde_json::from_slice::<NodeReport>(&body).unwrap()).unwrap();
-                Ok::<_, Infallible>(Response::builder().status(status).body(Full::<Bytes>::default()).unwrap())
+                posted.send((how.trim().to_owned(), serde_json::from_slice(&body).unwrap())).unwrap();
+                let mut answers = answers.lock().unwrap();
+                let (status, name) = if answers.len() > 1 { answers.remove(0) } else { answers[0] };
+                let mut response = Response::builder().status(status);
+                if let Some(name) = name {
+                    response = response.header(ETAG, name);
+                }
+                Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
             }
         });
         tokio::spawn(
@@ -109,12 +187,80 @@ mod tests {
         let (sender, connection) =
             http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(near)).await.unwrap();
         tokio::spawn(connection);
-        let report = NodeReport { node: "rv-07".into(), generation: 7, ..NodeReport::default() };
-        let (_reports, reported) = watch::channel(Some(report.clone()));
-        tokio::spawn(post_reports(sender, "operator:7443".into(), reported, watch::Sender::new((0, 0))));
+        let (reports, reported) = watch::channel(Some(report(7)));
+        let reporter =
+            Reporter::new(sender, "operator:7443".into(), Duration::from_secs(3_600), watch::Sender::new((0, 0)));
+        tokio::spawn(reporter.run(reported));
+        (reports, posts)
+    }
+
+    fn report(generation: i64) -> NodeReport {
+        NodeReport { node: "rv-07".into(), generation, ..NodeReport::default() }
+    }
+
+    async fn next(posts: &mut mpsc::UnboundedReceiver<Came>) -> Came {
+        let post = tokio::time::timeout(Duration::from_secs(10), posts.recv()).await;
+        post.expect("there is another post").unwrap()
+    }
+
+    fn whole(generation: i64) -> Value {
+        serde_json::to_value(report(generation)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_report_that_was_refused_is_posted_again_though_nothing_changed() {
+        let (_reports, mut posts) =
+            reporter(vec![(StatusCode::SERVICE_UNAVAILABLE, None), (StatusCode::NO_CONTENT, None)]).await;
         for _ in 0..2 {
-            let post = tokio::time::timeout(Duration::from_secs(10), posts.recv()).await;
-            assert_eq!(post.expect("it is posted twice"), Some(report.clone()));
+            assert_eq!(next(&mut posts).await, ("POST".into(), whole(7)));
         }
+    }
+
+    #[tokio::test]
+    async fn after_the_whole_only_what_changed_is_sent() {
+        let (reports, mut posts) =
+            reporter(vec![(StatusCode::NO_CONTENT, Some("\"one\"")), (StatusCode::NO_CONTENT, Some("\"two\""))]).await;
+        assert_eq!(next(&mut posts).await, ("POST".into(), whole(7)));
+        reports.send_replace(Some(report(8)));
+        assert_eq!(next(&mut posts).await, ("PATCH \"one\"".into(), serde_json::json!({"generation": 8})));
+        reports.send_replace(Some(NodeReport { verified: true, ..report(8) }));
+        assert_eq!(next(&mut posts).await, ("PATCH \"two\"".into(), serde_json::json!({"verified": true})));
+    }
+
+    #[tokio::test]
+    async fn an_operator_that_has_something_else_gets_the_whole_at_once() {
+        let (reports, mut posts) = reporter(vec![
+            (StatusCode::NO_CONTENT, Some("\"one\"")),
+            (StatusCode::PRECONDITION_FAILED, None),
+            (StatusCode::NO_CONTENT, Some("\"two\"")),
+        ])
+        .await;
+        next(&mut posts).await;
+        reports.send_replace(Some(report(8)));
+        assert_eq!(next(&mut posts).await.0, "PATCH \"one\"");
+        assert_eq!(next(&mut posts).await, ("POST".into(), whole(8)));
+    }
+
+    #[tokio::test]
+    async fn an_operator_of_the_version_before_gets_whole_reports() {
+        let (reports, mut posts) = reporter(vec![(StatusCode::NO_CONTENT, None)]).await;
+        next(&mut posts).await;
+        reports.send_replace(Some(report(8)));
+        assert_eq!(next(&mut posts).await, ("POST".into(), whole(8)));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_flaps_is_told_seldom_and_where_it_ends_is_told() {
+        let (reports, mut posts) = reporter(vec![(StatusCode::NO_CONTENT, Some("\"one\""))]).await;
+        let end = 1_000;
+        for generation in 0..=end {
+            reports.send_replace(Some(report(generation)));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let mut told = Vec::new();
+        while told.last() != Some(&end) {
+            told.push(next(&mut posts).await.1["generation"].as_i64().unwrap());
+        }
+        assert!(told.len() < 12, "two seconds of flapping and the end of it took {} posts: {told:?}", told.len());
     }
 }

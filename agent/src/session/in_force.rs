@@ -7,12 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::time::{ClockId, clock_gettime};
 use pathsteer_agent_core::{DeadMan, Expiry, SinceBoot, underlay};
 use pathsteer_crds::plan::{FragmentError, NodePlan, PathSpec, PlanRoot, assemble};
 use tokio::sync::watch;
 
-use crate::state::{SavedPlan, StateDir};
+use crate::{
+    problems::Problem,
+    state::{SavedPlan, StateDir},
+    sys::clock,
+};
 
 /// What a plan of an operator that knows no dead-man is given.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -106,6 +109,8 @@ impl InForce {
     ) -> Result<(), FragmentError> {
         let plan = assemble(&root, fragments).inspect_err(|error| {
             tracing::error!(generation = root.generation, %error, "plan refused, the last good one stays");
+            let why = format!("generation {} is refused, the last good one stays: {error}", root.generation);
+            self.state.problems().put(Problem::Plan, Some(why));
         })?;
         if plan.order() < self.order() {
             tracing::warn!(generation = plan.generation, "older plan refused");
@@ -115,6 +120,7 @@ impl InForce {
             return Ok(());
         }
         fragments.retain(|sha256, _| root.fragments.values().any(|named| named == sha256));
+        self.state.problems().put(Problem::Plan, None);
         self.saved = Some(SavedPlan { revision, root, fragments: fragments.clone() });
         if let Err(error) = self.save() {
             tracing::error!(%error, "cannot save the plan: it is in force, but a reboot would begin with the one before");
@@ -148,6 +154,12 @@ impl InForce {
                 "plan refused: with the uplinks it declares, those of generation {generation}, the operator was out of \
                  reach for {waited:?}; change an Uplink, or set the Site's deadManSeconds to 0 to insist"
             );
+            let why = format!(
+                "generation {} is refused: with its uplinks the operator was out of reach for {waited:?}; change an Uplink, or \
+                 set the Site's deadManSeconds to 0 to insist",
+                plan.generation
+            );
+            self.state.problems().put(Problem::Plan, Some(why));
             return false;
         }
         let was_on_trial = self.dead_man.is_on_trial();
@@ -185,6 +197,8 @@ impl InForce {
         match expiry {
             Some(Expiry::TakeBack) => {
                 tracing::error!(generation, "the operator has not heard of it in time: the plan before comes back");
+                let why = format!("generation {generation} was taken back: the operator did not hear of it in time");
+                self.state.problems().put(Problem::Plan, Some(why));
                 self.go_back();
             }
             Some(Expiry::NotToBlame) => {
@@ -228,9 +242,7 @@ fn warn(what: &str, saved: io::Result<()>) {
 }
 
 fn since_boot() -> SinceBoot {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    let at = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
-    SinceBoot { boot, at }
+    SinceBoot { boot: clock::boot_id().unwrap_or_default(), at: clock::since_boot() }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use futures_util::future::select_ok;
 use http_body_util::BodyExt;
 use hyper::{StatusCode, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt};
 use pathsteer_agent_core::Resolvers;
 use pathsteer_crds::{
     identity::NodeIdentity,
@@ -33,7 +34,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::exchange::{Sender, accepted, post, post_reports, request};
+use self::exchange::{Reporter, Sender, accepted, post, request};
 use crate::{
     VERSION,
     config::Config,
@@ -53,8 +54,18 @@ const LOOK: Duration = Duration::from_secs(1);
 /// So long after a plan that was not whole the stream is read from its beginning: what was damaged on its way, or has been
 /// put right in the store since, does not come again in the same stream. A whole plan each time, so not often.
 const READ_AGAIN: Duration = Duration::from_secs(30);
-/// HTTP/2 pings: a dead underlay is left after interval + timeout.
+/// HTTP/2 pings: a dead underlay is left after interval + timeout. Not where bytes cost money: they are 4 MB a day.
 const PING: Duration = Duration::from_secs(5);
+/// A metered underlay that is dead is noticed by what is sent and not acknowledged for so long; or else by a heartbeat
+/// that does not come.
+const UNACKNOWLEDGED_MS: u32 = 10_000;
+/// Seconds between heartbeats over a metered underlay: 225 kB a day.
+const METERED_HEARTBEAT_SECONDS: u64 = 60;
+/// How much later than it should a heartbeat may come.
+const LATE: Duration = Duration::from_secs(20);
+/// What has only grown, such as byte counts, is reported so often; and over a metered underlay.
+const QUIET: Duration = Duration::from_secs(10);
+const METERED_QUIET: Duration = Duration::from_secs(600);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -151,13 +162,16 @@ impl Session {
     /// A session over one underlay: `Err` if it never began, `Ok` with why it ended.
     async fn over(&mut self, underlay: &str) -> Result<SessionError, SessionError> {
         let begun_in = netns_of(underlay).and_then(|netns| netns.id()).ok();
-        let mut sender = self.dial(underlay).await?;
-        timeout(DIAL, self.hello(&mut sender)).await.unwrap_or(Err(SessionError::Silent))?;
-        tracing::info!(underlay, operator = self.config.operator, "session");
+        let metered = self.in_force.paths().iter().any(|path| path.netns == underlay && path.metered);
+        let mut sender = self.dial(underlay, metered).await?;
+        timeout(DIAL, self.hello(&mut sender, metered)).await.unwrap_or(Err(SessionError::Silent))?;
+        tracing::info!(underlay, metered, operator = self.config.operator, "session");
+        let quiet = if metered { METERED_QUIET } else { QUIET };
         let (heard, mut hears) = watch::channel((0, 0));
-        let reports = tokio::spawn(post_reports(sender.clone(), self.authority(), self.reports.clone(), heard));
+        let reporter = Reporter::new(sender.clone(), self.authority(), quiet, heard);
+        let reports = tokio::spawn(reporter.run(self.reports.clone()));
         let ended = tokio::select! {
-            ended = self.follow(&mut sender, &mut hears) => ended.err().unwrap_or(SessionError::Ended),
+            ended = self.follow(&mut sender, metered, &mut hears) => ended.err().unwrap_or(SessionError::Ended),
             () = gone(underlay, begun_in) => SessionError::Gone,
         };
         reports.abort();
@@ -168,7 +182,7 @@ impl Session {
         self.config.operator.trim_start_matches("https://").trim_end_matches('/').to_owned()
     }
 
-    async fn dial(&self, underlay: &str) -> Result<Sender, SessionError> {
+    async fn dial(&self, underlay: &str, metered: bool) -> Result<Sender, SessionError> {
         let authority = self.authority();
         let fail = |source| SessionError::Dial {
             operator: authority.clone(),
@@ -183,12 +197,13 @@ impl Session {
         let shaken = async {
             let stream = connect(underlay, addresses).await.map_err(fail)?;
             stream.set_nodelay(true).map_err(fail)?;
+            setsockopt(&stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS).map_err(|errno| fail(errno.into()))?;
             let name = ServerName::try_from(host.to_owned()).map_err(|error| fail(io::Error::other(error)))?;
             let stream =
                 tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(fail)?;
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
-                .keep_alive_interval(PING)
+                .keep_alive_interval((!metered).then_some(PING))
                 .keep_alive_timeout(PING)
                 .keep_alive_while_idle(true)
                 .handshake(TokioIo::new(stream))
@@ -199,7 +214,7 @@ impl Session {
         timeout(DIAL, shaken).await.unwrap_or(Err(SessionError::Silent))
     }
 
-    async fn hello(&self, sender: &mut Sender) -> Result<(), SessionError> {
+    async fn hello(&self, sender: &mut Sender, metered: bool) -> Result<(), SessionError> {
         let (store_epoch, generation) = self.in_force.order();
         let hello = Hello {
             agent_version: VERSION.to_owned(),
@@ -207,6 +222,7 @@ impl Session {
             store_epoch,
             generation,
             identity: self.identity.clone(),
+            heartbeat_seconds: metered.then_some(METERED_HEARTBEAT_SECONDS),
         };
         post(sender, &self.authority(), HELLO_PATH, &hello).await
     }
@@ -215,6 +231,7 @@ impl Session {
     async fn follow(
         &mut self,
         sender: &mut Sender,
+        metered: bool,
         hears: &mut watch::Receiver<(u64, i64)>,
     ) -> Result<(), SessionError> {
         let revision = self.in_force.revision();
@@ -223,7 +240,8 @@ impl Session {
         let mut body = response.into_body();
         let mut fragments = self.in_force.fragments();
         let mut line = Vec::new();
-        let silence = Duration::from_secs(3 * HEARTBEAT_SECONDS);
+        let heartbeat = if metered { METERED_HEARTBEAT_SECONDS } else { HEARTBEAT_SECONDS };
+        let silence = Duration::from_secs(heartbeat) + LATE;
         let mut alive = tokio::time::Instant::now();
         let mut refused: Option<tokio::time::Instant> = None;
         loop {

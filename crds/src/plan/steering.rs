@@ -22,6 +22,9 @@ pub struct PathSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub resolvers: Vec<IpAddr>,
+    /// Bytes over it cost money.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metered: bool,
 }
 
 /// How one steering class towards one remote is steered.

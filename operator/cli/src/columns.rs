@@ -33,7 +33,12 @@ pub fn readiness(entry: &Entry) -> [Cell; 2] {
     };
     let reason = Cell::from(condition.reason.as_str());
     match condition.status {
-        ConditionStatus::True => [Cell::toned("True", Tone::Good), "".into()],
+        ConditionStatus::True => {
+            // carried out, and yet the node has a problem: it may not be so for long
+            let problem = entry.status.condition("Healthy").filter(|healthy| healthy.status == ConditionStatus::False);
+            let reason = problem.map_or("".into(), |healthy| Cell::toned(healthy.reason.as_str(), Tone::Doubtful));
+            [Cell::toned("True", Tone::Good), reason]
+        }
         ConditionStatus::False => [Cell::toned("False", Tone::Bad), reason],
         ConditionStatus::Unknown => [Cell::toned("Unknown", Tone::Doubtful), reason],
     }

@@ -15,12 +15,12 @@ use crate::node::SlotNames;
 use crate::object;
 use crate::report::{self, Names};
 use crate::show::indented;
-use crate::table::{self, Cell, Table, Tone};
+use crate::table::{Cell, Table, Tone, wants_colour};
 
 pub async fn describe(client: &mut Client, words: &ObjectWords, out: &mut dyn Write) -> Result<(), Failure> {
     let id = object::parse_one(&words.kind, words.name.as_deref())?;
     let entry = entry::get(client, &id).await?;
-    let colour = table::wants_colour();
+    let colour = wants_colour();
     let mut text = object_text(&entry, colour);
     if matches!(id.kind, Kind::Site | Kind::Anchor) {
         let state: Option<NodeState> = if_there(client.get(&format!("/v1/nodes/{}", id.key)).await)?;
@@ -66,9 +66,17 @@ fn spec(entry: &Entry) -> String {
 }
 
 /// A titled table; nothing if it has no rows.
-pub fn section(text: &mut String, title: &str, table: &Table, colour: bool) {
-    if !table.rows.is_empty() {
-        text.push_str(&format!("\n{title}:\n{}\n", indented(&table.render(colour), 2)));
+pub fn section(text: &mut String, title: &str, rows: &Table, colour: bool) {
+    if !rows.rows.is_empty() {
+        text.push_str(&format!("\n{title}:\n"));
+        table(text, rows, colour);
+    }
+}
+
+/// A table below whatever title; nothing if it has no rows.
+pub fn table(text: &mut String, rows: &Table, colour: bool) {
+    if !rows.rows.is_empty() {
+        text.push_str(&format!("{}\n", indented(&rows.render(colour), 2)));
     }
 }
 

@@ -3,20 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::AnyObject;
-use pathsteer_crds::report::{NodeReport, SteeringReport, TunnelReport};
+use pathsteer_crds::report::{NodeReport, SteeringReport};
 
 use crate::entry::Entry;
 
-/// WireGuard refuses a session older than this (its Reject-After-Time): a tunnel without a younger handshake is down.
-const REJECT_AFTER_SECONDS: u64 = 180;
-
-pub fn is_up(tunnel: &TunnelReport) -> bool {
-    tunnel.handshake_age_seconds.is_some_and(|age| age <= REJECT_AFTER_SECONDS)
-}
-
 /// Tunnels up, of all: `3/4`.
 pub fn tunnels_up(report: &NodeReport) -> String {
-    format!("{}/{}", report.tunnels.iter().filter(|tunnel| is_up(tunnel)).count(), report.tunnels.len())
+    format!("{}/{}", report.tunnels.iter().filter(|tunnel| tunnel.is_up()).count(), report.tunnels.len())
 }
 
 /// Names of uplinks by site and slot.
@@ -64,6 +57,8 @@ pub fn paths(site: &str, steering: &[SteeringReport], slots: &SlotNames) -> Stri
 
 #[cfg(test)]
 pub mod samples {
+    use pathsteer_crds::report::TunnelReport;
+
     use super::*;
 
     pub fn tunnel(slot: u8, age: Option<u64>) -> TunnelReport {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use pathsteer_crds::api::NodeState;
 use pathsteer_crds::plan::NodePlan;
 use pathsteer_crds::report::{
-    CounterReport, FollowingReport, NodeReport, ObjectReport, SteeringReport, TunnelReport, UplinkReport,
+    ChangeOutcome, ChangeReport, ChangesReport, CounterReport, DriftReport, FollowingReport, Moment, NodeReport,
+    ObjectReport, ProblemReport, SteeringReport, TunnelReport, UplinkReport,
 };
 
-use crate::describe::section;
-use crate::node::{self, SlotNames};
+use crate::describe::{section, table};
+use crate::node::SlotNames;
 use crate::status;
 use crate::table::{Cell, Table, Tone};
 
@@ -50,8 +51,12 @@ pub fn text(state: &NodeState, names: &Names, colour: bool) -> String {
         store_epoch,
         generation,
         verified,
+        uptime_seconds,
         not_as_declared,
+        problems,
+        last_changes,
         drift_repaired,
+        drift,
         uplinks,
         tunnels,
         steering,
@@ -69,7 +74,18 @@ pub fn text(state: &NodeState, names: &Names, colour: bool) -> String {
     if let Some(time) = reported_at {
         line("Last report", time.clone());
     }
-    section(&mut text, "Not as declared", &objects_table(not_as_declared), colour);
+    let wrong = Wrong { uptime: *uptime_seconds, names, site: name };
+    section(&mut text, "Problems", &wrong.problems(problems), colour);
+    section(&mut text, "Not as declared", &wrong.objects(not_as_declared), colour);
+    if let Some(changes) = last_changes {
+        let ChangesReport { at, created, updated, deleted, failed, drift, objects } = changes;
+        let sum = format!(
+            "{created} created, {updated} updated, {deleted} deleted, {failed} failed; drift among them: {drift}"
+        );
+        text.push_str(&format!("\nLast changes ({}): {sum}\n", wrong.ago(at)));
+        table(&mut text, &changes_table(objects), colour);
+    }
+    section(&mut text, "Changed by somebody else and put right", &wrong.drift(drift), colour);
     section(&mut text, "Uplinks", &uplinks_table(name, uplinks, names), colour);
     section(&mut text, "Tunnels", &tunnels_table(name, tunnels, names), colour);
     section(&mut text, "Steering", &steering_table(name, steering, names), colour);
@@ -78,12 +94,83 @@ pub fn text(state: &NodeState, names: &Names, colour: bool) -> String {
     text
 }
 
-fn objects_table(objects: &[ObjectReport]) -> Table {
-    let mut table = Table::new(&["OBJECT", "REASON"]);
-    for ObjectReport { object, reason } in objects {
-        table.rows.push(vec![object.as_str().into(), reason.as_str().into()]);
+/// Tables of what is, or was, not as it should be.
+struct Wrong<'a> {
+    /// The node's uptime when it reported.
+    uptime: u64,
+    names: &'a Names,
+    site: &'a str,
+}
+
+impl Wrong<'_> {
+    /// By a clock that nobody sets: `for 3m 20s`, with the time on the node's other clock.
+    fn since(&self, moment: &Moment) -> Cell {
+        let Moment { since, since_uptime } = moment;
+        if since.is_empty() {
+            return "-".into();
+        }
+        format!("{since}, for {}", span(self.uptime.saturating_sub(*since_uptime))).into()
+    }
+
+    fn ago(&self, moment: &Moment) -> String {
+        format!("{}, {} before this report", moment.since, span(self.uptime.saturating_sub(moment.since_uptime)))
+    }
+
+    fn problems(&self, problems: &[ProblemReport]) -> Table {
+        let mut table = Table::new(&["PROBLEM", "OF", "SINCE", "REASON"]);
+        for ProblemReport { kind, object, slot, reason, since } in problems {
+            let of =
+                slot.map_or(object.clone(), |slot| format!("{object} ({})", self.names.slots.name(self.site, slot)));
+            let kind = Cell::toned(kind.as_str(), Tone::Bad);
+            table.rows.push(vec![kind, of.into(), self.since(since), reason.as_str().into()]);
+        }
+        table
+    }
+
+    fn objects(&self, objects: &[ObjectReport]) -> Table {
+        let mut table = Table::new(&["OBJECT", "SINCE", "REASON"]);
+        for ObjectReport { object, reason, since } in objects {
+            table.rows.push(vec![object.as_str().into(), self.since(since), reason.as_str().into()]);
+        }
+        table
+    }
+
+    fn drift(&self, drift: &[DriftReport]) -> Table {
+        let mut table = Table::new(&["OBJECT", "TIMES", "LAST", "WAS FOUND"]);
+        for DriftReport { object, found, times, last } in drift {
+            let [object, found] = [object, found].map(|text| Cell::from(text.as_str()));
+            table.rows.push(vec![object, times.to_string().into(), last.since.as_str().into(), found]);
+        }
+        table
+    }
+}
+
+fn changes_table(objects: &[ChangeReport]) -> Table {
+    let mut table = Table::new(&["OBJECT", "OUTCOME", "REASON"]);
+    for ChangeReport { object, outcome, reason, drift } in objects {
+        let outcome = match outcome {
+            ChangeOutcome::Failed => Cell::toned("failed", Tone::Bad),
+            ChangeOutcome::Created => "created".into(),
+            ChangeOutcome::Updated => "updated".into(),
+            ChangeOutcome::Deleted => "deleted".into(),
+        };
+        let reason = reason.as_deref().unwrap_or(if *drift { "drift" } else { "-" });
+        table.rows.push(vec![object.as_str().into(), outcome, reason.into()]);
     }
     table
+}
+
+/// `3m 20s`: the two largest units are enough.
+fn span(seconds: u64) -> String {
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+    let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
+    let mut rest = seconds;
+    let parts = units[first..].iter().take(2).map(|(size, unit)| {
+        let count = rest / size;
+        rest %= size;
+        format!("{count}{unit}")
+    });
+    parts.collect::<Vec<_>>().join(" ")
 }
 
 fn uplinks_table(site: &str, uplinks: &[UplinkReport], names: &Names) -> Table {
@@ -109,7 +196,7 @@ fn tunnels_table(site: &str, tunnels: &[TunnelReport], names: &Names) -> Table {
     let mut table = Table::new(&["UPLINK", "LINK", "PEER", "STATE", "HANDSHAKE", "ENDPOINT", "RECEIVED", "SENT"]);
     for tunnel in tunnels {
         let TunnelReport { slot, link, peer, handshake_age_seconds, endpoint, rx_bytes, tx_bytes } = tunnel;
-        let state = if node::is_up(tunnel) { Cell::toned("up", Tone::Good) } else { Cell::toned("down", Tone::Bad) };
+        let state = if tunnel.is_up() { Cell::toned("up", Tone::Good) } else { Cell::toned("down", Tone::Bad) };
         table.rows.push(vec![
             names.slots.name(site, *slot).into(),
             link.as_str().into(),
@@ -196,7 +283,47 @@ mod tests {
                 agent_version: "0.1.0".into(),
                 store_epoch: 1,
                 generation: 57,
-                not_as_declared: vec![ObjectReport { object: "link psup2/wan2".into(), reason: "not there".into() }],
+                uptime_seconds: 1_000,
+                not_as_declared: vec![ObjectReport {
+                    object: "link psup2/wan2".into(),
+                    reason: "not there".into(),
+                    since: at(800),
+                }],
+                problems: vec![ProblemReport {
+                    kind: "NoLease".into(),
+                    object: "uplink 1".into(),
+                    slot: Some(1),
+                    reason: "no server".into(),
+                    since: at(0),
+                }],
+                last_changes: Some(ChangesReport {
+                    at: at(990),
+                    created: 1,
+                    failed: 1,
+                    drift: 1,
+                    objects: vec![
+                        ChangeReport {
+                            object: "link psup2/wan2".into(),
+                            outcome: ChangeOutcome::Failed,
+                            reason: Some("no such interface".into()),
+                            drift: false,
+                        },
+                        ChangeReport {
+                            object: "rule psvip 7701".into(),
+                            outcome: ChangeOutcome::Created,
+                            reason: None,
+                            drift: true,
+                        },
+                    ],
+                    ..ChangesReport::default()
+                }),
+                drift_repaired: 4,
+                drift: vec![DriftReport {
+                    object: "rule psvip 7701".into(),
+                    found: "is missing".into(),
+                    times: 4,
+                    last: at(990),
+                }],
                 uplinks: vec![
                     UplinkReport {
                         slot: 1,
@@ -240,13 +367,26 @@ mod tests {
           Published plan:   generation 57 of epoch 1
           Plan in force:    generation 57 of epoch 1
           Verified:         no
-          Drift repaired:   0 since the agent started
+          Drift repaired:   4 since the agent started
           Agent:            0.1.0
           Segmentation:     off: TCP with a fixed IP ID is frozen
 
+        Problems:
+          PROBLEM   OF                 SINCE                               REASON
+          NoLease   uplink 1 (fiber)   2026-01-01T00:00:00Z, for 16m 40s   no server
+
         Not as declared:
-          OBJECT            REASON
-          link psup2/wan2   not there
+          OBJECT            SINCE                              REASON
+          link psup2/wan2   2026-01-01T00:00:00Z, for 3m 20s   not there
+
+        Last changes (2026-01-01T00:00:00Z, 10s before this report): 1 created, 0 updated, 0 deleted, 1 failed; drift among them: 1
+          OBJECT            OUTCOME   REASON
+          link psup2/wan2   failed    no such interface
+          rule psvip 7701   created   drift
+
+        Changed by somebody else and put right:
+          OBJECT            TIMES   LAST                   WAS FOUND
+          rule psvip 7701   4       2026-01-01T00:00:00Z   is missing
 
         Uplinks:
           UPLINK     LINK   ADDRESS            GATEWAY        RESOLVERS              NOTE
@@ -271,6 +411,17 @@ mod tests {
           shim    dal-a    duplicate   4000
           psvip   -        barred      7
         ");
+    }
+
+    fn at(uptime: u64) -> Moment {
+        Moment { since: "2026-01-01T00:00:00Z".into(), since_uptime: uptime }
+    }
+
+    #[test]
+    fn how_long_is_read_at_a_glance() {
+        for (seconds, expected) in [(0, "0s"), (59, "59s"), (200, "3m 20s"), (90_061, "1d 1h")] {
+            assert_eq!(span(seconds), expected);
+        }
     }
 
     #[test]

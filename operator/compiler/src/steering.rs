@@ -14,6 +14,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         netns: uplink_netns(uplink.spec.slot),
         cost: uplink.spec.cost,
         resolvers: uplink.spec.resolvers.clone(),
+        metered: uplink.spec.is_metered(),
     }));
     plan.dead_man.push(DeadManSpec { seconds: site.spec.dead_man_seconds });
     // Every anchor, not only the one it sends by: what comes for the site by another has to find its way as well, and an

@@ -21,16 +21,19 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::Peer;
-use crate::pki::{Authority, TlsError, server_config};
+use crate::pki::{Authority, Party, TlsError, server_config};
 
 /// How long a client may take for its handshake, and for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often an idle HTTP/2 client is probed, and how long it may take to answer: a node whose uplink died is not
-/// connected, whatever the kernel believes.
+/// How often an idle HTTP/2 client is probed that is no node, and how long it may take to answer. A node is not: its plan
+/// stream has heartbeats, as rare as it wants them.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for what was sent and never acknowledged, in milliseconds: the kernel would try for a quarter of an hour.
-const TCP_USER_TIMEOUT_MS: u32 = 30_000;
+/// How long what was sent may stay unacknowledged, in milliseconds: a node whose uplink died is not connected, whatever the
+/// kernel believes, which would try for a quarter of an hour.
+const TCP_USER_TIMEOUT_MS: u32 = 20_000;
+/// What was silent for so long is probed by the kernel: a node that has no plan stream, and died. Longer than any heartbeat.
+const TCP_KEEPALIVE_SECONDS: u32 = 700;
 /// The certificate is made anew this often: it lives 90 days, an operator may run for years.
 const CERTIFICATE_AGE: Duration = Duration::from_secs(24 * 3_600);
 /// How long requests may take to finish when the operator ends.
@@ -115,9 +118,11 @@ fn acceptor(authority: &Authority, names: &[String]) -> Result<TlsAcceptor, TlsE
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, ending: CancellationToken) {
-    let options = stream
-        .set_nodelay(true)
-        .and_then(|()| setsockopt(&stream, sockopt::TcpUserTimeout, &TCP_USER_TIMEOUT_MS).map_err(io::Error::from));
+    let options = stream.set_nodelay(true).and_then(|()| {
+        setsockopt(&stream, sockopt::TcpUserTimeout, &TCP_USER_TIMEOUT_MS)?;
+        setsockopt(&stream, sockopt::TcpKeepIdle, &TCP_KEEPALIVE_SECONDS)?;
+        setsockopt(&stream, sockopt::KeepAlive, &true).map_err(io::Error::from)
+    });
     if let Err(error) = options {
         debug!(%error, "socket options not set");
     }
@@ -130,6 +135,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, ending:
     let Some(peer) = certificates.and_then(<[_]>::first).and_then(Peer::of) else {
         return debug!("certificate without a name");
     };
+    let probed = (peer.party != Some(Party::Node)).then_some(KEEPALIVE_INTERVAL);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (mut request, router) = (request.map(Body::new), router.clone());
         request.extensions_mut().insert(peer.clone());
@@ -137,11 +143,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, ending:
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(probed).keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let result = tokio::select! {
         result = connection.as_mut() => result,

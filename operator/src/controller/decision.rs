@@ -1,5 +1,6 @@
 //! Which version of each object is compiled, and what comes of it. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ipnet::Ipv4Net;
@@ -24,7 +25,7 @@ pub struct Decision {
 /// Reason in one word and in a sentence, as conditions have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    pub word: &'static str,
+    pub word: Cow<'static, str>,
     pub sentence: String,
 }
 
@@ -44,7 +45,7 @@ pub fn decide(
                 chosen.insert(id.clone(), newest.clone());
             }
             Err(refusal) => {
-                refused.insert(id.clone(), Reason { word: "Invalid", sentence: refusal.to_string() });
+                refused.insert(id.clone(), Reason { word: "Invalid".into(), sentence: refusal.to_string() });
                 fall_back(&mut chosen, id, object);
             }
         }
@@ -55,7 +56,7 @@ pub fn decide(
         let mut warned: BTreeMap<Id, Vec<Reason>> = BTreeMap::new();
         for diagnostic in &compiled.diagnostics {
             let id = (diagnostic.kind, diagnostic.key.clone());
-            let reason = Reason { word: diagnostic.reason, sentence: diagnostic.message.clone() };
+            let reason = Reason { word: diagnostic.reason.into(), sentence: diagnostic.message.clone() };
             if diagnostic.severity == Severity::Warning {
                 warned.entry(id).or_default().push(reason);
                 continue;

@@ -56,7 +56,14 @@ mod tests {
 
     fn hello(store_epoch: u64, generation: i64) -> Hello {
         let identity = NodeIdentity::default();
-        Hello { agent_version: "0".into(), plan_versions: vec![1], store_epoch, generation, identity }
+        Hello {
+            agent_version: "0".into(),
+            plan_versions: vec![1],
+            store_epoch,
+            generation,
+            identity,
+            heartbeat_seconds: None,
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Whether a node carries out the plan that is published for it. Pure.
 
+use std::borrow::Cow;
+
 use pathsteer_compiler::CompiledPlan;
 use pathsteer_crds::ownership;
 use pathsteer_crds::plan::PlanRoot;
-use pathsteer_crds::report::{NodeReport, TunnelReport};
+use pathsteer_crds::report::{Moment, NodeReport, ObjectReport, ProblemReport, REJECT_AFTER_SECONDS, TunnelReport};
 
 use super::decision::Reason;
 
-/// WireGuard's Reject-After-Time: a session older than this carries nothing.
-const REJECT_AFTER_SECONDS: u64 = 180;
+/// What an agent names when it cannot observe.
+const UNOBSERVED: &str = "kernel";
 
 /// A tunnel the plan declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,16 @@ impl Node<'_> {
         self.carried_out().or_else(|| self.not_as_declared(&format!("{}/", ownership::VIP_NETNS)))
     }
 
+    /// What keeps the node, or of it only the uplink in `slot`, from its work, or will; None: nothing is known.
+    pub fn problem(&self, slot: Option<u8>) -> Option<Reason> {
+        let problems = self.report.map_or(&[][..], |report| &report.problems);
+        let its = |problem: &&ProblemReport| slot.is_none() || problem.slot == slot || problem.slot.is_none();
+        let problems: Vec<_> = problems.iter().filter(its).collect();
+        let said = problems.iter().map(|problem| said(&problem.object, &problem.reason, &problem.since));
+        let sentence = said.collect::<Vec<_>>().join("; ");
+        problems.first().and_then(|first| reason(first.kind.clone(), sentence))
+    }
+
     fn carried_out(&self) -> Option<Reason> {
         if let Some(findings) = self.faulty {
             return reason(
@@ -101,8 +113,10 @@ impl Node<'_> {
         if report.not_as_declared.is_empty() {
             return reason("NotAsDeclared", "the node has not verified its plan yet".to_owned());
         }
-        let objects = report.not_as_declared.iter().filter(|object| object.object.contains(part));
-        let named: Vec<_> = objects.map(|object| format!("{}: {}", object.object, object.reason)).collect();
+        // of a kernel that cannot be observed nothing is known, whichever part is asked for
+        let its = |object: &&ObjectReport| object.object.contains(part) || object.object == UNOBSERVED;
+        let objects = report.not_as_declared.iter().filter(its);
+        let named: Vec<_> = objects.map(|object| said(&object.object, &object.reason, &object.since)).collect();
         reason("NotAsDeclared", named.join("; ")).filter(|_| !named.is_empty())
     }
 
@@ -142,13 +156,18 @@ impl Node<'_> {
     fn is_up(&self, link: &str, peer: &str) -> bool {
         let reported = self.report.map_or(&[][..], |report| &report.tunnels);
         let same = |report: &&TunnelReport| report.link == link && report.peer == peer;
-        let age = reported.iter().find(same).and_then(|report| report.handshake_age_seconds);
-        age.is_some_and(|age| age <= REJECT_AFTER_SECONDS)
+        reported.iter().find(same).is_some_and(TunnelReport::is_up)
     }
 }
 
-fn reason(word: &'static str, sentence: String) -> Option<Reason> {
-    Some(Reason { word, sentence })
+/// What is wrong, and since when by the node's clock.
+fn said(object: &str, reason: &str, since: &Moment) -> String {
+    let since = if since.since.is_empty() { String::new() } else { format!(" (since {})", since.since) };
+    format!("{object}: {reason}{since}")
+}
+
+fn reason(word: impl Into<Cow<'static, str>>, sentence: String) -> Option<Reason> {
+    Some(Reason { word: word.into(), sentence })
 }
 
 #[cfg(test)]
@@ -157,7 +176,7 @@ mod tests {
 
     use super::*;
     use pathsteer_crds::plan::Role;
-    use pathsteer_crds::report::{ObjectReport, UplinkReport};
+    use pathsteer_crds::report::UplinkReport;
 
     fn root() -> PlanRoot {
         PlanRoot {
@@ -189,7 +208,7 @@ mod tests {
         vec![tunnel(1), tunnel(2)]
     }
 
-    fn word(obstacle: Option<Reason>) -> Option<&'static str> {
+    fn word(obstacle: Option<Reason>) -> Option<Cow<'static, str>> {
         obstacle.map(|reason| reason.word)
     }
 
@@ -199,18 +218,18 @@ mod tests {
         let ready =
             Node { published: Some(&root), tunnels: &tunnels, report: Some(&report), connected: true, faulty: None };
         assert_eq!(ready.obstacle(), None);
-        assert_eq!(word(Node { published: None, ..ready }.obstacle()), Some("PlanPending"));
-        assert_eq!(word(Node { connected: false, ..ready }.obstacle()), Some("NotConnected"));
-        assert_eq!(word(Node { report: None, ..ready }.obstacle()), Some("NoReport"));
-        assert_eq!(word(Node { faulty: Some("x"), ..ready }.obstacle()), Some("PlanFaulty"));
+        assert_eq!(word(Node { published: None, ..ready }.obstacle()).as_deref(), Some("PlanPending"));
+        assert_eq!(word(Node { connected: false, ..ready }.obstacle()).as_deref(), Some("NotConnected"));
+        assert_eq!(word(Node { report: None, ..ready }.obstacle()).as_deref(), Some("NoReport"));
+        assert_eq!(word(Node { faulty: Some("x"), ..ready }.obstacle()).as_deref(), Some("PlanFaulty"));
         let keyless = vec![Tunnel { peer: None, ..tunnels[0].clone() }];
-        assert_eq!(word(Node { tunnels: &keyless, ..ready }.obstacle()), Some("KeysPending"));
+        assert_eq!(word(Node { tunnels: &keyless, ..ready }.obstacle()).as_deref(), Some("KeysPending"));
         for (epoch, generation) in [(1, 6), (0, 7), (2, 7)] {
             let old = NodeReport { store_epoch: epoch, generation, ..report.clone() };
-            assert_eq!(word(Node { report: Some(&old), ..ready }.obstacle()), Some("PlanPending"));
+            assert_eq!(word(Node { report: Some(&old), ..ready }.obstacle()).as_deref(), Some("PlanPending"));
         }
         let unverified = NodeReport { verified: false, ..report.clone() };
-        assert_eq!(word(Node { report: Some(&unverified), ..ready }.obstacle()), Some("NotAsDeclared"));
+        assert_eq!(word(Node { report: Some(&unverified), ..ready }.obstacle()).as_deref(), Some("NotAsDeclared"));
     }
 
     #[test]
@@ -250,16 +269,52 @@ mod tests {
         let (root, mut report, tunnels) = (root(), report(), declared_tunnels());
         report.tunnels[1].handshake_age_seconds = Some(181);
         report.verified = false;
-        report.not_as_declared = vec![ObjectReport { object: "link psup1/wan1".into(), reason: "gone".into() }];
+        report.not_as_declared = vec![wrong("link psup1/wan1", "gone")];
         let node =
             Node { published: Some(&root), tunnels: &tunnels, report: Some(&report), connected: true, faulty: None };
         assert_eq!(
             node.uplink_obstacle(2).unwrap().sentence,
             "no handshake in the last 180 s: slot 2 to dal-a (psw2a1)"
         );
-        assert_eq!(node.uplink_obstacle(1).unwrap().sentence, "link psup1/wan1: gone");
+        assert_eq!(node.uplink_obstacle(1).unwrap().sentence, "link psup1/wan1: gone (since 2026-11-29T20:00:00Z)");
         assert_eq!(node.inside_obstacle(), None);
         let never = NodeReport { tunnels: Vec::new(), verified: true, ..report.clone() };
-        assert_eq!(word(Node { report: Some(&never), ..node }.uplink_obstacle(1)), Some("TunnelDown"));
+        assert_eq!(word(Node { report: Some(&never), ..node }.uplink_obstacle(1)).as_deref(), Some("TunnelDown"));
+    }
+
+    fn wrong(object: &str, reason: &str) -> ObjectReport {
+        let since = Moment { since: "2026-11-29T20:00:00Z".into(), since_uptime: 7 };
+        ObjectReport { object: object.into(), reason: reason.into(), since }
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_observed_makes_nothing_of_the_node_ready() {
+        let (root, mut report, tunnels) = (root(), report(), declared_tunnels());
+        (report.verified, report.not_as_declared) = (false, vec![wrong("kernel", "netlink overrun")]);
+        let node =
+            Node { published: Some(&root), tunnels: &tunnels, report: Some(&report), connected: true, faulty: None };
+        for obstacle in [node.obstacle(), node.uplink_obstacle(1), node.inside_obstacle()] {
+            assert_eq!(word(obstacle).as_deref(), Some("NotAsDeclared"));
+        }
+    }
+
+    #[test]
+    fn a_problem_of_one_uplink_is_its_own_and_the_nodes_and_one_of_the_node_everybodys() {
+        let (root, mut report, tunnels) = (root(), report(), declared_tunnels());
+        let problem = |kind: &str, object: &str, slot| {
+            let ObjectReport { object, reason, since } = wrong(object, "so it is");
+            ProblemReport { kind: kind.into(), object, slot, reason, since }
+        };
+        report.problems = vec![problem("NoLease", "uplink 2", Some(2))];
+        let node =
+            Node { published: Some(&root), tunnels: &tunnels, report: Some(&report), connected: true, faulty: None };
+        assert_eq!(word(node.problem(None)).as_deref(), Some("NoLease"));
+        assert_eq!(node.problem(Some(2)).unwrap().sentence, "uplink 2: so it is (since 2026-11-29T20:00:00Z)");
+        assert_eq!(node.problem(Some(1)), None);
+        assert_eq!(node.obstacle(), None, "what will keep it from its work has not yet");
+        let mut report = report.clone();
+        report.problems.push(problem("NotSaved", "file plan.json", None));
+        let node = Node { report: Some(&report), ..node };
+        assert_eq!(word(node.problem(Some(1))).as_deref(), Some("NotSaved"));
     }
 }

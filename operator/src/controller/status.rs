@@ -1,5 +1,6 @@
 //! Status: what the operator says about each object, written only when it changed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -86,10 +87,12 @@ impl StatusWriter {
             }
             let admitted = admitted(&published.decision, id, end);
             let ready = ready(&fleet, id, &admitted);
+            let healthy = healthy(&fleet, id);
             let previous = before.map(|stored| &stored.status);
+            let said = [admitted, ready].into_iter().chain(healthy);
             stored.status = Status {
                 observed_generation: object.mod_revision,
-                conditions: [admitted, ready].into_iter().map(|said| said.condition(previous, now)).collect(),
+                conditions: said.map(|said| said.condition(previous, now)).collect(),
             };
             if before != Some(&stored) {
                 let revision = entry.map_or(0, |entry| entry.mod_revision);
@@ -148,7 +151,7 @@ impl NodeFacts {
 type Nodes<'a> = BTreeMap<&'a str, Node<'a>>;
 
 /// The nodes that do not carry out their plan, each with the word why. Looked at once: many objects ask.
-fn pending<'a>(nodes: &Nodes<'a>) -> BTreeMap<&'a str, &'static str> {
+fn pending<'a>(nodes: &Nodes<'a>) -> BTreeMap<&'a str, Cow<'static, str>> {
     nodes.iter().filter_map(|(name, node)| Some((*name, node.inside_obstacle()?.word))).collect()
 }
 
@@ -156,7 +159,7 @@ fn pending<'a>(nodes: &Nodes<'a>) -> BTreeMap<&'a str, &'static str> {
 struct Fleet<'a> {
     published: &'a Published,
     nodes: Nodes<'a>,
-    pending: BTreeMap<&'a str, &'static str>,
+    pending: BTreeMap<&'a str, Cow<'static, str>>,
 }
 
 impl Fleet<'_> {
@@ -176,7 +179,7 @@ impl Fleet<'_> {
         let more = if late.len() > NAMED { ", …" } else { "" };
         let all = self.nodes.keys().filter(|name| concerned(name)).count();
         let sentence = format!("{} of {all} nodes have yet to carry it out: {}{more}", late.len(), named.join(", "));
-        (!late.is_empty()).then_some(Reason { word: "NodesPending", sentence })
+        (!late.is_empty()).then_some(Reason { word: "NodesPending".into(), sentence })
     }
 }
 
@@ -198,7 +201,7 @@ impl Said {
         Condition {
             kind: self.kind.to_owned(),
             status,
-            reason: word.to_owned(),
+            reason: word.into_owned(),
             message: sentence,
             last_transition_time,
         }
@@ -222,14 +225,14 @@ fn admitted(decision: &Decision, id: &Id, end: Option<OffsetDateTime>) -> Said {
         sentence.push_str("; ");
         sentence.push_str(&warning.sentence);
     }
-    Said { kind, holds: true, reason: Reason { word: "Admitted", sentence } }
+    Said { kind, holds: true, reason: Reason { word: "Admitted".into(), sentence } }
 }
 
 fn ready(fleet: &Fleet, id: &Id, admitted: &Said) -> Said {
     let kind = "Ready";
     if !admitted.holds {
         let sentence = "the newest version is not admitted".to_owned();
-        return Said { kind, holds: false, reason: Reason { word: "NotAdmitted", sentence } };
+        return Said { kind, holds: false, reason: Reason { word: "NotAdmitted".into(), sentence } };
     }
     let site = id.1.split('/').next().unwrap_or_default();
     let obstacle = match fleet.published.decision.chosen.get(id) {
@@ -242,13 +245,28 @@ fn ready(fleet: &Fleet, id: &Id, admitted: &Said) -> Said {
         Some(AnyObject::Site(_) | AnyObject::Anchor(_)) | None => fleet.node(site).obstacle(),
     };
     let carried_out = || Reason {
-        word: "CarriedOut",
+        word: "CarriedOut".into(),
         sentence: match id.0 {
             Kind::Site | Kind::Anchor | Kind::Uplink => "carried out and verified, every tunnel is up".to_owned(),
             _ => "carried out and verified".to_owned(),
         },
     };
     Said { kind, holds: obstacle.is_none(), reason: obstacle.unwrap_or_else(carried_out) }
+}
+
+/// What a node says is wrong with itself or with one of its uplinks, though it may carry everything out. Nobody knows
+/// while its agent is not connected: then what it said last stays said.
+fn healthy(fleet: &Fleet, id: &Id) -> Option<Said> {
+    let site = id.1.split('/').next().unwrap_or_default();
+    let node = fleet.node(site);
+    node.report?;
+    let problem = match (id.0, fleet.published.decision.chosen.get(id)) {
+        (Kind::Site | Kind::Anchor, _) => node.problem(None),
+        (_, Some(AnyObject::Uplink(uplink))) => node.problem(Some(uplink.spec.slot)),
+        _ => return None,
+    };
+    let none = || Reason { word: "NoProblems".into(), sentence: "the node tells of no problems".to_owned() };
+    Some(Said { kind: "Healthy", holds: problem.is_none(), reason: problem.unwrap_or_else(none) })
 }
 
 /// A new generation starts now; one seen before started when it was first seen.

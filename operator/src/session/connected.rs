@@ -1,11 +1,16 @@
-//! Which nodes have a plan stream open, and when they last reported.
+//! Which nodes have a plan stream open, how often they want to hear of it, and when they last reported.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use pathsteer_crds::session::HEARTBEAT_SECONDS;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tracing::info;
+
+/// Seconds. A stream that is silent for longer may have been forgotten by what is between the two.
+const LONGEST_HEARTBEAT: u64 = 600;
 
 /// The open plan streams. A node that dials anew over another uplink has two for a while.
 #[derive(Debug, Default)]
@@ -13,6 +18,8 @@ pub struct Connected {
     streams: Mutex<BTreeMap<String, usize>>,
     /// RFC 3339, since the operator started.
     reported: Mutex<BTreeMap<String, String>>,
+    /// Seconds between heartbeats, where a node has said.
+    wishes: Mutex<BTreeMap<String, u64>>,
     changed: watch::Sender<()>,
 }
 
@@ -27,6 +34,21 @@ impl Connected {
 
     pub fn contains(&self, node: &str) -> bool {
         self.lock().contains_key(node)
+    }
+
+    /// `node` wants a heartbeat every so many seconds; without a wish, as often as all others.
+    pub fn wish(&self, node: &str, seconds: Option<u64>) {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        match seconds {
+            Some(seconds) => wishes.insert(node.to_owned(), seconds.clamp(1, LONGEST_HEARTBEAT)),
+            None => wishes.remove(node),
+        };
+    }
+
+    /// How long the stream of `node` may be silent before there is a heartbeat.
+    pub fn heartbeat(&self, node: &str) -> Duration {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_secs(wishes.get(node).copied().unwrap_or(HEARTBEAT_SECONDS))
     }
 
     /// A report of `node` came just now.

@@ -22,6 +22,6 @@ pub fn routes() -> Router<Server> {
     Router::new()
         .route(HELLO_PATH, post(hello::hello))
         .route(PLAN_PATH, get(stream::plan))
-        .route(REPORT_PATH, post(report::report))
+        .route(REPORT_PATH, post(report::whole).patch(report::changes))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use pathsteer_crds::keys;
-use pathsteer_crds::session::{HEARTBEAT_SECONDS, SessionEvent};
+use pathsteer_crds::session::SessionEvent;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -43,6 +42,7 @@ pub async fn plan(
 /// Sends events until the node goes away or the operator ends.
 async fn feed(server: Server, node: String, revision: i64, lines: mpsc::Sender<Result<Bytes, Infallible>>) {
     let _guard = server.connected.enter(&node);
+    let heartbeat = server.connected.heartbeat(&node);
     let mut changes = server.mirror.subscribe(Topic::Plan(node.clone()));
     let mut sent = Sent { revision, fragments: BTreeSet::new() };
     loop {
@@ -59,7 +59,7 @@ async fn feed(server: Server, node: String, revision: i64, lines: mpsc::Sender<R
         }
         tokio::select! {
             _ = changes.changed() => {}
-            () = tokio::time::sleep(Duration::from_secs(HEARTBEAT_SECONDS)) => {}
+            () = tokio::time::sleep(heartbeat) => {}
             () = lines.closed() => return,
             () = server.ending.cancelled() => return,
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
+use hyper::header::{ETAG, IF_MATCH};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
@@ -64,10 +65,18 @@ impl Client {
         self.request(Method::DELETE, path, Value::Null)
     }
 
+    /// Sends `body` on top of what `base` names; the status, and the name of what there is then.
+    pub fn tagged(&self, method: &str, path: &str, base: Option<&str>, body: &Value) -> (u16, Option<String>) {
+        let method = method.parse().unwrap();
+        let answer = self.runtime.block_on(self.send(method, path, body.clone(), base)).unwrap();
+        let name = answer.headers().get(ETAG).map(|name| name.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), name)
+    }
+
     /// Status and body; a request that cannot even be made is status 0 and the reason.
     fn request(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         self.runtime.block_on(async {
-            match self.send(method, path, body).await {
+            match self.send(method, path, body, None).await {
                 Ok(answer) => {
                     let status = answer.status().as_u16();
                     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
@@ -80,11 +89,17 @@ impl Client {
 
     /// A stream of lines, for as long as it is kept.
     pub fn lines(self, path: &str) -> Lines {
-        let body = self.runtime.block_on(self.send(Method::GET, path, Value::Null)).unwrap().into_body();
+        let body = self.runtime.block_on(self.send(Method::GET, path, Value::Null, None)).unwrap().into_body();
         Lines { runtime: self.runtime, body, rest: Vec::new() }
     }
 
-    async fn send(&self, method: Method, path: &str, body: Value) -> Result<Response<Incoming>, String> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+        base: Option<&str>,
+    ) -> Result<Response<Incoming>, String> {
         let text = |error: &dyn std::error::Error| error.to_string();
         let socket = tokio::net::TcpStream::connect(self.address).await.map_err(|e| text(&e))?;
         let name = ServerName::IpAddress(self.address.ip().into());
@@ -92,7 +107,10 @@ impl Client {
         let (mut sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|e| text(&e))?;
         tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(format!("https://{}{path}", self.address));
+        let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.address));
+        if let Some(base) = base {
+            request = request.header(IF_MATCH, base);
+        }
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         sender.send_request(request.body(Full::new(body)).unwrap()).await.map_err(|e| text(&e))
     }

@@ -60,6 +60,66 @@ fn a_site_is_ready_when_its_node_carries_out_the_newest_plan_and_its_tunnels_are
 }
 
 #[test]
+fn a_change_is_taken_only_on_top_of_the_report_it_changes_and_written_only_if_it_changes_something() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    let edge = Node::edge();
+    let client = edge.client(&rig);
+    let whole = json!({"node": "rv-07", "generation": 3, "segmentation": "whole"});
+    let (status, one) = client.tagged("POST", "/v1/session/report", None, &whole);
+    assert_eq!(status, 204);
+    let one = one.expect("a report has a name");
+    let change = |base: &str, change| client.tagged("PATCH", "/v1/session/report", Some(base), &change);
+    assert_eq!(change("\"another\"", json!({"generation": 4})).0, 412);
+    assert_eq!(client.tagged("PATCH", "/v1/session/report", None, &json!({"generation": 4})).0, 412);
+    let (status, two) = change(&one, json!({"generation": 4, "driftRepaired": 2}));
+    let two = two.expect("and so has what it becomes");
+    assert_eq!((status, two == one), (204, false));
+    let (_, state) = user.get("/v1/nodes/rv-07");
+    let report = &state["report"];
+    assert_eq!((&report["generation"], &report["driftRepaired"]), (&json!(4), &json!(2)));
+    assert_eq!(report["segmentation"], "whole", "what did not change was not sent again");
+    assert_eq!(change(&one, json!({"generation": 5})).0, 412, "it is on top of what is no more");
+    assert_eq!(change(&two, json!({"node": "rv-08"})).0, 403);
+    assert_eq!(change(&two, json!({"generation": "many"})).0, 400);
+    let written = || rig.etcdctl(&["get", "-w", "fields", &keys::report("rv-07")]);
+    let before = written();
+    assert_eq!(change(&two, json!({"generation": 4})), (204, Some(two)));
+    let version = |text: &str| text.lines().find(|line| line.contains("Version")).map(str::to_owned);
+    assert_eq!(version(&written()), version(&before), "the same is not written again");
+}
+
+#[test]
+fn what_a_node_tells_of_its_problems_stands_in_the_conditions_of_those_that_have_them() {
+    let rig = Rig::start();
+    let user = rig.user();
+    assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
+    assert_eq!(user.put("/v1/uplinks/rv-07/starlink", objects::uplink("starlink", 2)).0, 200);
+    let edge = Node::edge();
+    let client = edge.client(&rig);
+    let problem = json!({"kind": "NoLease", "object": "uplink 2", "slot": 2, "reason": "no server",
+        "since": "2026-01-01T00:00:00Z", "sinceUptime": 7});
+    let report = |problems| json!({"node": "rv-07", "problems": problems});
+    let healthy = |path: &str, wanted: (&str, &str)| {
+        eventually(&format!("{path} is Healthy={wanted:?}"), || {
+            let (_, object) = user.get(path);
+            match condition(&object, "Healthy") {
+                Some((status, reason, message)) if (status.as_str(), reason.as_str()) == wanted => Ok(message),
+                _ => Err(object),
+            }
+        })
+    };
+    assert_eq!(client.post("/v1/session/report", report(json!([problem]))).0, 204);
+    let message = healthy("/v1/uplinks/rv-07/starlink", ("False", "NoLease"));
+    assert_eq!(message, "uplink 2: no server (since 2026-01-01T00:00:00Z)");
+    healthy("/v1/sites/rv-07", ("False", "NoLease"));
+    healthy("/v1/uplinks/rv-07/fiber", ("True", "NoProblems"));
+    assert_eq!(client.post("/v1/session/report", report(json!([]))).0, 204);
+    healthy("/v1/sites/rv-07", ("True", "NoProblems"));
+}
+
+#[test]
 fn a_segment_and_an_override_are_ready_when_their_site_carries_them_out_whatever_its_tunnels_do() {
     let rig = Rig::start();
     let user = rig.user();

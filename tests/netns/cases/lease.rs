@@ -66,8 +66,7 @@ fn report() -> Result<()> {
     })?;
     let (_server, _) = serve(&node, "edge9o", "192.0.2.50", 1)?;
     wait_for_lease(&mut node, "192.0.2.50")?;
-    let key = node.host.read(&format!("{STATE}/node.key"))?;
-    let operator = Operator::listen(&node.outside, OPERATOR, &node.host.read(CERTIFICATE)?, &key)?;
+    let operator = operator(&node)?;
 
     let complete = |report: &NodeReport| !report.verified && report.uplinks[0].address.is_some();
     node.wait("reported", |_| operator.report().is_some_and(|report| complete(&report)))?;
@@ -111,6 +110,12 @@ fn renewed() -> Result<()> {
     let gone: Vec<_> = seen.iter().filter(ours).collect();
     ensure!(gone.is_empty(), "a renewal takes something away: {gone:?}");
     Ok(())
+}
+
+/// An operator behind wan1.
+pub fn operator(node: &Node) -> Result<Operator> {
+    let key = node.host.read(&format!("{STATE}/node.key"))?;
+    Operator::listen(&node.outside, OPERATOR, &node.host.read(CERTIFICATE)?, &key)
 }
 
 fn replaced() -> Result<()> {
@@ -217,13 +222,13 @@ fn replugged() -> Result<()> {
 
 /// A server on the far end of wan1 that lends `address` and nothing else, and its file of leases. Clients renew after
 /// four seconds.
-fn serve(node: &Node, name: &str, address: &str, life: u32) -> Result<(Daemon, PathBuf)> {
+pub fn serve(node: &Node, name: &str, address: &str, life: u32) -> Result<(Daemon, PathBuf)> {
     let server = Server { card: "wan1", gateway: GATEWAY, lends: address, life };
     server.start(&node.outside, name, &["--port=0", "--dhcp-option=option:T1,4", "--dhcp-option=option:T2,6"])
 }
 
 /// Waits until wan1 has exactly `address`, and the default route.
-fn wait_for_lease(node: &mut Node, address: &str) -> Result<std::time::Duration> {
+pub fn wait_for_lease(node: &mut Node, address: &str) -> Result<std::time::Duration> {
     let address: Ipv4Addr = address.parse()?;
     node.wait(&format!("at {address}"), |node| {
         let has = dump::ip(&node.host, "psup1", "-4 address show wan1").unwrap_or_default();

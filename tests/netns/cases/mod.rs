@@ -14,6 +14,7 @@ mod kill;
 mod lease;
 mod plan;
 mod random;
+mod report;
 mod resolver;
 mod settle;
 mod teardown;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         expiry::CASES,
         ipv6::CASES,
         resolver::CASES,
+        report::CASES,
         treatments::CASES,
         direct::CASES,
         budget::CASES,

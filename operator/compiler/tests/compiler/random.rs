@@ -177,6 +177,7 @@ fn uplink() -> impl Strategy<Value = UplinkSpec> {
         underlay: rest.1,
         copy_budget: rest.2,
         cost,
+        metered: None,
     })
 }
 
