@@ -81,7 +81,14 @@ mod tests {
     }
 
     fn decided(spec: &SteeringSpec) -> (Option<(u8, u8)>, String) {
-        let paths = [PathSpec { slot: 2, name: "fiber".into(), netns: "psup2".into(), cost: 10, resolvers: vec![] }];
+        let paths = [PathSpec {
+            slot: 2,
+            name: "fiber".into(),
+            netns: "psup2".into(),
+            cost: 10,
+            metered: false,
+            resolvers: vec![],
+        }];
         let target = of(spec, &paths);
         (target.wanted, target.reason)
     }
