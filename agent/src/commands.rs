@@ -17,7 +17,7 @@ use crate::{
     config::{Config, SegmentationChoice, WireguardChoice},
     doctor,
     drivers::{
-        Kernel,
+        Kernel, card,
         datapath::{Shim, bpffs},
         nft,
         resolv_conf::ResolvConf,
@@ -253,6 +253,7 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
         copied: &BTreeMap::new(),
     };
     let outcomes = applier.apply(pending).await;
+    card::finish(&node.kernel, &node.state).await?;
     pathsteer_bpf::unpin_all(&bpffs())?;
     ResolvConf::default().put(&BTreeMap::new());
     let failed: Vec<_> =

@@ -41,6 +41,14 @@ pub struct CardBefore {
     pub up: bool,
     /// Its sysctls, by the path below `/proc/sys/net` with `{}` for its name.
     pub sysctls: BTreeMap<String, String>,
+    /// Its addresses, routes and permanent neighbours, as the kernel's own messages.
+    #[serde(default)]
+    pub settings: Vec<Vec<u8>>,
+    /// Its number, which no other card of that name has while the machine runs that was booted as `boot`.
+    #[serde(default)]
+    pub index: u32,
+    #[serde(default)]
+    pub boot: String,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use pathsteer_crds::ownership;
+use pathsteer_agent_core::ownership::is_owned_netns;
 use pathsteer_wireguard::{UserspaceBackend, WorkerStatus};
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -144,7 +144,7 @@ impl Drop for Lookout {
 }
 
 fn namespaces() -> io::Result<BTreeMap<String, (NetnsId, Netns)>> {
-    let names = netns::list()?.into_iter().filter(|name| name.starts_with(ownership::PREFIX));
+    let names = netns::list()?.into_iter().filter(|name| is_owned_netns(name));
     // one that was deleted since has no entry
     let opened = names.filter_map(|name| Netns::open(&name).ok().map(|netns| (name, netns)));
     opened.map(|(name, netns)| Ok((name, (netns.id()?, netns)))).collect()

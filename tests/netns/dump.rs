@@ -1,9 +1,7 @@
 //! What is in a kernel, as the usual tools tell it: normalised, so that two dumps of the same state are the same text.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context, Result};
+use pathsteer_agent_core::ownership::is_owned_netns;
 use pathsteer_lab::host::Host;
 use serde_json::Value;
 
@@ -29,7 +27,7 @@ const VOLATILE: [&str; 15] = [
 /// Everything about the namespaces of ours on `host` that a plan decides.
 pub fn ours(host: &Host) -> Result<String> {
     let mut all = String::new();
-    for netns in namespaces(host)?.iter().filter(|name| name.starts_with("ps")) {
+    for netns in namespaces(host)?.iter().filter(|name| is_owned_netns(name)) {
         all += &format!("== {netns}\n");
         let links = ip(host, netns, "-d link")?;
         // How tunnels are called by chance (IPv6 link-local) is nobody's state.
@@ -61,26 +59,6 @@ pub fn ours(host: &Host) -> Result<String> {
     Ok(all)
 }
 
-/// Everything in the node's own namespace but the cards in `ours`, and in the namespace `netns` of somebody else.
-pub fn foreign(host: &Host, netns: &str, ours: &[&str]) -> Result<String> {
-    let mut all =
-        format!("{:?}\n", namespaces(host)?.iter().filter(|name| !name.starts_with("ps")).collect::<Vec<_>>());
-    let is_foreign = |link: &Value| !ours.iter().any(|name| link["ifname"] == *name || link["dev"] == *name);
-    for place in ["", netns] {
-        for words in ["-d link", "address", "-4 rule", "-6 rule", "neigh"] {
-            all += &lines(words, &ip(host, place, words)?, is_foreign);
-        }
-        for family in ["-4", "-6"] {
-            let routes = ip(host, place, &format!("{family} route show table all"))?;
-            all += &lines("route", &routes, is_foreign);
-        }
-    }
-    all += &ruleset(host, &["netns", "exec", netns, "nft", "-j", "list", "ruleset"])?;
-    all += &host.output("nft", &["-n", "list", "ruleset"])?;
-    all += &sysctls(host, ours)?;
-    Ok(all)
-}
-
 /// Names of the namespaces on `host`, sorted.
 pub fn namespaces(host: &Host) -> Result<Vec<String>> {
     let listed = host.output("ip", &["netns", "list"])?;
@@ -101,25 +79,6 @@ fn ruleset(host: &Host, words: &[&str]) -> Result<String> {
     let mut json: Value = serde_json::from_str(&text).context(text)?;
     calm(&mut json);
     Ok(lines("nft", &json["nftables"], |_| true))
-}
-
-/// Every setting of the node's own network but those of the links in `ours`.
-fn sysctls(host: &Host, ours: &[&str]) -> Result<String> {
-    host.inside(|| {
-        let (mut all, mut folders) = (Vec::new(), vec![Path::new("/proc/sys/net").to_owned()]);
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder)? {
-                let path = entry?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if path.is_dir() && !ours.contains(&name.as_str()) {
-                    folders.push(path);
-                } else if let (false, Ok(value)) = (name.contains("conntrack"), fs::read_to_string(&path)) {
-                    all.push(format!("{} = {value}", path.display()));
-                }
-            }
-        }
-        Ok(sorted(all).concat())
-    })
 }
 
 fn calm(value: &mut Value) {

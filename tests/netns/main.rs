@@ -5,6 +5,7 @@
 
 mod cases;
 mod dump;
+mod foreign;
 #[path = "../../operator/compiler/tests/compiler/random.rs"]
 mod inventories;
 mod life;

@@ -2,12 +2,15 @@
 //! compare with, what is desired; nothing else is ever changed.
 
 use ipnet::IpNet;
-use pathsteer_crds::ownership::{HOST, PREFIX, ROUTE_PROTOCOL, RULE_PRIORITIES, in_place_veth, is_card_link};
+use pathsteer_crds::ownership::{
+    ANCHOR_NETNS, HOST, ROUTE_PROTOCOL, RULE_PRIORITIES, VIP_NETNS, in_place_veth, is_card_link, uplink_netns,
+};
 use pathsteer_crds::plan::{LinkSpec, PlanObjects};
 
-/// Namespaces we made.
+/// Namespaces we made: exactly the names that we give. Somebody else's may begin as ours do, and all that is in ours is taken
+/// away with them.
 pub fn is_owned_netns(name: &str) -> bool {
-    name.starts_with(PREFIX)
+    name == VIP_NETNS || name == ANCHOR_NETNS || (1..=8).any(|slot| name == uplink_netns(slot))
 }
 
 /// Links we made, and every card in a namespace of ours: we moved it there. In the node's own namespace (the empty name)
@@ -67,6 +70,10 @@ mod tests {
         assert!(is_owned_link("psup1", "wan1") && is_owned_link("", "psh8") && is_owned_link("", "psn1"));
         assert!(!is_owned_link("", "ps0") && !is_owned_link("", "psh9") && !is_owned_link("", "psync0"));
         assert!(!is_owned_link("psup1", "lo") && !is_owned_link("", "wan1") && !is_owned_link("docker", "eth0"));
+        assert!(["psvip", "psan", "psup1", "psup8"].iter().all(|name| is_owned_netns(name)));
+        assert!(
+            !["", "ps", "psync", "psup", "psup0", "psup9", "psup10", "psvip2"].iter().any(|name| is_owned_netns(name))
+        );
         assert!(is_owned_neighbour("psvip", "lan0", true) && !is_owned_neighbour("", "lan0", true));
         assert!(is_owned_rule("psvip", 7_750, 0) && !is_owned_rule("psvip", 100, 77));
         assert!(is_owned_rule("", 7_701, 77) && !is_owned_rule("", 7_750, 0) && !is_owned_rule("mine", 7_750, 77));

@@ -12,23 +12,31 @@ use pathsteer_crds::{
     ownership,
     plan::{CardSpec, LinkSpec},
 };
-use rtnetlink::packet_route::{
-    RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+use rtnetlink::{
+    packet_core::DefaultNla,
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    },
 };
 
-use super::{Kernel, gone_is_fine, link_message::format_mac};
+use super::{Kernel, card_settings, gone_is_fine, link_message::format_mac};
 use crate::{
     state::{CardBefore, StateDir},
-    sys::{KernelError, netlink::name_of},
+    sys::{
+        KernelError,
+        netlink::{Netlink, name_of},
+    },
 };
 
 /// Begins the alias of a card that we have renamed; the name it had comes next, then the alias it had.
 const RENAMED: &str = "pathsteer";
 /// What the kernel calls a card that comes home where its name has been given away.
 const NAMELESS: &str = "card%d";
+/// `IFLA_NEW_IFINDEX` of <linux/if_link.h>.
+const NEW_INDEX: u16 = 49;
 /// Below `/proc/sys/net`.
-const SYSCTLS: [&str; 2] = ["ipv4/conf", "ipv6/conf"];
+const SYSCTLS: [&str; 4] = ["ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh"];
 
 /// What tells a card from others, as far as the kernel knows. The way to it is written out whole.
 pub fn identity(link: &LinkMessage) -> CardSpec {
@@ -67,10 +75,11 @@ pub async fn take(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Result<
     let up = found.header.flags.contains(LinkFlags::Up);
     let (was, fail) = (called.clone(), |error| KernelError::new(format!("remember {called}"), error));
     let sysctls = host.netns.run(move || read_sysctls(&was)).map_err(fail)?;
-    // One that came home by itself is not what it was before it was first taken.
-    if called == home {
-        let mut cards = state.cards();
-        cards.insert(home.clone(), CardBefore { up, sysctls });
+    // One that came home by itself, or whose way home was cut short, is not what it was before it was first taken.
+    let (mut cards, index, boot) = (state.cards(), found.header.index, boot());
+    if called == home && cards.get(&home).is_none_or(|before| (before.index, &before.boot) != (index, &boot)) {
+        let settings = card_settings::read(host, index).await?;
+        cards.insert(home.clone(), CardBefore { up, sysctls, settings, index, boot });
         // A card without its former settings is better than none.
         state.save_cards(&cards).unwrap_or_else(|error| tracing::warn!(%error, card = home, "cannot remember"));
     }
@@ -96,7 +105,8 @@ pub async fn give_back(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Re
     let Some(found) = links.iter().find(|link| name_of(link) == Some(name)) else { return Ok(()) };
     let Names { home, alias } = names(found);
     let host = kernel.netlink("")?;
-    let taken = host.ifindex(&home).await.is_ok();
+    let there = host.link_names().await?;
+    let taken = there.values().any(|name| *name == home);
     let to = if taken { NAMELESS } else { &home };
     let mut message = LinkMessage::default();
     message.header.index = found.header.index;
@@ -105,24 +115,59 @@ pub async fn give_back(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Re
         message.attributes.push(LinkAttribute::IfName(to.to_owned()));
         message.attributes.push(LinkAttribute::IfAlias(alias));
     }
+    // Others may know it by the number it had.
+    let before = state.cards().remove(&home).filter(|before| before.boot == boot() && !taken);
+    if let Some(index) = before.map(|before| before.index).filter(|index| *index > 0 && !there.contains_key(index)) {
+        message.attributes.push(LinkAttribute::Other(DefaultNla::new(NEW_INDEX, index.to_ne_bytes().to_vec())));
+    }
     let what = format!("link set {netns}/{name} netns of the node name {to}");
     gone_is_fine(here.change(&what, RouteNetlinkMessage::SetLink(message)).await)?;
-    let before = state.cards().remove(&home);
-    let Some(CardBefore { up, sysctls }) = before.filter(|_| !taken) else { return Ok(()) };
-    let called = home.clone();
+    if taken {
+        return Ok(());
+    }
+    restore(host, &home, state).await
+}
+
+/// Completes the way home of cards whose way was cut short.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn finish(kernel: &Kernel, state: &StateDir) -> Result<(), KernelError> {
+    let host = kernel.netlink("")?;
+    for (name, before) in state.cards() {
+        if before.boot == boot() && host.ifindex(&name).await.is_ok_and(|index| index == before.index) {
+            restore(host, &name, state).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the card `name`, which is at home, back what it had; forgets that, once it is done.
+async fn restore(host: &Netlink, name: &str, state: &StateDir) -> Result<(), KernelError> {
+    let mut cards = state.cards();
+    let Some(CardBefore { up, sysctls, settings, index: _, boot: _ }) = cards.remove(name) else { return Ok(()) };
+    let called = name.to_owned();
     host.netns
         .run(move || {
             write_sysctls(&called, &sysctls);
             Ok(())
         })
-        .map_err(|error| KernelError::new(format!("restore {home}"), error))?;
+        .map_err(|error| KernelError::new(format!("restore {name}"), error))?;
+    let index = host.ifindex(name).await?;
     if up {
         let mut message = LinkMessage::default();
-        message.header.index = host.ifindex(&home).await?;
+        message.header.index = index;
         (message.header.flags, message.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
-        host.change(&format!("link set {home} up"), RouteNetlinkMessage::SetLink(message)).await?;
+        host.change(&format!("link set {name} up"), RouteNetlinkMessage::SetLink(message)).await?;
     }
+    card_settings::write(host, index, &settings).await;
+    state.save_cards(&cards).unwrap_or_else(|error| tracing::warn!(%error, card = name, "cannot forget"));
     Ok(())
+}
+
+/// Tells one run of the machine from the next.
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 fn find<'a>(spec: &LinkSpec, links: &'a [LinkMessage]) -> Option<&'a LinkMessage> {
@@ -139,7 +184,7 @@ fn find<'a>(spec: &LinkSpec, links: &'a [LinkMessage]) -> Option<&'a LinkMessage
 }
 
 /// Bridges, bonds and tagged segments have the MAC of a card below them.
-fn is_hardware(link: &LinkMessage) -> bool {
+pub fn is_hardware(link: &LinkMessage) -> bool {
     let made = |info: &LinkInfo| matches!(info, LinkInfo::Kind(kind) if *kind != InfoKind::Veth);
     let is_made =
         |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkInfo(infos) if infos.iter().any(made));

@@ -2,12 +2,13 @@
 //! declared whatever was there, `remove` takes it away and is content if it is gone.
 
 pub mod address;
-mod card;
+pub mod card;
+mod card_settings;
 pub mod datapath;
 pub mod dhcp;
 pub mod lent_sysctl;
 pub mod link;
-mod link_message;
+pub mod link_message;
 pub mod neighbour;
 pub mod nft;
 pub mod resolv_conf;
@@ -23,6 +24,7 @@ use crate::sys::{
     netlink::Netlink,
     netns::{self, Netns},
 };
+use pathsteer_agent_core::ownership::is_owned_netns;
 use pathsteer_crds::ownership;
 use pathsteer_wireguard::BackendKind;
 
@@ -45,7 +47,7 @@ impl Kernel {
         };
         let mut owned = BTreeMap::new();
         for name in netns::list().map_err(|error| KernelError::new("netns list", error))? {
-            if name.starts_with(ownership::PREFIX) {
+            if is_owned_netns(&name) {
                 let netlink = open(&format!("netns {name}"), Netns::open(&name))?;
                 owned.insert(name, netlink);
             }

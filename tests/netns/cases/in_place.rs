@@ -5,7 +5,8 @@ use pathsteer_compiler::Inventory;
 use pathsteer_lab::host::Host;
 
 use super::Case;
-use crate::dump;
+use super::foreign::unchanged;
+use crate::foreign::{self, Ours};
 use crate::node::{Node, plug};
 use crate::plans::{EDGE, Plan, declare, example, plan};
 
@@ -16,7 +17,7 @@ pub const CASES: &[(&str, Case)] =
 const SERVER: &str = "198.18.99.1";
 const CARDS: [&str; 5] = ["wan1", "wan2", "lan0", "lan1", "lan2"];
 
-fn with_modem() -> Result<Inventory> {
+pub fn with_modem() -> Result<Inventory> {
     let mut inventory = example()?;
     declare(
         &mut inventory,
@@ -38,6 +39,11 @@ const BEFORE: &str = "
     ip route add default via 192.0.2.1 dev eth0 metric 100
     ip route add default via 10.64.0.1 dev wwan0 metric 700
     ip rule add pref 7703 from 192.0.2.9 lookup main
+    ip rule add pref 7703 iif wwan0 from 192.0.2.9 lookup 7703
+    ip route add 198.51.100.0/24 dev eth0 table 7703 proto static
+    ip route add blackhole 198.51.101.0/24 table 7703
+    nft add table ip pathsteer
+    nft add table inet mine
     sysctl -q -w net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.wwan0.rp_filter=1
 ";
 
@@ -47,6 +53,8 @@ struct Stage {
     /// Holds the far end of the node's preferred way.
     preferred: Host,
     before: String,
+    /// The same without what an uplink in place would have there.
+    beside: String,
     plan: Plan,
     inventory: Inventory,
 }
@@ -56,7 +64,7 @@ fn stage(name: &'static str) -> Result<Stage> {
     let plan = plan(&mut inventory, EDGE)?;
     let host = |role: &str| Host::new(Box::leak(format!("{name}-{role}").into_boxed_str()));
     let (modem, preferred) = (host("modem")?, host("wire")?);
-    let mut before = String::new();
+    let (mut before, mut beside) = (String::new(), String::new());
     let node = Node::prepare(name, EDGE)?.begin(|node| {
         plan.cards().iter().try_for_each(|card| node.plug(card))?;
         plug(&node.host, &modem, "wwan0")?;
@@ -66,26 +74,15 @@ fn stage(name: &'static str) -> Result<Stage> {
         }
         node.host.output("sh", &["-c", BEFORE])?;
         node.keep(&plan, 1)?;
-        before = around(&node.host)?;
+        (before, beside) = (around(&node.host, false)?, around(&node.host, true)?);
         Ok(())
     })?;
-    Ok(Stage { node, modem, preferred, before, plan, inventory })
+    Ok(Stage { node, modem, preferred, before, beside, plan, inventory })
 }
 
-/// Everything in the node's own namespace that is not ours.
-fn around(host: &Host) -> Result<String> {
-    let dumped = dump::foreign(host, "mine", &[&CARDS[..], &["psh3"]].concat())?;
-    let is_ours = |line: &&str| {
-        let ours = ["psh3", "\"protocol\":\"77\"", "\"table\":\"7703\"", "\"table\":\"pathsteer\"", "pathsteer"];
-        ours.iter().any(|mark| line.contains(mark))
-    };
-    // Our table in the text of the ruleset, to the brace that ends it; and whom the node has talked to.
-    let mut inside = false;
-    let keep = |line: &&str| {
-        inside = (inside && *line != "}") || *line == "table inet pathsteer {";
-        !inside && !is_ours(line) && *line != "}" && !line.starts_with("neigh")
-    };
-    Ok(dumped.lines().filter(keep).map(|line| format!("{line}\n")).collect())
+/// Everything that is not ours: as it is without an uplink in place, and with what that one has there left out.
+fn around(host: &Host, in_place: bool) -> Result<String> {
+    foreign::dump(host, &Ours { cards: &CARDS, in_place: in_place.then_some(("wwan0", 3)) })
 }
 
 fn answered(node: &Node, words: &str) -> bool {
@@ -93,7 +90,7 @@ fn answered(node: &Node, words: &str) -> bool {
 }
 
 fn stays() -> Result<()> {
-    let Stage { mut node, modem, preferred: _preferred, before, plan: first, mut inventory } = stage("edge21")?;
+    let Stage { mut node, modem, preferred: _preferred, before, beside, plan: first, mut inventory } = stage("edge21")?;
     let took = node.settle()?;
     println!("edge21: in sync after {took:?}");
     modem.nft("table ip count { chain in { type filter hook input priority 0; icmp type echo-request ip saddr 10.64.0.7 counter; }; }")?;
@@ -119,19 +116,7 @@ fn stays() -> Result<()> {
     node.ip("route add default via 10.64.0.1 dev wwan0 metric 700")?;
     node.settle()?;
 
-    let unlike = |when: &str, now: String| -> Result<()> {
-        // What is lent is seen, and only that.
-        let lent = ["conf/wwan0/forwarding", "conf/wwan0/rp_filter"];
-        let plain = |text: &str| -> String {
-            text.lines()
-                .filter(|line| !lent.iter().any(|one| line.contains(one)))
-                .map(|line| format!("{line}\n"))
-                .collect()
-        };
-        ensure!(plain(&before) == plain(&now), "{when}: {}", dump::difference(&before, &now));
-        Ok(())
-    };
-    unlike("with the agent", around(&node.host)?)?;
+    unchanged("with the agent", &beside, &around(&node.host, true)?)?;
     let lent =
         node.host.output("sysctl", &["-n", "net.ipv4.conf.wwan0.forwarding", "net.ipv4.conf.wwan0.rp_filter"])?;
     ensure!(lent == "1\n2\n", "the card's own settings are {lent:?}");
@@ -147,20 +132,20 @@ fn stays() -> Result<()> {
         let healed = node.wait("answered again", |node| node.pending() == Some(vec![]) && answered(node, SERVER));
         println!("edge21: {what}: right again after {:?}", healed.context(what)?);
     }
-    unlike("after drift", around(&node.host)?)?;
+    unchanged("after drift", &beside, &around(&node.host, true)?)?;
 
     // Killed and begun again, it lends nothing twice.
     node.kill()?;
     node.restart()?;
     node.settle()?;
+    unchanged("with a new agent", &beside, &around(&node.host, true)?)?;
 
     inventory.uplinks.remove("rv-07/cellular").context("it was declared")?;
     node.kill()?;
     node.keep(&plan(&mut inventory, EDGE)?, 2)?;
     node.restart()?;
     node.settle()?;
-    let now = around(&node.host)?;
-    ensure!(now == before, "without the uplink: {}", dump::difference(&before, &now));
+    unchanged("without the uplink", &before, &around(&node.host, false)?)?;
     ensure!(!node.host.output("nft", &["list", "ruleset"])?.contains("pathsteer"), "a table of ours is left");
     ensure!(!node.ip("rule show")?.contains("psh3"), "a rule of ours is left");
 
@@ -170,7 +155,5 @@ fn stays() -> Result<()> {
     node.settle()?;
     node.kill()?;
     node.teardown()?;
-    let now = around(&node.host)?;
-    ensure!(now == before, "after teardown: {}", dump::difference(&before, &now));
-    Ok(())
+    unchanged("after teardown", &before, &around(&node.host, false)?)
 }

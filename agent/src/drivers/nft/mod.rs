@@ -128,11 +128,14 @@ fn found(netns: &Netns, name: &str, declared: Option<&NftTableSpec>) -> io::Resu
     let differs = NftTableSpec { netns: name.to_owned(), rules: Vec::new() };
     match tables(netns)? {
         0 => return Ok(None),
-        some if some < ruleset::FAMILIES.len() => return Ok(Some(differs)),
+        some if name != ownership::HOST && some < ruleset::FAMILIES.len() => return Ok(Some(differs)),
         _ => {}
     }
-    let found = list(netns)?;
-    let same = declared.filter(|spec| found.is_same(&Listing::of(&render(spec).objects(&BTreeMap::new()))));
+    let found = list(netns, name)?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let same = declared.filter(|spec| found.is_same(&Listing::of(&objects(spec, &BTreeMap::new()))));
     Ok(Some(same.cloned().unwrap_or(differs)))
 }
 
@@ -155,13 +158,15 @@ impl Tallies {
 /// # Errors
 /// What nft says.
 pub fn put(kernel: &Kernel, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) -> Result<(), KernelError> {
-    replace(kernel, &spec.netns, &render(spec).objects(copied))
+    replace(kernel, &spec.netns, &objects(spec, copied))
 }
 
 /// # Errors
 /// What nft says.
 pub fn remove(kernel: &Kernel, spec: &NftTableSpec) -> Result<(), KernelError> {
     let tables = ruleset::FAMILIES.map(|family| json!({"table": {"family": family, "name": ownership::NFT_TABLE}}));
+    let tables = tables.into_iter().filter(|table| is_ours(&spec.netns, table));
+    let tables: Vec<Value> = tables.collect();
     // added first, the deletion of one that is not there succeeds
     let commands =
         tables.iter().map(|table| json!({"add": table})).chain(tables.iter().map(|table| json!({"delete": table})));
@@ -190,8 +195,21 @@ fn render(spec: &NftTableSpec) -> Ruleset {
     tables
 }
 
+/// Everything that is loaded, in order.
+fn objects(spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) -> Vec<Value> {
+    let objects = render(spec).objects(copied).into_iter();
+    objects.filter(|object| is_ours(&spec.netns, object)).collect()
+}
+
+/// What copies is in a table of family `ip`. In the node's own namespace nothing is copied, and one with our name there is
+/// somebody else's.
+fn is_ours(netns: &str, object: &Value) -> bool {
+    let of_inet = |body: &Value| body["family"] == "inet";
+    netns != ownership::HOST || object.as_object().is_some_and(|object| object.values().all(of_inet))
+}
+
 fn replace(kernel: &Kernel, netns: &str, objects: &[Value]) -> Result<(), KernelError> {
-    let found = list(&kernel.netlink(netns)?.netns);
+    let found = list(&kernel.netlink(netns)?.netns, netns);
     let found = found.map_err(|error| KernelError::new(format!("nft list in {netns}"), error))?;
     found.turned_into(objects).into_iter().try_for_each(|commands| load(kernel, netns, commands))
 }
@@ -207,13 +225,14 @@ fn tables(netns: &Netns) -> io::Result<usize> {
     netns.run(|| nfnetlink::tables(ownership::NFT_TABLE))
 }
 
-fn list(netns: &Netns) -> io::Result<Listing> {
+fn list(netns: &Netns, name: &str) -> io::Result<Listing> {
     if tables(netns)? == 0 {
         return Ok(Listing::default());
     }
     let text = run(netns, &["-n", "-j", "list", "ruleset"], None)?;
     let listed: Value = serde_json::from_str(&text)?;
-    Ok(Listing::of(listed["nftables"].as_array().map(Vec::as_slice).unwrap_or_default()))
+    let listed = listed["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(Listing::of(&listed.iter().filter(|object| is_ours(name, object)).cloned().collect::<Vec<Value>>()))
 }
 
 fn run(netns: &Netns, arguments: &'static [&'static str], input: Option<String>) -> io::Result<String> {
