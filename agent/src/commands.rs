@@ -63,8 +63,12 @@ enum Verb {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Examine the node: what is missing, and the remedy.
-    Doctor,
+    /// Examine the node: what is missing or in the way, and the remedy. Exit code 1 if something cannot work; warnings alone
+    /// leave it 0. Without a configuration it looks at what every node needs.
+    Doctor {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Take everything of ours out of the kernel and give the interfaces back. The agent must not run.
     Teardown {
         #[command(flatten)]
@@ -153,19 +157,16 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
             println!("{} changes", pending.len());
             Ok(true)
         }
-        Verb::Doctor => {
-            let findings = doctor::examine().await;
+        Verb::Doctor { config } => {
+            let findings = doctor::examine(&config.config).await;
             for finding in &findings {
-                match &finding.remedy {
-                    None => println!("ok    {}", finding.what),
-                    Some(remedy) => println!("FAIL  {}: {remedy}", finding.what),
-                }
+                println!("{finding}");
             }
             println!("info  large segments: {}", Segmentation::find(SegmentationChoice::Auto).why);
             for line in doctor::counted() {
                 println!("count {line}");
             }
-            Ok(findings.iter().all(|finding| finding.remedy.is_none()))
+            Ok(!findings.iter().any(doctor::Finding::is_failure))
         }
         Verb::Teardown { config } => teardown(&config.config).await,
         Verb::Csr { node, state_dir, out } => {

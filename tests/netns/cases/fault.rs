@@ -89,7 +89,10 @@ impl Rehearsed {
         // With the cards at home: what is around has them.
         let left = [
             dump::ours(&self.node.host)?,
-            self.node.host.output("sh", &["-c", "ls /run/netns /sys/fs/bpf | grep -e ^ps -e pathsteer || true"])?,
+            self.node.host.output(
+                "sh",
+                &["-c", "ls /run/netns /sys/fs/bpf | grep -x -e psvip -e psan -e 'psup[1-8]' -e pathsteer || true"],
+            )?,
         ];
         ensure!(left.concat().is_empty(), "{when}: left is {left:?}");
         ensure!(self.node.workers().is_empty(), "{when}: workers {:?}", self.node.workers());

@@ -4,6 +4,7 @@ mod budget;
 mod card;
 mod copies;
 mod direct;
+mod doctor;
 mod expiry;
 mod fault;
 mod foreign;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         copies::CASES,
         card::CASES,
         in_place::CASES,
+        doctor::CASES,
     ]
     .concat()
 }

@@ -61,6 +61,21 @@ pub fn segmentation_selftest() -> Outcome {
     }
 }
 
+/// Whether the kernel takes the programs and their maps, and runs one on an interface. Leaves nothing behind.
+///
+/// # Errors
+/// What the kernel says.
+pub fn loads() -> Result<(), impl std::error::Error> {
+    let work = || -> Result<(), Failure> {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Failure::Kernel { what: "make a namespace", source: errno.into() })?;
+        Datapath::scratch()?.programs.attach_unpinned("lo", Kind::Encap)?;
+        Ok(())
+    };
+    let failed = |_| Failure::Kernel { what: "try the programs", source: io::Error::other("the test itself failed") };
+    std::thread::spawn(work).join().map_err(failed).and_then(|done| done)
+}
+
 /// What went wrong with the first shape that did not pass, once `limit` has been done to ps0.
 fn run(limit: fn(&str) -> io::Result<()>) -> Result<Option<String>, Failure> {
     unshare(CloneFlags::CLONE_NEWNET)
