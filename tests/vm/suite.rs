@@ -70,6 +70,12 @@ pub const SUITES: &[Suite] = &[
     },
     Suite { name: "a_teardown_leaves_nothing", program: NETNS, arguments: &["teardown_leaves_nothing"], deadline: 240 },
     Suite {
+        name: "what_is_not_ours_stays",
+        program: NETNS,
+        arguments: &["what_is_not_ours_stays_byte_for_byte_from_before"],
+        deadline: 500,
+    },
+    Suite {
         name: "a_trunk_carries_segments_of_four_treatments",
         program: NETNS,
         arguments: &["802_1q"],

@@ -259,7 +259,7 @@ fn plan_cards(cards: &[String], node: &crate::node::Prepared) -> Result<()> {
 
 /// What it says, without what was counted and how fast this machine is.
 fn doctor(node: &Node, more: &[&str]) -> Result<Printed> {
-    let Printed { well, text } = node.run(&[&["doctor"], more].concat())?;
+    let Printed { well, text } = node.run(&[&["doctor"][..], more].concat())?;
     let lines = text
         .lines()
         .filter(|line| !line.starts_with("count ") && !line.starts_with("info  large"))
@@ -289,7 +289,7 @@ fn examine(node: &Node, clashes: &[Clash]) -> Result<()> {
         let line = clash.text.lines().find(|line| line.starts_with(found));
         let line = line.with_context(|| format!("{found}… is not found after {make}: {}", clash.text))?;
         ensure!(line.contains(remedy), "the remedy is not {remedy}: {line}");
-        ensure!(clash.well == !clash.text.contains("FAIL"), "the exit code does not fit: {}", clash.text);
+        ensure!(clash.well != clash.text.contains("FAIL"), "the exit code does not fit: {}", clash.text);
         script(twin)?;
         let twin = doctor(node, &[])?;
         ensure!(twin.text == sound.text, "the twin of {make} is no clash: {}\nbefore: {}", twin.text, sound.text);

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use pathsteer_agent_core::ownership::is_owned_netns;
 use pathsteer_crds::plan::Role;
 use pathsteer_lab::clock;
 use proptest::prelude::*;
@@ -37,8 +38,8 @@ const CARDS: [&str; 13] =
 /// number of two digits. What cannot be done there is no failure.
 const JUNK: &[&str] = &[
     // namespaces: surplus, half-made, gone
-    "ip netns add psup$I",
-    "touch /run/netns/psup$I",
+    "ip netns add psup8",
+    "touch /run/netns/psup7",
     "ip netns add psvip; ip netns add psan; ip -n psan link add ps0 type veth peer name ps1",
     // links: surplus, of the wrong kind, half of a pair, down, with another name, gone
     "ip -n $N link add psu$I type veth peer name psx",
@@ -107,7 +108,7 @@ fn go(name: &'static str, seed: u64, offset: u64) -> Result<()> {
         assert_as_declared(&plan.objects(), node.observe()?);
         let declared: Vec<String> = plan.objects().netns.into_iter().map(|netns| netns.name).collect();
         let mut there = dump::namespaces(&node.host)?;
-        there.retain(|netns| netns.starts_with("ps"));
+        there.retain(|netns| is_owned_netns(netns));
         ensure!(there == declared, "{what}: namespaces {there:?} instead of {declared:?}");
         let now = around_now(&node.host, &CARDS)?;
         ensure!(now == around, "{what}: {}", dump::difference(&around, &now));
@@ -184,7 +185,7 @@ impl Chance {
     fn act(&mut self, node: &Node) -> Result<String> {
         let act = self.draw(select(JUNK));
         let mut netns = dump::namespaces(&node.host)?;
-        netns.retain(|netns| netns.starts_with("ps"));
+        netns.retain(|netns| is_owned_netns(netns));
         let netns = self.one_of(netns, "psvip");
         let links = dump::ip(&node.host, &netns, "link").unwrap_or_default();
         let names = links.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str());

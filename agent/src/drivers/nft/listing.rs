@@ -41,6 +41,10 @@ impl Listing {
         listing
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
     /// They do the same; what was counted meanwhile makes no difference.
     pub fn is_same(&self, other: &Listing) -> bool {
         self.contents == other.contents

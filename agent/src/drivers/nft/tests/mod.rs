@@ -31,17 +31,17 @@ fn spec(rules: Vec<NftRule>) -> NftTableSpec {
 
 fn put_into(netns: &Netns, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) {
     let objects = render(spec).objects(copied);
-    for commands in list(netns).unwrap().turned_into(&objects) {
+    for commands in list(netns, "psvip").unwrap().turned_into(&objects) {
         run(netns, &["-j", "-f", "-"], Some(json!({"nftables": commands}).to_string())).unwrap();
     }
 }
 
 fn is_as_declared(netns: &Netns, spec: &NftTableSpec) -> bool {
-    list(netns).unwrap().is_same(&Listing::of(&render(spec).objects(&BTreeMap::new())))
+    list(netns, "psvip").unwrap().is_same(&Listing::of(&render(spec).objects(&BTreeMap::new())))
 }
 
 fn assert_as_declared(netns: &Netns, spec: &NftTableSpec) {
-    let (found, declared) = (list(netns).unwrap(), Listing::of(&render(spec).objects(&BTreeMap::new())));
+    let (found, declared) = (list(netns, "psvip").unwrap(), Listing::of(&render(spec).objects(&BTreeMap::new())));
     assert!(found.is_same(&declared), "found, and declared:\n{}", found.differences(&declared));
 }
 
