@@ -72,15 +72,26 @@ fn serve() -> Result<()> {
     }
 }
 
-/// The port's device: without udev it has no name but the one that sysfs gives.
-fn port() -> Result<PathBuf> {
+/// The device of the port that orders come by.
+///
+/// # Errors
+/// When there is none: this is no machine of ours.
+pub fn port() -> Result<PathBuf> {
+    named_port(job::PORT)
+}
+
+/// The device of the port called `name`: without udev it has no name but the one that sysfs gives.
+///
+/// # Errors
+/// When there is none.
+pub fn named_port(name: &str) -> Result<PathBuf> {
     for entry in fs::read_dir("/sys/class/virtio-ports")? {
         let entry = entry?;
-        if fs::read_to_string(entry.path().join("name"))?.trim() == job::PORT {
+        if fs::read_to_string(entry.path().join("name"))?.trim() == name {
             return Ok(Path::new("/dev").join(entry.file_name()));
         }
     }
-    anyhow::bail!("the machine has no port to take orders by")
+    anyhow::bail!("the machine has no port called {name}")
 }
 
 /// Runs one job, and ends whatever it leaves behind.

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::apt::{self, Apt, Package};
 
-/// The package that depends on the newest kernel of its release.
-const NEWEST: &str = "linux-image-cloud-amd64";
+/// The series of the kernel that has drivers for everything; the others are for machines in a cloud.
+pub const GENERIC: &str = "6.1";
 
 /// A kernel the product has to run on.
 pub struct Kernel {
@@ -21,16 +21,19 @@ pub struct Kernel {
     package: &'static str,
     version: &'static str,
     sha256: &'static str,
+    /// The package that depends on the newest kernel of its kind in each release.
+    newest: &'static str,
 }
 
 /// Every one of them, the oldest first.
 pub const KERNELS: [Kernel; 2] = [
     // Debian 12's own: clsact is all there is to attach a program by
     Kernel {
-        series: "6.1",
-        package: "linux-image-6.1.0-56-cloud-amd64",
+        series: GENERIC,
+        package: "linux-image-6.1.0-56-amd64",
         version: "6.1.192-2",
-        sha256: "e7d02b943971edcb8790e256c02cfab3bca6c3d37c1bf25392a57c71300615ee",
+        sha256: "a86e2049672f52354c4536a089203b6c82639420424d31c91cf31a181fd4d8f1",
+        newest: "linux-image-amd64",
     },
     // the one from its backports: tcx
     Kernel {
@@ -38,6 +41,7 @@ pub const KERNELS: [Kernel; 2] = [
         package: "linux-image-6.12.95+deb12-cloud-amd64",
         version: "6.12.95-1~bpo12+1",
         sha256: "69c92f43b23821de79576fa4d7c86e2924ae2c1b247a47cc5ed9339e220fbcb7",
+        newest: "linux-image-cloud-amd64",
     },
 ];
 
@@ -81,7 +85,7 @@ impl Kernel {
     /// The newest of this series that Debian has.
     fn newest(&self, apt: &Apt) -> Result<Package> {
         let prefix = format!("linux-image-{}.", self.series);
-        let found = apt.first_dependencies(NEWEST)?.into_iter().find(|package| package.name.starts_with(&prefix));
+        let found = apt.first_dependencies(self.newest)?.into_iter().find(|package| package.name.starts_with(&prefix));
         found.with_context(|| {
             format!("Debian has neither {} {} nor another {}", self.package, self.version, self.series)
         })

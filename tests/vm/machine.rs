@@ -12,9 +12,11 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use pathsteer_lab::clock;
 
+use crate::hotplug;
 use crate::initramfs;
 use crate::job::{self, Hello, Job, Outcome};
 use crate::kernel::Unpacked;
+use crate::monitor;
 use crate::tools::Tools;
 
 /// Emulated it takes about 10 s; the rest is for a loaded host.
@@ -49,7 +51,7 @@ impl Machine {
     pub fn boot(tools: &Tools, kernel: &Unpacked, program: &Path, folder: &Path) -> Result<Machine> {
         fs::create_dir_all(folder)?;
         let file = |name: &str| folder.join(name);
-        for name in ["console.log", "share.socket", "orders.socket"] {
+        for name in ["console.log", "share.socket", "orders.socket", "monitor.socket"] {
             let _ = fs::remove_file(file(name));
         }
         let initramfs = initramfs::make(tools, kernel, program, folder)?;
@@ -69,6 +71,14 @@ impl Machine {
             .arg("-chardev")
             .arg(format!("socket,id=root,path={}", file("share.socket").display()))
             .args(["-device", "vhost-user-fs-pci,chardev=root,tag=root,queue-size=1024"])
+            // The emulator's monitor, and a port of the machine that leads to it.
+            .arg("-chardev")
+            .arg(format!("socket,id=control,path={},server=on,wait=off", file("monitor.socket").display()))
+            .args(["-mon", "chardev=control,mode=control"])
+            .arg("-chardev")
+            .arg(format!("socket,id=monitor,path={}", file("monitor.socket").display()))
+            .args(["-device", &format!("virtserialport,chardev=monitor,name={}", monitor::PORT)])
+            .args(hotplug::board())
             .arg("-kernel")
             .arg(&kernel.image)
             .arg("-initrd")

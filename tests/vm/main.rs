@@ -3,13 +3,21 @@
 //! or does not boot fails.
 
 mod apt;
+#[path = "../netns/dump.rs"]
+#[allow(dead_code, reason = "the agent in namespaces uses all of it")]
+mod dump;
 mod guest;
+mod hotplug;
 mod initramfs;
 mod job;
 mod kernel;
 mod machine;
 mod mirror;
-
+mod monitor;
+mod node;
+#[path = "../netns/plans.rs"]
+#[allow(dead_code, reason = "the agent in namespaces uses all of it")]
+mod plans;
 mod stage;
 mod suite;
 mod targets;
@@ -35,6 +43,7 @@ fn outside(words: &[OsString]) -> Result<Option<i32>> {
         Some(suite::MIRROR) => return Ok(None),
         Some(guest::INIT) => guest::live()?,
         Some(suite::VERDICT) => verdict::test()?,
+        Some(suite::HOTPLUG) => hotplug::play()?,
         _ => return Ok(Some(stage::run(libtest_mimic::Arguments::from_iter(words)))),
     }
     Ok(Some(0))

@@ -26,7 +26,7 @@ pub fn run(mut arguments: Arguments) -> i32 {
     let notes = Notes::default();
     let mut trials = Vec::new();
     for kernel in &KERNELS {
-        for suite in SUITES {
+        for suite in SUITES.iter().filter(|suite| suite.only.is_none_or(|series| series == kernel.series)) {
             let stage = Arc::clone(&stage);
             let name = format!("on_linux_{}_{}", kernel.series.replace('.', "_"), suite.name);
             trials.push(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::job::{Job, Outcome};
+use crate::kernel;
 use crate::targets::Targets;
 
 /// A suite.
@@ -15,6 +16,8 @@ pub struct Suite {
     pub arguments: &'static [&'static str],
     /// Seconds, on a loaded host.
     pub deadline: u64,
+    /// The series of the kernel that it runs on where one is enough, or all there is; every kernel when absent.
+    pub only: Option<&'static str>,
 }
 
 /// What a suite is carried out by.
@@ -31,6 +34,9 @@ const NETNS: Program = Program::Target { folder: "tests", name: "netns" };
 /// First argument of this program when it is to play the mirror scenario.
 pub const MIRROR: &str = "mirror";
 
+/// First argument of this program when it is to pull cards out of the machine.
+pub const HOTPLUG: &str = "hotplug";
+
 /// First argument of this program when it is to say what the product makes of the kernel.
 pub const VERDICT: &str = "verdict";
 
@@ -43,49 +49,71 @@ pub const SUITES: &[Suite] = &[
         // times has no place on an emulated machine.
         arguments: &["--skip", "window::", "--skip", "selftest::", "--skip", "of_the_time"],
         deadline: 240,
+        only: None,
     },
     Suite {
         name: "the_best_hook_is_found_and_segmentation_tried",
         program: Program::Own,
         arguments: &[VERDICT],
         deadline: 60,
+        only: None,
     },
     Suite {
         name: "the_kernels_own_wireguard_takes_orders",
         program: Program::Target { folder: "agent/wireguard", name: "kernel_backend" },
         arguments: &[],
         deadline: 120,
+        only: None,
     },
     Suite {
         name: "empty_nodes_become_what_their_plans_describe",
         program: NETNS,
         arguments: &["an_empty_node_becomes"],
         deadline: 240,
+        only: None,
     },
     Suite {
         name: "drivers_put_right_what_somebody_breaks",
         program: NETNS,
         arguments: &["what_somebody_breaks_on"],
         deadline: 400,
+        only: None,
     },
-    Suite { name: "a_teardown_leaves_nothing", program: NETNS, arguments: &["teardown_leaves_nothing"], deadline: 240 },
+    Suite {
+        name: "a_teardown_leaves_nothing",
+        program: NETNS,
+        arguments: &["teardown_leaves_nothing"],
+        deadline: 240,
+        only: None,
+    },
     Suite {
         name: "what_is_not_ours_stays",
         program: NETNS,
         arguments: &["what_is_not_ours_stays_byte_for_byte_from_before"],
         deadline: 500,
+        only: None,
     },
     Suite {
         name: "a_trunk_carries_segments_of_four_treatments",
         program: NETNS,
         arguments: &["802_1q"],
         deadline: 300,
+        only: None,
     },
     Suite {
         name: "an_uplink_that_dies_in_silence_loses_nothing_while_copies_are_on",
         program: Program::Own,
         arguments: &[MIRROR],
         deadline: 400,
+        only: None,
+    },
+    // It takes the machine's own cards, so it comes last.
+    Suite {
+        name: "cards_that_are_pulled_out_are_taken_up_again",
+        program: Program::Own,
+        arguments: &[HOTPLUG],
+        deadline: 300,
+        only: Some(kernel::GENERIC),
     },
 ];
 
