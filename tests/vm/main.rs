@@ -23,6 +23,7 @@ mod suite;
 mod targets;
 mod tools;
 mod verdict;
+mod wifi;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -44,6 +45,7 @@ fn outside(words: &[OsString]) -> Result<Option<i32>> {
         Some(guest::INIT) => guest::live()?,
         Some(suite::VERDICT) => verdict::test()?,
         Some(suite::HOTPLUG) => hotplug::play()?,
+        Some(suite::WIFI) => wifi::play()?,
         _ => return Ok(Some(stage::run(libtest_mimic::Arguments::from_iter(words)))),
     }
     Ok(Some(0))

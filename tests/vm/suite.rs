@@ -37,6 +37,9 @@ pub const MIRROR: &str = "mirror";
 /// First argument of this program when it is to pull cards out of the machine.
 pub const HOTPLUG: &str = "hotplug";
 
+/// First argument of this program when it is to log in to a Wi-Fi network.
+pub const WIFI: &str = "wifi";
+
 /// First argument of this program when it is to say what the product makes of the kernel.
 pub const VERDICT: &str = "verdict";
 
@@ -107,11 +110,18 @@ pub const SUITES: &[Suite] = &[
         deadline: 400,
         only: None,
     },
-    // It takes the machine's own cards, so it comes last.
+    // These two take the machine's own cards, so they come last.
     Suite {
         name: "cards_that_are_pulled_out_are_taken_up_again",
         program: Program::Own,
         arguments: &[HOTPLUG],
+        deadline: 300,
+        only: Some(kernel::GENERIC),
+    },
+    Suite {
+        name: "a_radio_is_moved_as_a_whole_and_comes_home",
+        program: Program::Own,
+        arguments: &[WIFI],
         deadline: 300,
         only: Some(kernel::GENERIC),
     },

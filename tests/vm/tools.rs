@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use pathsteer_lab::daemon::Recipe;
 
 use crate::apt::{self, Apt};
 
@@ -16,10 +17,14 @@ const QEMU: (&str, &[&str]) = ("bookworm-backports", &["qemu-system-x86"]);
 /// The QEMU of Debian 12 is the last that brings a server of shared folders.
 const OTHERS: (&str, &[&str]) = ("bookworm", &["qemu-system-common", "busybox-static"]);
 
+/// What logs in to a Wi-Fi network, what it logs in to, and what adds an interface to a radio. Used in a machine.
+const WIFI: (&str, &[&str]) = ("bookworm", &["hostapd", "wpasupplicant", "iw"]);
+
 /// Unpacked tools.
 pub struct Tools {
     qemu: PathBuf,
     others: PathBuf,
+    wifi: PathBuf,
 }
 
 impl Tools {
@@ -40,7 +45,7 @@ impl Tools {
             }
             Ok::<_, anyhow::Error>(folder)
         };
-        Ok(Tools { qemu: fetch("qemu", QEMU)?, others: fetch("tools", OTHERS)? })
+        Ok(Tools { qemu: fetch("qemu", QEMU)?, others: fetch("tools", OTHERS)?, wifi: fetch("wifi", WIFI)? })
     }
 
     /// QEMU, knowing where its firmware and its parts are: started by another's loader, it does not find them itself.
@@ -56,6 +61,17 @@ impl Tools {
     /// The program that serves a folder to a machine.
     pub fn virtiofsd(&self) -> Command {
         program(&self.others, "usr/lib/qemu/virtiofsd")
+    }
+
+    /// A program for Wi-Fi at `path` of its package, with `arguments`.
+    pub fn wifi(&self, path: &str, arguments: &[&str]) -> Recipe {
+        let command = program(&self.wifi, path);
+        let before = command.get_args().map(|word| word.to_string_lossy().into_owned());
+        Recipe {
+            name: path.rsplit('/').next().unwrap_or(path).to_owned(),
+            program: command.get_program().to_owned(),
+            arguments: before.chain(arguments.iter().map(|word| (*word).to_owned())).collect(),
+        }
     }
 
     /// The static busybox.

@@ -20,7 +20,7 @@ use rtnetlink::{
     },
 };
 
-use super::{Kernel, card_settings, gone_is_fine, link_message::format_mac};
+use super::{Kernel, card_settings, gone_is_fine, link_message::format_mac, radio::Radio};
 use crate::{
     state::{CardBefore, StateDir},
     sys::{
@@ -61,40 +61,73 @@ fn way_to(bus: &str, device: &str) -> Option<String> {
     Some(way.strip_prefix("/sys/devices").unwrap_or(&way).to_string_lossy().into_owned())
 }
 
-/// Takes a card from the node's own namespace.
+/// Takes a card from the node's own namespace; one of a radio with all that is of the same radio.
 ///
 /// # Errors
-/// What the kernel says; one that is nowhere says so.
+/// What the kernel says; one that is nowhere, or cannot be taken as declared, says so.
 pub async fn take(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Result<(), KernelError> {
-    let LinkSpec { netns, name, .. } = spec;
+    let LinkSpec { netns, name, card, .. } = spec;
     let host = kernel.netlink("")?;
     let links = host.links().await?;
     let found = find(spec, &links).ok_or_else(|| missing(spec))?;
     let called = name_of(found).unwrap_or_default().to_owned();
     let Names { home, alias } = names(found);
-    let up = found.header.flags.contains(LinkFlags::Up);
-    let (was, fail) = (called.clone(), |error| KernelError::new(format!("remember {called}"), error));
-    let sysctls = host.netns.run(move || read_sysctls(&was)).map_err(fail)?;
-    // One that came home by itself, or whose way home was cut short, is not what it was before it was first taken.
-    let (mut cards, index, boot) = (state.cards(), found.header.index, boot());
-    if called == home && cards.get(&home).is_none_or(|before| (before.index, &before.boot) != (index, &boot)) {
-        let settings = card_settings::read(host, index).await?;
-        cards.insert(home.clone(), CardBefore { up, sysctls, settings, index, boot });
-        // A card without its former settings is better than none.
-        state.save_cards(&cards).unwrap_or_else(|error| tracing::warn!(%error, card = home, "cannot remember"));
+    let radio = Radio::of(host, found.header.index).await?;
+    let is_taken = |link: &&LinkMessage| match &radio {
+        Some(radio) => radio.interfaces.contains(&link.header.index),
+        None => link.header.index == found.header.index,
+    };
+    for link in links.iter().filter(is_taken) {
+        remember(host, link, state).await?;
     }
     let mut message = LinkMessage::default();
     message.header.index = found.header.index;
-    message.attributes.push(LinkAttribute::NetNsFd(kernel.netlink(netns)?.netns.fd().as_raw_fd()));
     if called != *name {
-        // One message moves, renames and notes: nobody sees a card of which nobody knows what it was called.
+        // One message renames and notes: nobody sees a card of which nobody knows what it was called.
         message.attributes.push(LinkAttribute::IfName(name.clone()));
         message.attributes.push(LinkAttribute::IfAlias(format!("{RENAMED} {home} {alias}").trim_end().to_owned()));
     }
-    host.change(&format!("link set {called} netns {netns} name {name}"), RouteNetlinkMessage::SetLink(message)).await
+    let what = format!("link set {called} netns {netns} name {name}");
+    let there = kernel.netlink(netns)?;
+    let advice = |words: &str| KernelError::new(format!("link {called}"), io::Error::other(words.to_owned()));
+    match (radio, card.as_ref().is_some_and(|card| card.radio)) {
+        (Some(radio), true) => {
+            radio.put_into(&what, there).await?;
+            message.header.index = there.ifindex(&called).await?;
+            rename(there, &what, message).await
+        }
+        (None, false) => {
+            message.attributes.push(LinkAttribute::NetNsFd(there.netns.fd().as_raw_fd()));
+            host.change(&what, RouteNetlinkMessage::SetLink(message)).await
+        }
+        (Some(_), false) => {
+            Err(advice("it is of a radio, which is moved as a whole: declare the uplink with `attach: movePhy`"))
+        }
+        (None, true) => Err(advice("it is of no radio: declare the uplink with `attach: move`")),
+    }
 }
 
-/// Gives a card back to the node's own namespace, under the name and with the settings it had there.
+/// Keeps what a card is like before it is taken.
+async fn remember(host: &Netlink, card: &LinkMessage, state: &StateDir) -> Result<(), KernelError> {
+    let (called, home) = (name_of(card).unwrap_or_default().to_owned(), names(card).home);
+    let (mut cards, index, boot) = (state.cards(), card.header.index, boot());
+    // One that came home by itself, or whose way home was cut short, is not what it was before it was first taken.
+    let is_known = cards.get(&home).is_some_and(|before| (before.index, &before.boot) == (index, &boot));
+    if called != home || is_known {
+        return Ok(());
+    }
+    let up = card.header.flags.contains(LinkFlags::Up);
+    let fail = |error| KernelError::new(format!("remember {home}"), error);
+    let sysctls = host.netns.run(move || read_sysctls(&called)).map_err(fail)?;
+    let settings = card_settings::read(host, index).await?;
+    cards.insert(home.clone(), CardBefore { up, sysctls, settings, index, boot });
+    // A card without its former settings is better than none.
+    state.save_cards(&cards).unwrap_or_else(|error| tracing::warn!(%error, card = home, "cannot remember"));
+    Ok(())
+}
+
+/// Gives a card back to the node's own namespace, under the name and with the settings it had there; one of a radio with
+/// all that is of the same radio.
 ///
 /// # Errors
 /// What the kernel says.
@@ -106,26 +139,46 @@ pub async fn give_back(kernel: &Kernel, spec: &LinkSpec, state: &StateDir) -> Re
     let Names { home, alias } = names(found);
     let host = kernel.netlink("")?;
     let there = host.link_names().await?;
-    let taken = there.values().any(|name| *name == home);
-    let to = if taken { NAMELESS } else { &home };
+    let is_taken = |name: &String| there.values().any(|other| other == name);
+    let to = if is_taken(&home) { NAMELESS } else { &home };
     let mut message = LinkMessage::default();
     message.header.index = found.header.index;
-    message.attributes.push(LinkAttribute::NetNsFd(host.netns.fd().as_raw_fd()));
     if to != name {
         message.attributes.push(LinkAttribute::IfName(to.to_owned()));
         message.attributes.push(LinkAttribute::IfAlias(alias));
     }
-    // Others may know it by the number it had.
-    let before = state.cards().remove(&home).filter(|before| before.boot == boot() && !taken);
-    if let Some(index) = before.map(|before| before.index).filter(|index| *index > 0 && !there.contains_key(index)) {
-        message.attributes.push(LinkAttribute::Other(DefaultNla::new(NEW_INDEX, index.to_ne_bytes().to_vec())));
-    }
     let what = format!("link set {netns}/{name} netns of the node name {to}");
-    gone_is_fine(here.change(&what, RouteNetlinkMessage::SetLink(message)).await)?;
-    if taken {
+    let mut homes = vec![home.clone()];
+    if let Some(radio) = Radio::of(here, found.header.index).await? {
+        let company = links.iter().filter(|link| radio.interfaces.contains(&link.header.index) && *link != found);
+        homes.extend(company.filter_map(name_of).map(str::to_owned));
+        gone_is_fine(radio.put_into(&what, host).await)?;
+        if let Ok(index) = host.ifindex(name).await {
+            message.header.index = index;
+            rename(host, &what, message).await?;
+        }
+    } else {
+        message.attributes.push(LinkAttribute::NetNsFd(host.netns.fd().as_raw_fd()));
+        // Others may know it by the number it had.
+        let before = state.cards().remove(&home).filter(|before| before.boot == boot() && !is_taken(&home));
+        if let Some(index) = before.map(|before| before.index).filter(|index| *index > 0 && !there.contains_key(index))
+        {
+            message.attributes.push(LinkAttribute::Other(DefaultNla::new(NEW_INDEX, index.to_ne_bytes().to_vec())));
+        }
+        gone_is_fine(here.change(&what, RouteNetlinkMessage::SetLink(message)).await)?;
+    }
+    for home in homes.iter().filter(|home| !is_taken(home)) {
+        restore(host, home, state).await?;
+    }
+    Ok(())
+}
+
+/// Carries out a message that may have nothing to say.
+async fn rename(netlink: &Netlink, what: &str, message: LinkMessage) -> Result<(), KernelError> {
+    if message.attributes.is_empty() {
         return Ok(());
     }
-    restore(host, &home, state).await
+    netlink.change(what, RouteNetlinkMessage::SetLink(message)).await
 }
 
 /// Completes the way home of cards whose way was cut short.

@@ -17,6 +17,7 @@ use rtnetlink::packet_route::{
 use super::{
     Kernel, card, gone_is_fine,
     link_message::{Found, new_veth, new_vlan, new_wireguard, parse_mac},
+    radio,
 };
 use crate::{
     state::StateDir,
@@ -42,6 +43,8 @@ pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<Link
             messages.push((netns.to_owned(), link));
         }
     }
+    let company = radio::company(kernel, declared).await?;
+    messages.retain(|(netns, link)| !company.contains(&(netns.clone(), link.header.index)));
     // The veths to cards that stay there, and cards that have come home by themselves when their namespace was deleted.
     let home = kernel.netlink(HOST)?.links().await?.into_iter();
     let ours = home.filter(|link| name_of(link).is_some_and(|name| is_owned_link(HOST, name)));

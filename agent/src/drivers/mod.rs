@@ -11,6 +11,7 @@ pub mod link;
 pub mod link_message;
 pub mod neighbour;
 pub mod nft;
+mod radio;
 pub mod resolv_conf;
 pub mod route;
 pub mod rule;

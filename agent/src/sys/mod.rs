@@ -6,6 +6,7 @@ pub mod monitor;
 pub mod netlink;
 pub mod netns;
 pub mod nfnetlink;
+pub mod nl80211;
 pub mod tun;
 
 use std::io;
