@@ -14,6 +14,7 @@ use pathsteer_crds::plan::PlanObjects;
 use crate::{
     VERSION,
     apply::Applier,
+    clock,
     config::{Config, SegmentationChoice, WireguardChoice},
     doctor,
     drivers::{
@@ -163,6 +164,7 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
                 println!("{finding}");
             }
             println!("info  large segments: {}", Segmentation::find(SegmentationChoice::Auto).why);
+            println!("info  clock: {}", clock::describe());
             for line in doctor::counted() {
                 println!("count {line}");
             }

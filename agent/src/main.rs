@@ -1,6 +1,7 @@
 //! The per-node agent.
 
 mod apply;
+mod clock;
 mod commands;
 mod config;
 mod copies;

@@ -13,6 +13,7 @@ use pathsteer_agent_core::bootstrap_plan;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    clock,
     config::Config,
     problems::Problem,
     reconcile::{RUN_DIR, Reconciler},
@@ -32,6 +33,8 @@ const CERTIFICATE_LOOK: Duration = Duration::from_secs(3_600);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let _lock = lock()?;
     let state = StateDir::open(&config.state_dir)?;
+    clock::put_right(&config, &state)?;
+    let clock = tokio::spawn(clock::keep(state.clone()));
     let identity = state.identity()?;
     let in_force = InForce::load(state.clone(), bootstrap_plan(&config.node, &config.bootstrap.uplinks));
     let (plan_changes, plan) = (in_force.plans(), in_force.plan());
@@ -44,7 +47,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
     tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");
-    let reconciler = Reconciler::new(state, wireguard, segmentation, plan, news, resolvers, reports)?;
+    let reconciler = Reconciler::new(state.clone(), wireguard, segmentation, plan, news, resolvers, reports)?;
     let reconciler = tokio::spawn(reconciler.run(plan_changes, lent));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
@@ -54,6 +57,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ended = session => anyhow::bail!("the session task ended: {ended:?}"),
         ended = reconciler => anyhow::bail!("the reconciler ended: {ended:?}"),
     }
+    clock.abort();
+    clock::keep_now(&state);
     tracing::info!("stopping; traffic goes on");
     Ok(())
 }

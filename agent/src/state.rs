@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pathsteer_agent_core::{CopyMonth, DeadMan, Lease, Leases, Lender, Since};
+use pathsteer_agent_core::{CopyMonth, DeadMan, Lease, Leases, Lender, Since, TimeKept};
 use pathsteer_crds::{
     identity::NodeIdentity,
     plan::{NodePlan, PlanRoot, assemble},
@@ -233,6 +233,17 @@ impl StateDir {
     /// The disk.
     pub fn save_copy_month(&self, copied: &CopyMonth) -> io::Result<()> {
         self.write("copies.json", &serde_json::to_string(copied)?)
+    }
+
+    /// The last time kept; `None` if there is none that can be read.
+    pub fn time_kept(&self) -> Option<TimeKept> {
+        serde_json::from_str(&self.read("time.json").ok()??).ok()
+    }
+
+    /// # Errors
+    /// The disk.
+    pub fn save_time(&self, kept: &TimeKept) -> io::Result<()> {
+        self.write("time.json", &serde_json::to_string(kept)?)
     }
 
     /// The epoch of the present sequences; grows for ever, its low five bits go on the wire.

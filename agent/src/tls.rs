@@ -4,7 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -12,7 +12,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::{config::Config, state::StateDir};
 
@@ -24,6 +24,8 @@ const WARN_DAYS: i64 = 14;
 pub enum TlsError {
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: rustls::pki_types::pem::Error },
+    #[error("{0} holds no certificate")]
+    NoCertificate(PathBuf),
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
     #[error("certificate and key do not fit: {0}")]
@@ -79,6 +81,18 @@ fn end_of(certificate: &CertificateDer<'_>) -> Option<i64> {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let fail = |source| TlsError::Read { path: path.to_owned(), source };
     CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<_, _>>().map_err(fail)
+}
+
+/// From when until when the certificate in `path` holds, since 1970.
+///
+/// # Errors
+/// It cannot be read.
+pub fn validity(path: &Path) -> Result<(Duration, Duration), TlsError> {
+    let first = certificates(path)?.into_iter().next();
+    let parsed = first.as_deref().and_then(|der| Some(X509Certificate::from_der(der).ok()?.1.validity().clone()));
+    let validity = parsed.ok_or_else(|| TlsError::NoCertificate(path.to_owned()))?;
+    let since_1970 = |time: ASN1Time| Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
+    Ok((since_1970(validity.not_before), since_1970(validity.not_after)))
 }
 
 /// A certificate request for `node`, with its private key made here (0600) unless it is there already.

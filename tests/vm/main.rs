@@ -15,6 +15,7 @@ mod machine;
 mod mirror;
 mod monitor;
 mod node;
+mod offline;
 #[path = "../netns/plans.rs"]
 #[allow(dead_code, reason = "the agent in namespaces uses all of it")]
 mod plans;
@@ -34,14 +35,23 @@ use pathsteer_lab::program::Program;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let mirror = |_: &[OsString]| mirror::play(Path::new("examples/rv")).map(|()| 0);
-    Program { name: "vm", environment: &[] }.run(&words, outside, mirror)
+    Program { name: "vm", environment: &[] }.run(&words, outside, inside)
 }
 
-/// Everything but the mirror scenario.
+/// What needs a sandbox: the whole product.
+fn inside(words: &[OsString]) -> Result<i32> {
+    let examples = Path::new("examples/rv");
+    match words.get(1).and_then(|word| word.to_str()) {
+        Some(suite::OFFLINE) => offline::play(examples)?,
+        _ => mirror::play(examples)?,
+    }
+    Ok(0)
+}
+
+/// Everything else.
 fn outside(words: &[OsString]) -> Result<Option<i32>> {
     match words.get(1).and_then(|word| word.to_str()) {
-        Some(suite::MIRROR) => return Ok(None),
+        Some(suite::MIRROR | suite::OFFLINE) => return Ok(None),
         Some(guest::INIT) => guest::live()?,
         Some(suite::VERDICT) => verdict::test()?,
         Some(suite::HOTPLUG) => hotplug::play()?,

@@ -168,7 +168,10 @@ fn run(network: &Network, fleet: &mut Fleet, paths: &Paths, run: u64) -> Result<
 }
 
 /// A stock kernel has WireGuard: the agents must have taken it for every tunnel.
-fn ensure_kernel_tunnels(network: &Network) -> Result<()> {
+///
+/// # Errors
+/// When one is not the kernel's, or there is none.
+pub fn ensure_kernel_tunnels(network: &Network) -> Result<()> {
     let edge = UPLINKS.iter().map(|uplink| (EDGE, format!("psup{}", uplink.slot)));
     for (node, netns) in edge.chain([(ANCHOR_HOST, "psan".to_owned())]) {
         let list =

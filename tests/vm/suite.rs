@@ -34,6 +34,9 @@ const NETNS: Program = Program::Target { folder: "tests", name: "netns" };
 /// First argument of this program when it is to play the mirror scenario.
 pub const MIRROR: &str = "mirror";
 
+/// First argument of this program when it is to play the machine that is started again with yesterday's time.
+pub const OFFLINE: &str = "offline";
+
 /// First argument of this program when it is to pull cards out of the machine.
 pub const HOTPLUG: &str = "hotplug";
 
@@ -109,6 +112,13 @@ pub const SUITES: &[Suite] = &[
         arguments: &[MIRROR],
         deadline: 400,
         only: None,
+    },
+    Suite {
+        name: "a_node_with_yesterdays_time_has_tunnels_at_once",
+        program: Program::Own,
+        arguments: &[OFFLINE],
+        deadline: 400,
+        only: Some("6.12"),
     },
     // These two take the machine's own cards, so they come last.
     Suite {

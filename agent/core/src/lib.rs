@@ -10,6 +10,7 @@
 mod apply_order;
 mod bootstrap;
 mod changes;
+mod clock;
 mod consequences;
 mod copy_month;
 mod dead_man;
@@ -44,6 +45,7 @@ pub mod switch;
 
 pub use bootstrap::bootstrap_plan;
 pub use changes::{Action, Change, ChangeClass, Drifted, changes, drift};
+pub use clock::{Clock, KEEP_TIME_EVERY, TimeKept};
 pub use copy_month::{CopyMonth, month_of};
 pub use dead_man::{Blamed, DeadMan, Expiry, SinceBoot};
 pub use desired::{LEASE_ROUTE_METRIC, MAIN_TABLE, Surroundings, desired};
