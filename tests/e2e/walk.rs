@@ -56,8 +56,10 @@ const EXAMPLE: Declared = Declared {
     copies: 1,
 };
 
-/// One step: what it changes, and whether an agent or a worker is replaced instead.
-const STEPS: [(&str, fn(&mut Declared)); 9] = [
+/// One step: what it changes.
+type Step = (&'static str, fn(&mut Declared));
+
+const STEPS: [Step; 9] = [
     ("a policy comes or goes", |now| now.policy = !now.policy),
     ("a segment comes or goes", |now| now.guests = !now.guests),
     ("an uplink comes or goes", |now| now.cellular = if now.cellular.is_some() { None } else { Some(3) }),

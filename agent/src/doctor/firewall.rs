@@ -114,7 +114,7 @@ mod tests {
         let drop_some = rule("mine", "f", json!([{"match": {"op": "=="}}, {"drop": null}]));
         let reject = rule("mine", "f", json!([{"counter": {}}, {"reject": {"type": "icmpx"}}]));
         let open = chain("inet", "mine", "f", "forward", "accept");
-        assert!(closed(&[open.clone()]).is_empty());
+        assert!(closed(std::slice::from_ref(&open)).is_empty());
         assert!(closed(&[open.clone(), reject.clone(), drop_some.clone()]).is_empty(), "its last rule has a condition");
         assert_eq!(closed(&[open, drop_some, reject]).len(), 1);
         assert_eq!(closed(&[chain("ip", "filter", "FORWARD", "forward", "drop")]).len(), 1);
@@ -127,7 +127,10 @@ mod tests {
     fn a_table_that_names_the_veth_has_thought_of_it() {
         let accept = rule("mine", "f", json!([{"match": {"left": {"meta": {"key": "iifname"}}, "right": "psh3"}}]));
         let table = |name: &str| ("inet".to_owned(), name.to_owned());
-        assert!(names(&[accept.clone()], &table("mine"), "psh3"));
-        assert!(!names(&[accept.clone()], &table("mine"), "psh30") && !names(&[accept], &table("other"), "psh3"));
+        assert!(names(std::slice::from_ref(&accept), &table("mine"), "psh3"));
+        assert!(
+            !names(std::slice::from_ref(&accept), &table("mine"), "psh30")
+                && !names(&[accept], &table("other"), "psh3")
+        );
     }
 }

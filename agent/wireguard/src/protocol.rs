@@ -29,14 +29,19 @@ impl WorkerStatus {
     /// Whether `other` has the same devices and peers with the same settings, however their sessions are.
     pub fn is_set_like(&self, other: &WorkerStatus) -> bool {
         self.config_digest == other.config_digest
-            && self.devices.iter().map(DeviceStatus::settings).eq(other.devices.iter().map(DeviceStatus::settings))
+            && self.devices.len() == other.devices.len()
+            && self.devices.iter().zip(&other.devices).all(|(one, other)| one.is_set_like(other))
     }
 }
 
 impl DeviceStatus {
-    fn settings(&self) -> (&str, Option<&str>, Vec<(&str, &[Ipv4Net], u16)>) {
-        let peers = self.peers.iter().map(|peer| (&*peer.public_key, &*peer.allowed_ips, peer.keepalive_seconds));
-        (&self.link, self.problem.as_deref(), peers.collect())
+    fn is_set_like(&self, other: &DeviceStatus) -> bool {
+        let peers = |of: &DeviceStatus| {
+            let set =
+                of.peers.iter().map(|peer| (peer.public_key.clone(), peer.allowed_ips.clone(), peer.keepalive_seconds));
+            set.collect::<Vec<_>>()
+        };
+        (&self.link, &self.problem) == (&other.link, &other.problem) && peers(self) == peers(other)
     }
 }
 

@@ -238,7 +238,8 @@ fn around() -> Result<()> {
     node.settle()?;
     unchanged("after drift", &before, &now(&node.host)?)?;
 
-    let changes: [(&str, fn(&mut Inventory) -> Result<()>); 3] = [
+    type Change = (&'static str, fn(&mut Inventory) -> Result<()>);
+    let changes: [Change; 3] = [
         ("an uplink less", |inventory| inventory.uplinks.remove("rv-07/cellular").map(drop).context("it has it")),
         ("no segment and another MTU", |inventory| {
             inventory.vlans.clear();

@@ -62,7 +62,8 @@ fn session() -> Result<()> {
     in_force(&mut node, 6)?;
     assert_as_declared(&with.objects(), node.observe()?);
 
-    let damaged: [(&str, fn(&mut PlanRoot, &mut BTreeMap<String, String>)); 4] = [
+    type Damage = (&'static str, fn(&mut PlanRoot, &mut BTreeMap<String, String>));
+    let damaged: [Damage; 4] = [
         ("is missing", |_, fragments| fragments.clear()),
         ("does not hash to its name", |_, fragments| _ = longest(fragments).pop()),
         ("does not hash to its name", |_, fragments| {

@@ -133,7 +133,7 @@ impl Ours<'_> {
         let Some((_, slot)) = self.in_place else { return named(title, row, is_card) };
         let veth = in_place_veth(slot).0;
         let of_table = |one: &Value| one["family"] == "inet" && (one["table"] == NFT_TABLE || one["name"] == NFT_TABLE);
-        let by_table = row["table"] == path_table(slot, 0).to_string() && row["protocol"] == "77";
+        let by_table = row["table"] == *path_table(slot, 0).to_string() && row["protocol"] == "77";
         named(title, row, |name| is_card(name) || name == veth)
             || by_table
             || (title == "nft" && row.as_object().is_some_and(|object| object.values().any(of_table)))
