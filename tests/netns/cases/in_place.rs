@@ -124,7 +124,7 @@ fn stays() -> Result<()> {
     for (what, script) in [
         ("the veth is deleted", "ip link del psh3"),
         ("the rule is deleted", "ip rule del pref 7703 iif psh3"),
-        ("the table is flushed", "ip route flush table 7703"),
+        ("the table is flushed", "ip route flush table 7703 proto 77"),
         ("the nft table is deleted", "nft delete table inet pathsteer"),
         ("a sysctl is changed", "sysctl -q -w net.ipv4.conf.wwan0.forwarding=0; ip rule del pref 7703 iif psh3"),
     ] {
@@ -146,7 +146,7 @@ fn stays() -> Result<()> {
     node.restart()?;
     node.settle()?;
     unchanged("without the uplink", &before, &around(&node.host, false)?)?;
-    ensure!(!node.host.output("nft", &["list", "ruleset"])?.contains("pathsteer"), "a table of ours is left");
+    ensure!(!node.host.output("nft", &["list", "ruleset"])?.contains("inet pathsteer"), "a table of ours is left");
     ensure!(!node.ip("rule show")?.contains("psh3"), "a rule of ours is left");
 
     node.kill()?;
