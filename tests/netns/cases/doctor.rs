@@ -268,11 +268,11 @@ fn doctor(node: &Node, more: &[&str]) -> Result<Printed> {
 }
 
 fn in_the_way() -> Result<()> {
-    examine(&edge("edge30")?, IN_THE_WAY)
+    examine(&edge("edge50")?, IN_THE_WAY)
 }
 
 fn before_it_begins() -> Result<()> {
-    let node = edge("edge31")?;
+    let node = edge("edge51")?;
     node.teardown()?;
     examine(&node, BEFORE)
 }
@@ -302,7 +302,7 @@ fn examine(node: &Node, clashes: &[Clash]) -> Result<()> {
 }
 
 fn anchor() -> Result<()> {
-    let mut node = Node::start("anchor30", &example_plan(ANCHOR)?)?;
+    let mut node = Node::start("anchor50", &example_plan(ANCHOR)?)?;
     node.settle()?;
     node.kill()?;
     for card in ["eth0", "eth1"] {
@@ -323,7 +323,7 @@ fn anchor() -> Result<()> {
 }
 
 fn without_configuration() -> Result<()> {
-    let node = edge("edge32")?;
+    let node = edge("edge52")?;
     // A clash that depends on the plan, and one that does not.
     node.host.output("sysctl", &["-qw", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.wwan0.rp_filter=0"])?;
     let without = doctor(&node, &["--config", "/etc/pathsteer/none.yaml"])?;
@@ -342,7 +342,7 @@ fn without_configuration() -> Result<()> {
 }
 
 fn features() -> Result<()> {
-    let node = edge("edge33")?;
+    let node = edge("edge53")?;
     let sound = doctor(&node, &[])?;
     let features = [
         "veth",

@@ -82,7 +82,7 @@ fn given_up() -> Result<()> {
     node.wait("reported as well", |_| {
         fiber(&operator).is_ok_and(|fiber| fiber.trouble.is_none() && fiber.address.is_some())
     })?;
-    ensure!(node.said("session underlay=\"psup1\"") == 0, "the operator is behind the other: {:?}", node.log());
+    ensure!(node.said(": session underlay=\"psup1\"") == 0, "the operator is behind the other: {:?}", node.log());
     Ok(())
 }
 
@@ -119,7 +119,7 @@ fn captive() -> Result<()> {
         fiber(&operator).is_ok_and(|fiber| fiber.captive_portal.as_deref() == Some(PORTAL) && fiber.trouble.is_none())
     })?;
     node.settle()?;
-    ensure!(node.said("session underlay=\"psup2\"") > 0, "the operator is behind the other: {:?}", node.log());
+    ensure!(node.said(": session underlay=\"psup2\"") > 0, "the operator is behind the other: {:?}", node.log());
     let report = operator.report().context("there was one")?;
     ensure!(report.verified, "a captive network is no reason not to be in sync: {:?}", report.not_as_declared);
     ensure!(

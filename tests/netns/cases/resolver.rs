@@ -53,7 +53,7 @@ fn learned() -> Result<()> {
     let (mut node, operator, servers) = node("edge23", &example_plan(EDGE)?)?;
     let took = node.wait("in session over the second", |_| operator.report().is_some())?;
     println!("edge23: a session by a name that the second uplink's resolver knows after {took:?}");
-    ensure!(node.said("session underlay=\"psup2\"") > 0, "by another uplink: {:?}", node.log());
+    ensure!(node.said(": session underlay=\"psup2\"") > 0, "by another uplink: {:?}", node.log());
     let named = |address: &str| vec![address.to_owned()];
     node.wait("reported", |_| {
         operator.report().is_some_and(|report| {

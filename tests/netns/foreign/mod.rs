@@ -78,8 +78,12 @@ pub fn dump(host: &Host, ours: &Ours<'_>) -> Result<String> {
         for section in said.split("== ").skip(1) {
             let (title, text) = section.split_once('\n').unwrap_or((section, ""));
             let is_ours = |row: &Value| place.is_empty() && ours.has(title, row);
-            // Of what a bridge has learned it forgets again.
-            let lasts = |row: &Value| title != "fdb" || row["state"] == "permanent" || row["state"] == "static";
+            // Of what a bridge has learned it forgets again; the kernel's way to multicast groups comes with a link's carrier.
+            let lasts = |row: &Value| match title {
+                "fdb" => row["state"] == "permanent" || row["state"] == "static",
+                "route6" => row["dst"] != "ff00::/8",
+                _ => true,
+            };
             lines.extend(
                 rows(text).filter(lasts).filter(|row| !is_ours(row)).map(|row| format!("{place} {title} {row}\n")),
             );
