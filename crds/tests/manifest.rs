@@ -45,7 +45,7 @@ fn an_unknown_field_is_named_with_its_place_and_what_was_meant() {
     assert_eq!(
         errors(&text),
         [
-            "site.yaml:6:3: spec.colour: unknown field `colour` (fields here are slot, kind, interface, attach, address, mtu, underlay, copyBudget, cost)"
+            "site.yaml:6:3: spec.colour: unknown field `colour` (fields here are slot, kind, interface, attach, address, resolvers, mtu, underlay, copyBudget, cost, metered)"
         ]
     );
 }

@@ -115,6 +115,7 @@ mod tests {
           - "198.18.7.1"
           prefixes:
           - 172.16.7.0/24
+          deadManSeconds: 120
 
         Conditions:
           TYPE       STATUS   REASON       SINCE                  MESSAGE
