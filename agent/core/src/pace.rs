@@ -2,32 +2,39 @@
 
 use std::time::Duration;
 
-/// After a report that followed a quiet time, the next one may come so soon.
+/// Reports are at least so far apart.
 const LEAST: Duration = Duration::from_millis(100);
-/// While things never stop changing, they come so rarely: then the newest state is this old at most.
-const MOST: Duration = Duration::from_secs(5);
+/// So many may come in a row before they have to wait: what a person does step by step is told step by step.
+const BURST: u32 = 20;
 
-/// Spaces reports: the first change is told at once, a state that flaps ever more rarely. Nothing is queued: when it is
-/// time, the newest state is told, so the last one always is.
-#[derive(Debug, Clone, Default)]
+/// Spaces reports: what changes now and then is told at once, a state that never stops changing at a steady rate. Nothing is
+/// queued: when it is time, the newest state is told, so the last one always is. (The generic cell rate algorithm, ITU-T
+/// I.371: a bucket of [`BURST`] reports that fills by one every so often.)
+#[derive(Debug, Clone)]
 pub struct Pace {
-    /// When the last one was, on any clock that only goes forward, and the pause after it.
-    last: Option<(Duration, Duration)>,
+    every: Duration,
+    last: Option<Duration>,
+    /// When the bucket is full again, on any clock that only goes forward.
+    full: Duration,
 }
 
 impl Pace {
-    /// How long what has changed has to wait at `now`.
-    pub fn wait(&self, now: Duration) -> Duration {
-        self.last.map_or(Duration::ZERO, |(last, pause)| (last + pause).saturating_sub(now))
+    /// Whatever happens, one report `every` so often in the long run.
+    pub fn new(every: Duration) -> Self {
+        Pace { every, last: None, full: Duration::ZERO }
     }
 
-    /// A report was sent at `now`. One that came soon after the end of the pause makes the next pause longer.
+    /// How long what has changed has to wait at `now`.
+    pub fn wait(&self, now: Duration) -> Duration {
+        let apart = self.last.map_or(Duration::ZERO, |last| last + LEAST);
+        let steady = self.full.saturating_sub((BURST - 1) * self.every);
+        apart.max(steady).saturating_sub(now)
+    }
+
+    /// A report was sent at `now`.
     pub fn sent(&mut self, now: Duration) {
-        let pause = match self.last {
-            Some((last, pause)) if now < last + 2 * pause => MOST.min(2 * pause),
-            _ => LEAST,
-        };
-        self.last = Some((now, pause));
+        self.full = self.full.max(now) + self.every;
+        self.last = Some(now);
     }
 }
 
@@ -35,7 +42,9 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Sends whenever it may for `time`, as long as `changes` says that something has changed by then; when it did.
+    const EVERY: Duration = Duration::from_secs(5);
+
+    /// Sends whenever it may for `time`, as long as something has changed `every` so often; when it did.
     fn sent(pace: &mut Pace, from: Duration, time: Duration, every: Duration) -> Vec<Duration> {
         let (mut now, mut all) = (from, Vec::new());
         while now < from + time {
@@ -48,27 +57,29 @@ mod tests {
     }
 
     #[test]
-    fn what_flaps_for_an_hour_is_told_some_hundred_times_and_never_five_times_in_a_second() {
-        let mut pace = Pace::default();
-        let flapping = sent(&mut pace, Duration::ZERO, Duration::from_secs(3_600), Duration::from_millis(1));
+    fn what_flaps_for_an_hour_is_told_some_hundred_times_and_never_more_than_ten_times_in_a_second() {
+        let flapping =
+            sent(&mut Pace::new(EVERY), Duration::ZERO, Duration::from_secs(3_600), Duration::from_millis(1));
         assert!(flapping.len() < 750, "{}", flapping.len());
-        for window in flapping.windows(5) {
-            assert!(window[4] - window[0] > Duration::from_secs(1), "{window:?}");
+        for window in flapping.windows(11) {
+            assert!(window[10] - window[0] >= Duration::from_secs(1), "{window:?}");
         }
     }
 
     #[test]
-    fn what_changes_once_in_a_while_is_told_at_once() {
-        let mut pace = Pace::default();
-        let calm = sent(&mut pace, Duration::ZERO, Duration::from_secs(60), Duration::from_secs(1));
-        assert_eq!(calm.len(), 60);
+    fn what_changes_once_in_a_while_and_what_a_person_does_step_by_step_is_told_at_once() {
+        let calm = sent(&mut Pace::new(EVERY), Duration::ZERO, Duration::from_secs(600), Duration::from_secs(6));
+        assert_eq!(calm.len(), 100);
+        let steps = sent(&mut Pace::new(EVERY), Duration::ZERO, Duration::from_secs(19), Duration::from_secs(1));
+        assert_eq!(steps.len(), 19);
     }
 
     #[test]
     fn after_a_quiet_time_everything_is_forgotten() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(EVERY);
         sent(&mut pace, Duration::ZERO, Duration::from_secs(60), Duration::from_millis(1));
-        let now = Duration::from_secs(120);
+        assert!(pace.wait(Duration::from_secs(60)) > Duration::from_secs(1));
+        let now = Duration::from_secs(60) + BURST * EVERY;
         assert_eq!(pace.wait(now), Duration::ZERO);
         pace.sent(now);
         assert_eq!(pace.wait(now), LEAST);

@@ -31,6 +31,8 @@ pub(super) struct Reporter {
     pub authority: String,
     /// What has only grown is told so often.
     pub quiet: Duration,
+    /// How fast what changes is told.
+    pace: Pace,
     /// Of which plan the operator has heard, by store epoch and generation.
     pub heard: watch::Sender<(u64, i64)>,
     /// What the operator has, and its name for it if it takes changes.
@@ -38,18 +40,23 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub fn new(sender: Sender, authority: String, quiet: Duration, heard: watch::Sender<(u64, i64)>) -> Self {
-        Reporter { sender, authority, quiet, heard, told: None }
+    pub fn new(
+        sender: Sender,
+        authority: String,
+        (quiet, every): (Duration, Duration),
+        heard: watch::Sender<(u64, i64)>,
+    ) -> Self {
+        Reporter { sender, authority, quiet, pace: Pace::new(every), heard, told: None }
     }
 
     /// Tells what is news, for ever: the whole first, then what changed, at the pace of [`Pace`]. What is not taken is
     /// told again: a state that does not change any more would otherwise never be known.
     pub async fn run(mut self, mut reports: watch::Receiver<Option<NodeReport>>) {
-        let (begun, mut pace) = (Instant::now(), Pace::default());
+        let begun = Instant::now();
         let (mut again, mut all_told) = (AGAIN, None::<Instant>);
         reports.mark_changed();
         while reports.changed().await.is_ok() {
-            tokio::time::sleep(pace.wait(begun.elapsed())).await;
+            tokio::time::sleep(self.pace.wait(begun.elapsed())).await;
             // only now: whatever came while it was not yet time is in it
             let Some(fresh) = reports.borrow_and_update().clone() else { continue };
             let quiet = all_told.is_none_or(|told| told.elapsed() >= self.quiet);
@@ -58,7 +65,7 @@ impl Reporter {
             match self.tell(news).await {
                 Ok(()) => {
                     self.heard.send_replace(order);
-                    pace.sent(begun.elapsed());
+                    self.pace.sent(begun.elapsed());
                     again = AGAIN;
                     all_told = all_told.filter(|_| !quiet).or_else(|| Some(Instant::now()));
                 }
@@ -188,8 +195,12 @@ mod tests {
             http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(near)).await.unwrap();
         tokio::spawn(connection);
         let (reports, reported) = watch::channel(Some(report(7)));
-        let reporter =
-            Reporter::new(sender, "operator:7443".into(), Duration::from_secs(3_600), watch::Sender::new((0, 0)));
+        let reporter = Reporter::new(
+            sender,
+            "operator:7443".into(),
+            (Duration::from_secs(3_600), Duration::from_secs(1)),
+            watch::Sender::new((0, 0)),
+        );
         tokio::spawn(reporter.run(reported));
         (reports, posts)
     }
@@ -261,6 +272,7 @@ mod tests {
         while told.last() != Some(&end) {
             told.push(next(&mut posts).await.1["generation"].as_i64().unwrap());
         }
-        assert!(told.len() < 12, "two seconds of flapping and the end of it took {} posts: {told:?}", told.len());
+        // a burst of 20, and then one a second
+        assert!(told.len() < 30, "a thousand changes and the end of them took {} posts: {told:?}", told.len());
     }
 }

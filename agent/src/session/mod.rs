@@ -66,6 +66,9 @@ const LATE: Duration = Duration::from_secs(20);
 /// What has only grown, such as byte counts, is reported so often; and over a metered underlay.
 const QUIET: Duration = Duration::from_secs(10);
 const METERED_QUIET: Duration = Duration::from_secs(600);
+/// What never stops changing is reported so often; and over a metered underlay.
+const PACE: Duration = Duration::from_secs(1);
+const METERED_PACE: Duration = Duration::from_secs(5);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -166,9 +169,9 @@ impl Session {
         let mut sender = self.dial(underlay, metered).await?;
         timeout(DIAL, self.hello(&mut sender, metered)).await.unwrap_or(Err(SessionError::Silent))?;
         tracing::info!(underlay, metered, operator = self.config.operator, "session");
-        let quiet = if metered { METERED_QUIET } else { QUIET };
+        let (quiet, every) = if metered { (METERED_QUIET, METERED_PACE) } else { (QUIET, PACE) };
         let (heard, mut hears) = watch::channel((0, 0));
-        let reporter = Reporter::new(sender.clone(), self.authority(), quiet, heard);
+        let reporter = Reporter::new(sender.clone(), self.authority(), (quiet, every), heard);
         let reports = tokio::spawn(reporter.run(self.reports.clone()));
         let ended = tokio::select! {
             ended = self.follow(&mut sender, metered, &mut hears) => ended.err().unwrap_or(SessionError::Ended),
