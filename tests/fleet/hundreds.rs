@@ -108,7 +108,14 @@ fn next_turn(node: &mut Node, before: usize) -> Result<String> {
 
 /// `took=… changes=…` of every turn so far.
 fn turns(node: &Node) -> Vec<String> {
-    let said = |line: &String| line.split_once(" turn took=").map(|(_, rest)| format!("took={}", rest.trim()));
+    let field = |line: &str, name: &str| {
+        let words = line.split_whitespace();
+        words.filter_map(|word| word.strip_prefix(name)).next().map(str::to_owned)
+    };
+    let said = |line: &String| {
+        line.contains(" turn generation=").then_some(())?;
+        Some(format!("took={} us changes={}", field(line, "took_us=")?, field(line, "changes=")?))
+    };
     node.log().iter().filter_map(said).collect()
 }
 
