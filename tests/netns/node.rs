@@ -99,6 +99,16 @@ impl Node {
         self.agent.kill()
     }
 
+    /// Runs a script while the agent stands still: what several commands break is one break for it, and it does not
+    /// mend the first before the second.
+    pub fn meddle(&self, script: &str) -> Result<()> {
+        let pid = self.pid().to_string();
+        self.host.output("kill", &["-STOP", &pid])?;
+        let meddled = self.host.output("sh", &["-c", script]);
+        self.host.output("kill", &["-CONT", &pid])?;
+        meddled.map(drop)
+    }
+
     /// The agent's process id.
     pub fn pid(&self) -> u32 {
         self.agent.pid()

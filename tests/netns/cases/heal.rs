@@ -81,7 +81,7 @@ fn anchor() -> Result<()> {
 pub fn heals(node: &mut Node, breaks: &[Break], reference: &str) -> Result<()> {
     for (what, script) in breaks {
         let applies = node.applies();
-        node.host.output("sh", &["-c", script])?;
+        node.meddle(script)?;
         let took = node.wait("put right", |node| {
             node.applies() > applies
                 && dump::ours(&node.host).is_ok_and(|now| now == reference)
@@ -130,7 +130,7 @@ fn told(node: &Node) -> Result<u64> {
 fn renamed() -> Result<()> {
     let mut node = Node::start("edge3r", &example_plan(EDGE)?)?;
     node.settle()?;
-    node.host.output("sh", &["-c", "ip -n psup1 link set wan1 down && ip -n psup1 link set wan1 name eth9"])?;
+    node.meddle("ip -n psup1 link set wan1 down && ip -n psup1 link set wan1 name eth9")?;
     node.wait("given back", |node| has_link(&node.host, "eth9"))?;
     node.ip("link set eth9 name wan1")?;
     let took = node.settle()?;
