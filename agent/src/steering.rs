@@ -197,7 +197,7 @@ impl Driver {
 /// A socket for control packets, opened whenever there is something to say: one that is kept would stay in a namespace
 /// that has been deleted and made anew.
 fn control_socket() -> io::Result<OwnedFd> {
-    Netns::open(ownership::VIP_NETNS)?.run(|| {
+    Netns::open(ownership::VIP_NETNS)?.inside(|| {
         // IPPROTO_RAW: the header is ours, and its source is a shim endpoint, which is assigned nowhere
         let protocol = Some(SockProtocol::Raw);
         Ok(socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?)

@@ -118,7 +118,7 @@ async fn remember(host: &Netlink, card: &LinkMessage, state: &StateDir) -> Resul
     }
     let up = card.header.flags.contains(LinkFlags::Up);
     let fail = |error| KernelError::new(format!("remember {home}"), error);
-    let sysctls = host.netns.run(move || read_sysctls(&called)).map_err(fail)?;
+    let sysctls = host.netns.inside(|| read_sysctls(&called)).map_err(fail)?;
     let settings = card_settings::read(host, index).await?;
     cards.insert(home.clone(), CardBefore { up, sysctls, settings, index, boot });
     // A card without its former settings is better than none.
@@ -199,10 +199,9 @@ pub async fn finish(kernel: &Kernel, state: &StateDir) -> Result<(), KernelError
 async fn restore(host: &Netlink, name: &str, state: &StateDir) -> Result<(), KernelError> {
     let mut cards = state.cards();
     let Some(CardBefore { up, sysctls, settings, index: _, boot: _ }) = cards.remove(name) else { return Ok(()) };
-    let called = name.to_owned();
     host.netns
-        .run(move || {
-            write_sysctls(&called, &sysctls);
+        .inside(|| {
+            write_sysctls(name, &sysctls);
             Ok(())
         })
         .map_err(|error| KernelError::new(format!("restore {name}"), error))?;

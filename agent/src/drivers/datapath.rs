@@ -244,15 +244,14 @@ impl Shim {
         let mut observed = Vec::new();
         for (netns, netlink) in kernel.owned() {
             let links: BTreeMap<u32, String> = netlink.link_names().await?;
-            let (shim, name) = (self.clone(), netns.to_owned());
-            let found = netlink.netns.run(move || {
+            let found = netlink.netns.inside(|| {
                 let mut found = Vec::new();
                 for (index, link) in links {
                     let Some(kind) = pathsteer_bpf::attached(&link).map_err(io::Error::other)? else { continue };
-                    let mut datapath = shim.lock();
+                    let mut datapath = self.lock();
                     let current = datapath.programs.is_current(&link, kind).map_err(io::Error::other)?;
                     let slot = datapath.maps.slot(index).map_err(io::Error::other)?;
-                    let spec = ProgramSpec { netns: name.clone(), link, program: program_of(kind), slot };
+                    let spec = ProgramSpec { netns: netns.to_owned(), link, program: program_of(kind), slot };
                     // one that has lost its pin is not as declared
                     if current && datapath.programs.hold(&pin_of(&spec)) {
                         found.push(spec);
@@ -268,26 +267,24 @@ impl Shim {
     /// # Errors
     /// What the kernel says.
     pub fn put_program(&self, kernel: &Kernel, spec: &ProgramSpec) -> Result<(), KernelError> {
-        let (shim, wanted) = (self.clone(), spec.clone());
-        let attach = move || {
-            let index = netns::ifindex(&wanted.link)?;
-            let mut datapath = shim.lock();
+        let attach = || {
+            let index = netns::ifindex(&spec.link)?;
+            let mut datapath = self.lock();
             // the slot first: from its first packet on the program must know it
-            datapath.maps.set_slot(index, wanted.slot).map_err(io::Error::other)?;
-            let kind = kind_of(wanted.program);
-            datapath.programs.attach(&wanted.link, &pin_of(&wanted), kind).map_err(io::Error::other)
+            datapath.maps.set_slot(index, spec.slot).map_err(io::Error::other)?;
+            let kind = kind_of(spec.program);
+            datapath.programs.attach(&spec.link, &pin_of(spec), kind).map_err(io::Error::other)
         };
         let what = format!("bpf program on {}/{}", spec.netns, spec.link);
-        kernel.netlink(&spec.netns)?.netns.run(attach).map_err(|error| KernelError::new(what, error))
+        kernel.netlink(&spec.netns)?.netns.inside(attach).map_err(|error| KernelError::new(what, error))
     }
 
     /// # Errors
     /// What the kernel says.
     pub fn remove_program(&self, kernel: &Kernel, spec: &ProgramSpec) -> Result<(), KernelError> {
-        let (shim, link, pin) = (self.clone(), spec.link.clone(), pin_of(spec));
-        let detach = move || shim.lock().programs.detach(&link, &pin).map_err(io::Error::other);
+        let detach = || self.lock().programs.detach(&spec.link, &pin_of(spec)).map_err(io::Error::other);
         let what = format!("bpf program on {}/{}", spec.netns, spec.link);
-        kernel.netlink(&spec.netns)?.netns.run(detach).map_err(|error| KernelError::new(what, error))
+        kernel.netlink(&spec.netns)?.netns.inside(detach).map_err(|error| KernelError::new(what, error))
     }
 }
 

@@ -24,7 +24,7 @@ pub fn observe(
     keys.extend(state.lent_sysctls().into_keys());
     keys.sort();
     keys.dedup();
-    let read = move || {
+    let read = || {
         let values = keys.into_iter().map(|key| match fs::read_to_string(path_of(&key)) {
             Ok(value) => Ok(Some(LentSysctlSpec { key, value: value.trim().to_owned() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -32,7 +32,7 @@ pub fn observe(
         });
         values.filter_map(Result::transpose).collect()
     };
-    kernel.netlink(HOST)?.netns.run(read).map_err(|error| KernelError::new("sysctl", error))
+    kernel.netlink(HOST)?.netns.inside(read).map_err(|error| KernelError::new("sysctl", error))
 }
 
 /// # Errors
@@ -42,8 +42,7 @@ pub fn put(kernel: &Kernel, spec: &LentSysctlSpec, state: &StateDir) -> Result<(
     let fail = |error| KernelError::new(format!("sysctl {key}={value}"), advise(error));
     let mut lent = state.lent_sysctls();
     if !lent.contains_key(key) {
-        let path = path_of(key);
-        let found = kernel.netlink(HOST)?.netns.run(move || fs::read_to_string(path)).map_err(fail)?;
+        let found = kernel.netlink(HOST)?.netns.inside(|| fs::read_to_string(path_of(key))).map_err(fail)?;
         lent.insert(key.clone(), found.trim().to_owned());
         state.save_lent_sysctls(&lent).map_err(fail)?;
     }
@@ -61,8 +60,7 @@ pub fn give_back(kernel: &Kernel, spec: &LentSysctlSpec, state: &StateDir) -> Re
 }
 
 fn write(kernel: &Kernel, key: &str, value: &str) -> io::Result<()> {
-    let (path, value) = (path_of(key), value.to_owned());
-    kernel.netlink(HOST).map_err(io::Error::other)?.netns.run(move || fs::write(path, value))
+    kernel.netlink(HOST).map_err(io::Error::other)?.netns.inside(|| fs::write(path_of(key), value))
 }
 
 fn path_of(key: &str) -> PathBuf {

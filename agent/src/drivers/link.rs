@@ -76,13 +76,13 @@ fn takes_whole(spec: &LinkSpec) -> bool {
 }
 
 /// Asks or tells the kernel which packets of several segments come whole to an interface.
-fn segments<T: Send + 'static>(
+fn segments<T>(
     kernel: &Kernel,
     LinkSpec { netns, name, .. }: &LinkSpec,
     work: fn(&str) -> io::Result<T>,
 ) -> Result<T, KernelError> {
-    let (what, name) = (format!("segmentation of {netns}/{name}"), name.clone());
-    kernel.netlink(netns)?.netns.run(move || work(&name)).map_err(|error| KernelError::new(what, error))
+    let fail = |error| KernelError::new(format!("segmentation of {netns}/{name}"), error);
+    kernel.netlink(netns)?.netns.inside(|| work(name)).map_err(fail)
 }
 
 /// Makes an interface as declared and sets it up: made if it is missing, moved in if it is a NIC. `desired` says where a
@@ -151,8 +151,8 @@ async fn create(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state: 
         }
         LinkKind::Tunnel => match kernel.tunnels {
             BackendKind::Userspace => {
-                let (ifname, what) = (name.clone(), format!("tuntap add {netns}/{name}"));
-                netlink.netns.run(move || tun::create(&ifname)).map_err(|error| KernelError::new(what, error))
+                let fail = |error| KernelError::new(format!("tuntap add {netns}/{name}"), error);
+                netlink.netns.inside(|| tun::create(name)).map_err(fail)
             }
             BackendKind::Kernel => {
                 let what = format!("{netns}/{name} type wireguard");

@@ -16,12 +16,12 @@ pub fn observe(kernel: &Kernel, declared: &[SysctlSpec]) -> Result<Vec<SysctlSpe
     for group in declared.chunk_by(|a, b| a.netns == b.netns) {
         let netns = &group[0].netns;
         let Ok(netlink) = kernel.netlink(netns) else { continue };
-        let mut wanted = group.to_vec();
-        let read = netlink.netns.run(move || {
-            for sysctl in &mut wanted {
-                sysctl.value = fs::read_to_string(path_of(&sysctl.key))?.trim().to_owned();
-            }
-            Ok(wanted)
+        let read = netlink.netns.inside(|| {
+            let read = group.iter().map(|sysctl| {
+                let value = fs::read_to_string(path_of(&sysctl.key))?.trim().to_owned();
+                Ok(SysctlSpec { value, ..sysctl.clone() })
+            });
+            read.collect::<io::Result<Vec<_>>>()
         });
         observed.extend(read.map_err(|error| KernelError::new(format!("sysctl {netns}"), error))?);
     }
@@ -31,10 +31,10 @@ pub fn observe(kernel: &Kernel, declared: &[SysctlSpec]) -> Result<Vec<SysctlSpe
 /// # Errors
 /// What the kernel says.
 pub fn put(kernel: &Kernel, spec: &SysctlSpec) -> Result<(), KernelError> {
-    let SysctlSpec { netns, key, value } = spec.clone();
+    let SysctlSpec { netns, key, value } = spec;
     let what = format!("sysctl {netns} {key}={value}");
-    let write = move || fs::write(path_of(&key), value);
-    kernel.netlink(&spec.netns)?.netns.run(write).map_err(|error| KernelError::new(what, advise(error)))
+    let write = || fs::write(path_of(key), value);
+    kernel.netlink(netns)?.netns.inside(write).map_err(|error| KernelError::new(what, advise(error)))
 }
 
 fn path_of(key: &str) -> PathBuf {

@@ -52,7 +52,7 @@ impl Monitor {
     }
 
     fn subscribed(netns: &Netns, route: &'static [u32], nft: &'static [u32]) -> io::Result<Self> {
-        let sockets = netns.run(|| {
+        let sockets = netns.inside(|| {
             Ok([subscribe(SockProtocol::NetlinkRoute, route)?, subscribe(SockProtocol::NetlinkNetFilter, nft)?])
         })?;
         Ok(Monitor { sockets })

@@ -63,7 +63,7 @@ impl Netlink {
     /// # Errors
     /// What the kernel says.
     pub fn open(netns: &Netns) -> io::Result<Self> {
-        let fd = netns.run(|| {
+        let fd = netns.inside(|| {
             let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
             bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
             setsockopt(&fd, ReceiveTimeout, &SILENCE)?;

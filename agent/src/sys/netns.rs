@@ -60,8 +60,19 @@ impl Netns {
         Ok(NetnsId(fstat(&self.0)?.st_ino))
     }
 
-    /// Runs `work` on a fresh thread inside the namespace and waits for it, without holding up other tasks. No other
-    /// thread changes namespace, ever.
+    /// Runs `work`, system calls that do not wait for anybody, inside the namespace. The calling thread goes there and
+    /// back: handing work to another thread and waiting for it takes milliseconds on a busy node, and a look does it
+    /// often.
+    ///
+    /// # Errors
+    /// What the kernel or `work` says.
+    pub fn inside<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let _way_back = WayBack(Netns::current()?);
+        setns(&self.0, CloneFlags::CLONE_NEWNET)?;
+        work()
+    }
+
+    /// Runs `work`, which takes its time, on a fresh thread inside the namespace, without holding up other tasks.
     ///
     /// # Errors
     /// What the kernel or `work` says.
@@ -78,6 +89,19 @@ impl Netns {
     /// For messages that name a namespace by descriptor.
     pub fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Where the calling thread is again when this is dropped, also if what it did elsewhere has panicked.
+struct WayBack(Netns);
+
+impl Drop for WayBack {
+    fn drop(&mut self) {
+        if let Err(error) = setns(&self.0.0, CloneFlags::CLONE_NEWNET) {
+            tracing::error!(%error, "a thread cannot leave a network namespace");
+            // whatever it did next would be done in the wrong place
+            std::process::abort();
+        }
     }
 }
 

@@ -50,13 +50,14 @@ pub fn generation() -> io::Result<u32> {
     generation.map(|id| id as u32).ok_or_else(|| io::Error::other("the kernel tells no generation of nf_tables"))
 }
 
-/// How many families have a table called `table`.
+/// The families (`NFPROTO_*`) that have a table called `table`.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn tables(table: &str) -> io::Result<usize> {
-    let bodies = ask(GET_TABLE, libc::NLM_F_DUMP)?;
-    Ok(bodies.iter().filter(|body| attribute(body, TABLE_NAME).and_then(text).as_deref() == Some(table)).count())
+pub fn families(table: &str) -> io::Result<Vec<i32>> {
+    let answer = ask(GET_TABLE, libc::NLM_F_DUMP)?;
+    let named = answer.iter().filter(|body| attribute(body, TABLE_NAME).and_then(text).as_deref() == Some(table));
+    Ok(named.map(|body| body.family.into()).collect())
 }
 
 /// What the counters and quotas of all tables called `table` have counted, by name.
@@ -79,8 +80,22 @@ fn object(body: &[u8]) -> Option<(String, Counted)> {
     Some((name, counted))
 }
 
-/// The attributes of every message that answers a request.
-fn ask(kind: u16, flags: i32) -> io::Result<Vec<Vec<u8>>> {
+/// A message without its headers: attributes.
+struct Body {
+    family: u8,
+    attributes: Vec<u8>,
+}
+
+impl std::ops::Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.attributes
+    }
+}
+
+/// Every message that answers a request.
+fn ask(kind: u16, flags: i32) -> io::Result<Vec<Body>> {
     let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkNetFilter)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     let mut request = Vec::with_capacity(HEADER + GENERAL);
@@ -99,7 +114,7 @@ fn ask(kind: u16, flags: i32) -> io::Result<Vec<Vec<u8>>> {
 }
 
 /// Takes one datagram off the socket; true after the last.
-fn receive(socket: &OwnedFd, bodies: &mut Vec<Vec<u8>>) -> io::Result<bool> {
+fn receive(socket: &OwnedFd, bodies: &mut Vec<Body>) -> io::Result<bool> {
     let mut buffer = vec![0; 1 << 16];
     let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
     let mut rest = &buffer[..length];
@@ -112,7 +127,12 @@ fn receive(socket: &OwnedFd, bodies: &mut Vec<Vec<u8>>) -> io::Result<bool> {
                     .map_or(-libc::EIO, |code| i32::from_ne_bytes(code.try_into().unwrap_or_default()));
                 return if code == 0 { Ok(true) } else { Err(io::Error::from_raw_os_error(-code)) };
             }
-            _ => bodies.extend(message.get(HEADER + GENERAL..).map(<[u8]>::to_vec)),
+            _ => bodies.extend(
+                message
+                    .get(HEADER..)
+                    .and_then(|body| body.split_at_checked(GENERAL))
+                    .map(|(general, attributes)| Body { family: general[0], attributes: attributes.to_vec() }),
+            ),
         }
         rest = next;
     }

@@ -97,10 +97,9 @@ pub fn observe(
 
 fn look(netns: &Netns, declared: Option<&NftTableSpec>) -> io::Result<(State, Vec<(String, Counted)>)> {
     let rules = declared.map(|spec| &*spec.rules).unwrap_or_default();
-    let links: Vec<String> = rules.iter().filter_map(copied_to).map(str::to_owned).collect();
     let id = netns.id()?;
-    netns.run(move || {
-        let bound = links.iter().map(|link| netns::ifindex(link).ok()).collect();
+    netns.inside(|| {
+        let bound = rules.iter().filter_map(copied_to).map(|link| netns::ifindex(link).ok()).collect();
         let state = State { netns: id, generation: nfnetlink::generation()?, bound };
         Ok((state, nfnetlink::counted(ownership::NFT_TABLE)?))
     })
@@ -117,7 +116,7 @@ fn copied_to(rule: &NftRule) -> Option<&str> {
 pub fn tallies(kernel: &Kernel) -> Result<Tallies, KernelError> {
     let mut tallies = Tallies::default();
     for (name, netlink) in kernel.places() {
-        let counted = netlink.netns.run(|| nfnetlink::counted(ownership::NFT_TABLE));
+        let counted = netlink.netns.inside(|| nfnetlink::counted(ownership::NFT_TABLE));
         tallies.add(name, counted.map_err(|error| KernelError::new(format!("nft counters in {name}"), error))?);
     }
     Ok(tallies)
@@ -126,7 +125,7 @@ pub fn tallies(kernel: &Kernel) -> Result<Tallies, KernelError> {
 fn found(netns: &Netns, name: &str, declared: Option<&NftTableSpec>) -> io::Result<Option<NftTableSpec>> {
     // `nft` takes longer than all else that happens until a table that somebody has deleted is back
     let differs = NftTableSpec { netns: name.to_owned(), rules: Vec::new() };
-    match tables(netns)? {
+    match families(netns)?.len() {
         0 => return Ok(None),
         some if name != ownership::HOST && some < ruleset::FAMILIES.len() => return Ok(Some(differs)),
         _ => {}
@@ -164,7 +163,8 @@ pub fn put(kernel: &Kernel, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) -> 
 /// # Errors
 /// What nft says.
 pub fn remove(kernel: &Kernel, spec: &NftTableSpec) -> Result<(), KernelError> {
-    let tables = ruleset::FAMILIES.map(|family| json!({"table": {"family": family, "name": ownership::NFT_TABLE}}));
+    let tables =
+        ruleset::FAMILIES.map(|(family, _)| json!({"table": {"family": family, "name": ownership::NFT_TABLE}}));
     let tables = tables.into_iter().filter(|table| is_ours(&spec.netns, table));
     let tables: Vec<Value> = tables.collect();
     // added first, the deletion of one that is not there succeeds
@@ -204,14 +204,30 @@ fn objects(spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) -> Vec<Value> {
 /// What copies is in a table of family `ip`. In the node's own namespace nothing is copied, and one with our name there is
 /// somebody else's.
 fn is_ours(netns: &str, object: &Value) -> bool {
-    let of_inet = |body: &Value| body["family"] == "inet";
-    netns != ownership::HOST || object.as_object().is_some_and(|object| object.values().all(of_inet))
+    netns != ownership::HOST || is_of("inet", object)
+}
+
+fn is_of(family: &str, object: &Value) -> bool {
+    object.as_object().is_some_and(|object| object.values().all(|body| body["family"] == family))
 }
 
 fn replace(kernel: &Kernel, netns: &str, objects: &[Value]) -> Result<(), KernelError> {
-    let found = list(&kernel.netlink(netns)?.netns, netns);
-    let found = found.map_err(|error| KernelError::new(format!("nft list in {netns}"), error))?;
-    found.turned_into(objects).into_iter().try_for_each(|commands| load(kernel, netns, commands))
+    let fail = |error| KernelError::new(format!("nft list in {netns}"), error);
+    let place = &kernel.netlink(netns)?.netns;
+    let load = |commands| load(kernel, netns, commands);
+    let there = families(place).map_err(fail)?;
+    let is_missing =
+        |(family, number): &(&str, i32)| !there.contains(number) && objects.iter().any(|one| is_of(family, one));
+    let missing: Vec<_> = ruleset::FAMILIES.into_iter().filter(is_missing).collect();
+    if !missing.is_empty() {
+        // What is not there at all needs no comparing, and packets wait for it.
+        let new = objects.iter().filter(|object| missing.iter().any(|(family, _)| is_of(family, object)));
+        Listing::default().turned_into(&new.cloned().collect::<Vec<_>>()).into_iter().try_for_each(load)?;
+    }
+    if there.is_empty() {
+        return Ok(());
+    }
+    list(place, netns).map_err(fail)?.turned_into(objects).into_iter().try_for_each(load)
 }
 
 fn load(kernel: &Kernel, netns: &str, commands: Vec<Value>) -> Result<(), KernelError> {
@@ -220,13 +236,13 @@ fn load(kernel: &Kernel, netns: &str, commands: Vec<Value>) -> Result<(), Kernel
     loaded.map(drop).map_err(|error| KernelError::new(format!("nft in {netns}"), error))
 }
 
-/// How many of our tables there are.
-fn tables(netns: &Netns) -> io::Result<usize> {
-    netns.run(|| nfnetlink::tables(ownership::NFT_TABLE))
+/// The families of our tables.
+fn families(netns: &Netns) -> io::Result<Vec<i32>> {
+    netns.inside(|| nfnetlink::families(ownership::NFT_TABLE))
 }
 
 fn list(netns: &Netns, name: &str) -> io::Result<Listing> {
-    if tables(netns)? == 0 {
+    if families(netns)?.is_empty() {
         return Ok(Listing::default());
     }
     let text = run(netns, &["-n", "-j", "list", "ruleset"], None)?;

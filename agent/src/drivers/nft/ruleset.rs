@@ -116,7 +116,7 @@ impl Ruleset {
     /// Everything in the order in which it can be loaded. A quota that is not there yet begins with what was `used` of
     /// it; of one that is there the kernel knows better.
     pub fn objects(&self, used: &BTreeMap<u8, u64>) -> Vec<Value> {
-        let tables = FAMILIES.into_iter().map(|family| json!({"table": {"family": family, "name": NFT_TABLE}}));
+        let tables = FAMILIES.into_iter().map(|(family, _)| json!({"table": {"family": family, "name": NFT_TABLE}}));
         let counters = self.counters.iter();
         let counters = counters.map(|name| json!({"counter": {"family": "inet", "table": NFT_TABLE, "name": name}}));
         let quotas = self.quotas.iter().map(|(slot, bytes)| {
@@ -131,8 +131,8 @@ impl Ruleset {
     }
 }
 
-/// A table for each, always.
-pub const FAMILIES: [&str; 2] = ["inet", "ip"];
+/// A table for each, always: the family's name and the kernel's number.
+pub const FAMILIES: [(&str, i32); 2] = [("inet", libc::NFPROTO_INET), ("ip", libc::NFPROTO_IPV4)];
 
 const QUOTA: &str = "copies";
 

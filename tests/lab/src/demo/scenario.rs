@@ -178,7 +178,7 @@ pub const SCENARIOS: &[Scenario] = &[
             "drift-without-agent",
             "the same by hand with nobody there to put it right, to show that it matters",
             Fault::Neglect {
-                damages: &[damage::MARK_RULE, damage::CLASS_TABLE, damage::SHIM_PROGRAM],
+                damages: &[damage::MARK_RULE, damage::SHIM_PROGRAM],
                 start: START,
                 length: Duration::from_millis(1_500),
             },
