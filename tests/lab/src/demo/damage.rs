@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::tcx;
+use super::{table, tcx};
 use crate::clock;
 use crate::host::Host;
 
@@ -28,6 +28,8 @@ enum Deed {
     /// A command does it, others, one after another, show what was there; all run on the node. `{pins}` is where the agent
     /// keeps its pins.
     Command { harm: &'static str, show: &'static [&'static str] },
+    /// The inet table of this name in `psvip` is deleted.
+    Table { name: &'static str },
     /// The tcx link on an interface of `psvip` is detached.
     Program { link: &'static str },
     /// The peers of a slot are taken from its worker.
@@ -54,7 +56,7 @@ impl Repair {
 
 /// How long a repair is waited for: far longer than one that nobody is notified of takes.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks, each of which is a process.
+/// Between two looks, most of which are processes.
 const LOOK: Duration = Duration::from_millis(2);
 
 const fn command(what: &'static str, vital: bool, harm: &'static str, show: &'static [&'static str]) -> Damage {
@@ -69,12 +71,8 @@ pub const ROUTE: Damage = command(
     "ip -n psvip route delete default table 7717 metric 10",
     &["ip -n psvip route show table 7717"],
 );
-pub const CLASS_TABLE: Damage = command(
-    "the class table",
-    true,
-    "nsenter --net=/run/netns/psvip nft delete table inet pathsteer",
-    &["nsenter --net=/run/netns/psvip nft -s list table inet pathsteer"],
-);
+pub const CLASS_TABLE: Damage =
+    Damage { what: "the class table", vital: true, deed: Deed::Table { name: "pathsteer" } };
 pub const SHIM_PROGRAM: Damage = Damage { what: "the shim program", vital: true, deed: Deed::Program { link: "ps1" } };
 pub const PIN: Damage = command("the shim program's pin", false, "rm {pins}/psvip-ps1", &["find {pins}/psvip-ps1"]);
 pub const RETURN_PROGRAM: Damage =
@@ -108,13 +106,23 @@ impl Damage {
         let before = self.show(node).context("it was not there before")?;
         let gone = clock::now();
         self.harm(node)?;
+        let found = self.found(node, gone + PATIENCE)?;
         let mut back = None;
         clock::wait_until(gone + PATIENCE, LOOK, || {
             let same = self.show(node).is_ok_and(|now| now == before);
-            back = same.then(clock::now);
+            back = same.then(|| found.unwrap_or_else(clock::now));
             same
         });
         Ok(Repair { what: self.what, vital: self.vital, gone, back })
+    }
+
+    /// When it was found again, where that can be told sooner than what it looks like: a table comes with all that it holds.
+    fn found(&self, node: &Host, deadline: Duration) -> Result<Option<Duration>> {
+        let Deed::Table { name } = self.deed else { return Ok(None) };
+        node.namespace("psvip")?.run(|| {
+            clock::wait_until(deadline, LOOK, || table::exists(name).unwrap_or(false));
+            Ok(Some(clock::now()))
+        })
     }
 
     /// Does it. What is gone is gone when this returns.
@@ -124,6 +132,7 @@ impl Damage {
     pub fn harm(&self, node: &Host) -> Result<()> {
         match self.deed {
             Deed::Command { harm, .. } => run(node, harm).map(drop),
+            Deed::Table { name } => node.namespace("psvip")?.run(|| Ok(table::delete(name)?)),
             Deed::Program { link } => {
                 let pin = format!("{}/psvip-{link}", pins(node)?);
                 node.inside(|| Ok(tcx::detach(&pin)?))
@@ -138,6 +147,10 @@ impl Damage {
             Deed::Command { show, .. } => {
                 let shown: Vec<String> = show.iter().map(|line| run(node, line)).collect::<Result<_>>()?;
                 Ok(lines(&shown.concat()))
+            }
+            Deed::Table { name } => {
+                let list = format!("nsenter --net=/run/netns/psvip nft -s list table inet {name}");
+                Ok(lines(&run(node, &list)?))
             }
             Deed::Program { link } => {
                 let programs = node.namespace("psvip")?.run(|| Ok(tcx::programs(link)?))?;

@@ -5,6 +5,7 @@ mod fault;
 mod report;
 mod scenario;
 mod screen;
+mod table;
 mod tcx;
 pub mod verdict;
 
