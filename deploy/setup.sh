@@ -12,12 +12,13 @@ set -eu
 # dnsmasq-base           the providers' DHCP in the lab
 # radvd                  router advertisements with flags, resolvers and lifetimes, which end
 # iputils-ping           the lab's selftest
+# dropbear-bin           SSH to a node whose cards are elsewhere
 # etcd-client            etcdctl: tests put objects without our API
 # tcpdump                looking at the lab's wires
 # bpftool                tests ask somebody else which programs are attached
 # wireguard-go, -tools   another WireGuard for our workers to talk to in tests
 # kmod                   the stock kernels that tests boot load their modules with it
-packages="clang libbpf-dev libclang-rt-14-dev llvm-14 gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base radvd iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools kmod"
+packages="clang libbpf-dev libclang-rt-14-dev llvm-14 gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base radvd iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools kmod dropbear-bin"
 
 missing=""
 for package in $packages; do

@@ -84,6 +84,15 @@ pub fn in_place_veth(slot: u8) -> (String, &'static str) {
     (format!("psh{slot}"), "psi")
 }
 
+/// The veth by which the node's own namespace, once its cards are elsewhere, reaches the world: the end there, and the end
+/// in the vip namespace.
+pub const HOST_VETH: (&str, &str) = ("psh0", "psh");
+
+/// Whether an end of a veth in the node's own namespace is called so, and nothing else.
+pub fn is_host_end(name: &str) -> bool {
+    name == HOST_VETH.0 || (1..=8).any(|slot| name == in_place_veth(slot).0)
+}
+
 /// The segment of 802.1Q VLAN `id` on whichever trunk carries it.
 pub fn vlan_link(id: u16) -> String {
     format!("psq{id}")

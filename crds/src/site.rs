@@ -36,6 +36,15 @@ pub struct SiteSpec {
     /// mistake keeps the node away for that time. 0 switches it off: the node then does whatever it is told.
     #[serde(default = "default_dead_man")]
     pub dead_man_seconds: u32,
+    /// TCP ports at which the node's own services, such as SSH, are reached from every segment but guests': at the
+    /// segment's own addresses. At most 16, default 22; an empty list keeps everybody out. What listens at these ports on
+    /// the VIPs is not touched.
+    #[serde(default = "default_management_ports")]
+    pub management_ports: Vec<u16>,
+}
+
+fn default_management_ports() -> Vec<u16> {
+    vec![22]
 }
 
 fn default_dead_man() -> u32 {
@@ -70,6 +79,9 @@ impl Resource for SiteSpec {
         if self.dead_man_seconds != 0 && !(30..=3_600).contains(&self.dead_man_seconds) {
             let message = format!("{} is out of range: 30 to 3600, or 0 for never", self.dead_man_seconds);
             problems.push(("deadManSeconds".into(), message));
+        }
+        if self.management_ports.len() > 16 || self.management_ports.contains(&0) {
+            problems.push(("managementPorts".into(), "name at most 16 ports, from 1 to 65535".into()));
         }
         if self.prefixes.is_empty() && self.vips.is_empty() {
             problems

@@ -102,11 +102,16 @@ impl Node {
     /// Runs a script while the agent stands still: what several commands break is one break for it, and it does not
     /// mend the first before the second.
     pub fn meddle(&self, script: &str) -> Result<()> {
+        self.unseen(|node| node.host.output("sh", &["-c", script]).map(drop))
+    }
+
+    /// Does `work` while the agent stands still: it sees the end of it alone.
+    pub fn unseen(&self, work: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
         let pid = self.pid().to_string();
         self.host.output("kill", &["-STOP", &pid])?;
-        let meddled = self.host.output("sh", &["-c", script]);
+        let done = work(self);
         self.host.output("kill", &["-CONT", &pid])?;
-        meddled.map(drop)
+        done
     }
 
     /// The agent's process id.

@@ -3,7 +3,7 @@
 
 use ipnet::IpNet;
 use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, HOST, ROUTE_PROTOCOL, RULE_PRIORITIES, VIP_NETNS, in_place_veth, is_card_link, uplink_netns,
+    ANCHOR_NETNS, HOST, ROUTE_PROTOCOL, RULE_PRIORITIES, VIP_NETNS, is_card_link, is_host_end, uplink_netns,
 };
 use pathsteer_crds::plan::{LinkSpec, PlanObjects};
 
@@ -16,7 +16,7 @@ pub fn is_owned_netns(name: &str) -> bool {
 /// Links we made, and every card in a namespace of ours: we moved it there. In the node's own namespace (the empty name)
 /// only what has exactly a name that we give there.
 pub fn is_owned_link(netns: &str, name: &str) -> bool {
-    let is_ours = || is_card_link(name) || (1..=8).any(|slot| name == in_place_veth(slot).0);
+    let is_ours = || is_card_link(name) || is_host_end(name);
     if netns == HOST { is_ours() } else { is_owned_netns(netns) && name != "lo" }
 }
 
@@ -67,8 +67,18 @@ mod tests {
         assert!(!address("psup1", "lo", "127.0.0.1/8", true));
         assert!(!address("psup1", "wan1", "fe80::1/64", true));
         assert!(!address("psup1", "wan1", "2001:db8::7/64", false), "by router advertisement");
-        assert!(is_owned_link("psup1", "wan1") && is_owned_link("", "psh8") && is_owned_link("", "psn1"));
-        assert!(!is_owned_link("", "ps0") && !is_owned_link("", "psh9") && !is_owned_link("", "psync0"));
+        assert!(
+            is_owned_link("psup1", "wan1")
+                && is_owned_link("", "psh0")
+                && is_owned_link("", "psh8")
+                && is_owned_link("", "psn1")
+        );
+        assert!(
+            !is_owned_link("", "ps0")
+                && !is_owned_link("", "psh9")
+                && !is_owned_link("", "psh")
+                && !is_owned_link("", "psync0")
+        );
         assert!(!is_owned_link("psup1", "lo") && !is_owned_link("", "wan1") && !is_owned_link("docker", "eth0"));
         assert!(["psvip", "psan", "psup1", "psup8"].iter().all(|name| is_owned_netns(name)));
         assert!(

@@ -2,19 +2,20 @@
 //! one who could put it right.
 
 use pathsteer_crds::canonical;
-use pathsteer_crds::ownership::{HOST, is_uplink_netns};
+use pathsteer_crds::ownership::{HOST, HOST_VETH, is_uplink_netns};
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects, RouteKind};
 
 /// The name (SHA-256) of the underlay of `plan`: of its cards, how they get addresses, and what it does in the node's own
 /// namespace. Two plans of one name reach others in the same way.
 pub fn underlay(plan: &PlanObjects) -> String {
     let faces_wan = |link: &&LinkSpec| {
-        is_uplink_netns(&link.netns) && (link.kind == LinkKind::Nic || is_in_place(link)) || link.netns == HOST
+        is_uplink_netns(&link.netns) && (link.kind == LinkKind::Nic || is_in_place(link))
+            || is_lent(&link.netns, &link.name)
     };
     let links: Vec<LinkSpec> = plan.links.iter().filter(faces_wan).cloned().collect();
     let on_one = |netns: &str, name: &str| links.iter().any(|link| (&*link.netns, &*link.name) == (netns, name));
     let routes = plan.routes.iter().filter(|route| match &route.kind {
-        RouteKind::Unicast { link, .. } => on_one(&route.netns, link) || route.netns == HOST,
+        RouteKind::Unicast { link, .. } => on_one(&route.netns, link) || is_lent(&route.netns, link),
         RouteKind::Blackhole => route.netns == HOST,
     });
     let wan = PlanObjects {
@@ -28,6 +29,11 @@ pub fn underlay(plan: &PlanObjects) -> String {
         ..PlanObjects::default()
     };
     canonical::sha256(canonical::to_json(&wan).as_bytes())
+}
+
+/// Of what the node's own namespace has of ours; the way out that it is given itself is not our way to anybody.
+fn is_lent(netns: &str, link: &str) -> bool {
+    netns == HOST && link != HOST_VETH.0
 }
 
 fn is_in_place(link: &LinkSpec) -> bool {
@@ -63,6 +69,8 @@ mod tests {
         let mut inside = plan(&[(1, "wan1")]);
         let before = underlay(&inside);
         inside.links.push(LinkSpec::new("psvip", "lan0", LinkKind::Nic));
+        let to_vip = LinkKind::Veth { peer_netns: "psvip".to_owned(), peer: "psh".to_owned() };
+        inside.links.push(LinkSpec::new("", "psh0", to_vip));
         inside.links.push(LinkSpec::new("psup1", "psw1a1", LinkKind::Tunnel));
         inside.paths[0].cost = 7;
         assert_eq!(underlay(&inside), before);

@@ -5,7 +5,7 @@ use std::io;
 use pathsteer_agent_core::ownership::{is_link_observed, is_owned_link};
 use pathsteer_bpf::offload;
 use pathsteer_crds::{
-    ownership::{HOST, card_link, in_place_veth},
+    ownership::{HOST, HOST_VETH, card_link, in_place_veth},
     plan::{LinkKind, LinkSpec, PlanObjects},
 };
 use pathsteer_wireguard::BackendKind;
@@ -67,7 +67,8 @@ pub async fn observe(kernel: &Kernel, declared: &PlanObjects) -> Result<Vec<Link
 
 /// Whether anything of ours is in the node's own namespace, which is the calling thread's.
 pub fn any_at_home() -> bool {
-    (1..=8).any(|slot| [in_place_veth(slot).0, card_link(slot)].iter().any(|name| netns::ifindex(name).is_ok()))
+    let is_there = |name: &str| netns::ifindex(name).is_ok();
+    is_there(HOST_VETH.0) || (1..=8).any(|slot| is_there(&in_place_veth(slot).0) || is_there(&card_link(slot)))
 }
 
 /// Whether packets of several segments may come whole, as far as the shim can number them.

@@ -1,6 +1,6 @@
 //! The node's nft tables, in the plan's own words; the agent renders them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use schemars::JsonSchema;
@@ -86,6 +86,15 @@ pub enum NftRule {
     Protect { link: String, welcome: Vec<Welcome> },
     /// Whatever comes in by `from` and leaves by `link` gets the address of `link`, IPv4 and IPv6.
     Masquerade { from: String, link: String },
+    /// TCP flows that come in by one of `links` to one of `addresses` and `ports` go to `to` instead, family by family.
+    Redirect {
+        links: Vec<String>,
+        #[schemars(with = "Vec<String>")]
+        addresses: Vec<IpAddr>,
+        ports: Vec<u16>,
+        #[schemars(with = "Vec<String>")]
+        to: Vec<IpAddr>,
+    },
     /// Flows from `sources` that leave by `link` get an address of `pool`, family by family; a client keeps its address.
     Snat {
         link: String,
@@ -164,6 +173,8 @@ pub enum Only {
     Established,
     /// That came in a shim.
     Shimmed,
+    /// Of flows that were redirected.
+    Redirected,
 }
 
 /// What a node takes for itself.

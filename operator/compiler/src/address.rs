@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pathsteer_crds::AddressMethod;
 use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, HOST, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, in_place_veth, uplink_netns, uplink_veth,
+    ANCHOR_NETNS, HOST, HOST_VETH, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, in_place_veth, uplink_netns,
+    uplink_veth,
 };
 use pathsteer_crds::plan::{AddressSpec, DhcpSpec, Family, NeighbourSpec, PlanObjects};
 
@@ -54,9 +55,17 @@ pub(crate) fn veth_peer_gateway(slot: u8, family: Family) -> IpAddr {
     }
 }
 
-/// Addresses of the veth to a card that stays in the node's own namespace: of the end there, and of the uplink's.
+/// Addresses of the veth to a card that stays in the node's own namespace: of the end there, and of the uplink's. Slot 0 is
+/// the veth to the vip namespace.
 pub(crate) fn in_place_addresses(slot: u8) -> [Ipv4Addr; 2] {
     [1, 2].map(|end| Ipv4Addr::new(169, 254, 79, 4 * slot + end))
+}
+
+/// Addresses of the veth to the node's own namespace: of the end there, and of the vip namespace's. Over IPv6 they are
+/// unique local ones (RFC 4193), which never leave the node: nobody forwards link-local ones.
+pub(crate) fn host_networks() -> [[IpNet; 2]; 2] {
+    let v6 = |end| IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfd70, 0x7300, 0x79, 0, 0, 0, 0, end), 126));
+    [in_place_addresses(0).map(of_link), [v6(1), v6(2)]]
 }
 
 fn of_veth_link(host: u16) -> IpAddr {
@@ -65,9 +74,16 @@ fn of_veth_link(host: u16) -> IpAddr {
 
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     plan.addresses.extend(site.spec.vips.iter().map(|vip| address(VIP_NETNS, "lo", IpNet::from(*vip))));
-    for vlan in &site.vlans {
+    for vlan in site.segments() {
         let addresses = vlan.spec.addresses.iter();
         plan.addresses.extend(addresses.map(|own| address(VIP_NETNS, &vlan.link(), *own)));
+    }
+    let (host_end, end) = HOST_VETH;
+    let [host_mac, mac] = in_place_macs(0);
+    for [there, here] in host_networks() {
+        plan.addresses.push(address(HOST, host_end, there));
+        plan.neighbours.push(neighbour(HOST, host_end, here.addr(), &mac));
+        plan.neighbours.push(neighbour(VIP_NETNS, end, there.addr(), &host_mac));
     }
     shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
     for uplink in &site.uplinks {

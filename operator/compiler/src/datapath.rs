@@ -10,18 +10,21 @@ use pathsteer_crds::plan::{
     Behind, DatapathSpec, Family, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role,
 };
 
+use crate::address::host_networks;
 use crate::anchor::Anchor;
 use crate::resolve::Resolved;
 use crate::route::everything;
 use crate::site::Site;
 
 /// What has a meaning on one link only.
-pub(crate) fn never_shimmed() -> [IpNet; 4] {
+pub(crate) fn never_shimmed() -> [IpNet; 5] {
+    let [_, [host_v6, _]] = host_networks();
     [
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4)),
         IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)),
         IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)),
+        host_v6.trunc(),
     ]
 }
 

@@ -2,8 +2,8 @@
 
 use pathsteer_crds::Attach;
 use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, HOST, SHIM_LINK, SHIM_PEER, VIP_NETNS, anchor_tunnel, edge_tunnel, in_place_veth, uplink_netns,
-    uplink_veth,
+    ANCHOR_NETNS, HOST, HOST_VETH, SHIM_LINK, SHIM_PEER, VIP_NETNS, anchor_tunnel, edge_tunnel, in_place_veth,
+    uplink_netns, uplink_veth,
 };
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 
@@ -11,7 +11,6 @@ use crate::anchor::Anchor;
 use crate::mtu;
 use crate::resolve::Resolved;
 use crate::site::Site;
-use crate::uplink::Uplink;
 
 /// Locally administered addresses (`02`), then `ps` in ASCII: what routes through the shim pair is addressed to the
 /// second without asking.
@@ -23,7 +22,8 @@ pub(crate) fn veth_mac(slot: u8) -> String {
     format!("02:70:73:01:00:{slot:02x}")
 }
 
-/// MACs of the veth to a card that stays in the node's own namespace: of the end there, and of the uplink's.
+/// MACs of the veth to a card that stays in the node's own namespace: of the end there, and of the uplink's. Slot 0 is the
+/// veth to the vip namespace.
 pub(crate) fn in_place_macs(slot: u8) -> [String; 2] {
     [3, 4].map(|end| format!("02:70:73:{end:02x}:00:{slot:02x}"))
 }
@@ -41,13 +41,15 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         let tagged = vlan.spec.id.map(|id| LinkKind::Vlan { parent: vlan.spec.interface.clone(), id });
         plan.links.extend(tagged.map(|kind| LinkSpec::new(VIP_NETNS, &vlan.link(), kind)));
     }
+    to_host((HOST_VETH.0, 0), (VIP_NETNS, HOST_VETH.1), mtu::HOST, plan);
     shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
         plan.links.push(LinkSpec::new(&netns, "lo", LinkKind::Loopback));
         if uplink.spec.attach == Attach::InPlace {
-            to_host(uplink, &netns, plan);
+            let (host_end, end) = in_place_veth(slot);
+            to_host((&host_end, slot), (&netns, end), uplink.spec.mtu.into(), plan);
         } else {
             let card = uplink.spec.card();
             plan.links.push(LinkSpec { card, ..LinkSpec::new(&netns, &uplink.spec.link(), LinkKind::Nic) });
@@ -73,15 +75,13 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
     }
 }
 
-/// The pair to the node's own namespace.
-fn to_host(uplink: &Uplink<'_>, netns: &str, plan: &mut PlanObjects) {
-    let slot = uplink.spec.slot;
-    let (host_end, end) = in_place_veth(slot);
+/// A pair from the node's own namespace, where its end has the name and the slot, to another.
+fn to_host((host_end, slot): (&str, u8), (netns, end): (&str, &str), mtu: u32, plan: &mut PlanObjects) {
     let [host_mac, mac] = in_place_macs(slot);
-    let mtu = Some(uplink.spec.mtu.into());
+    let mtu = Some(mtu);
     let kind = |peer_netns: &str, peer: &str| LinkKind::Veth { peer_netns: peer_netns.into(), peer: peer.into() };
-    plan.links.push(LinkSpec { mtu, mac: Some(host_mac), ..LinkSpec::new(HOST, &host_end, kind(netns, end)) });
-    plan.links.push(LinkSpec { mtu, mac: Some(mac), ..LinkSpec::new(netns, end, kind(HOST, &host_end)) });
+    plan.links.push(LinkSpec { mtu, mac: Some(host_mac), ..LinkSpec::new(HOST, host_end, kind(netns, end)) });
+    plan.links.push(LinkSpec { mtu, mac: Some(mac), ..LinkSpec::new(netns, end, kind(HOST, host_end)) });
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {

@@ -1,6 +1,7 @@
 //! Routes.
 
 mod direct;
+mod host;
 mod in_place;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -27,6 +28,8 @@ const PREFERRED: u32 = 10;
 const BACKUP: u32 = 100;
 /// Where a path table ends.
 const NO_PATH: u32 = 1_000;
+/// Of what the node itself is given: after whatever its own tools or people have set up.
+pub(crate) const AFTER_OTHERS: u32 = 1_000_000;
 /// Below every route that knows where in the overlay to go.
 const OVERLAY_BLACKHOLE: u32 = 4_000;
 
@@ -43,9 +46,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
     for uplink in &site.uplinks {
         edge_uplink(resolved, site, uplink, plan);
     }
-    if site.goes_direct() {
-        direct::edge(resolved, site, plan);
-    }
+    direct::edge(resolved, site, plan);
+    host::edge(site, plan);
 }
 
 /// The table of the path through `active`. With only the first route, an admin-down of the active veth would lose the
@@ -65,13 +67,13 @@ fn edge_uplink(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>, pl
     let slot = uplink.spec.slot;
     let netns = uplink_netns(slot);
     overlay_blackhole(&netns, fabric, plan);
-    let own = host(fabric.shim_endpoint(site.node));
+    let own = single(fabric.shim_endpoint(site.node));
     let gateway = Some(IpAddr::V4(veth_address(slot)));
     plan.routes.push(unicast(&netns, MAIN, own, PREFERRED, uplink_veth(slot).1, gateway));
     for anchor in resolved.anchors_of(site) {
         let tunnel = edge_tunnel(slot, anchor.index);
         for address in [fabric.shim_endpoint(anchor.node), fabric.probe_address(anchor.node, slot)] {
-            plan.routes.push(unicast(&netns, MAIN, host(address), PREFERRED, &tunnel, None));
+            plan.routes.push(unicast(&netns, MAIN, single(address), PREFERRED, &tunnel, None));
         }
     }
     match &uplink.spec.address {
@@ -102,9 +104,9 @@ pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site
         let source = own.into_iter().find(|address| address.is_ipv6() == matches!(prefix, IpNet::V6(_)));
         plan.routes.push(through_shim(ANCHOR_NETNS, prefix, source, inner));
     }
-    let endpoint = host(fabric.shim_endpoint(site.node));
+    let endpoint = single(fabric.shim_endpoint(site.node));
     for active in site.slots() {
-        let probe = host(fabric.probe_address(site.node, active));
+        let probe = single(fabric.probe_address(site.node, active));
         plan.routes.push(unicast(ANCHOR_NETNS, MAIN, probe, PREFERRED, &anchor_tunnel(active), None));
         for slot in site.slots() {
             let metric = if slot == active { PREFERRED } else { BACKUP + u32::from(slot) };
@@ -170,7 +172,7 @@ fn blackhole(netns: &str, table: u32, destination: IpNet, metric: u32) -> RouteS
     }
 }
 
-fn host(address: Ipv4Addr) -> IpNet {
+fn single(address: Ipv4Addr) -> IpNet {
     IpNet::from(IpAddr::V4(address))
 }
 

@@ -22,10 +22,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
     for anchor in resolved.anchors_of(site) {
         plan.rules.extend(site.slots().map(|slot| path(VIP_NETNS, slot, anchor.index)));
     }
-    if site.goes_direct() {
-        for family in [Family::Ipv4, Family::Ipv6] {
-            direct(site, family, plan);
-        }
+    for family in [Family::Ipv4, Family::Ipv6] {
+        direct(site, family, plan);
     }
     no_path(VIP_NETNS, plan);
     plan.rules.extend(site.uplinks.iter().filter(|uplink| uplink.spec.attach == Attach::InPlace).map(in_place));
@@ -77,7 +75,7 @@ fn direct(site: &Site<'_>, family: Family, plan: &mut PlanObjects) {
         rule(path_rule_priority(slot, PINNED), pinned, None, path_table(slot, PINNED))
     }));
     plan.rules.push(rule(DIRECT_RULE_PRIORITY, Some((mark::DIRECT, mark::TAG_MASK)), None, DIRECT_TABLE));
-    let outside = site.vlans.iter().filter(|vlan| !vlan.in_fabric());
+    let outside = site.segments().filter(|vlan| !vlan.in_fabric());
     plan.rules.extend(outside.map(|vlan| rule(OUTSIDE_RULE_PRIORITY, None, Some(vlan.link()), DIRECT_TABLE)));
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Site<'a> {
     pub uplinks: Vec<Uplink<'a>>,
     /// By name.
     pub vlans: Vec<Vlan<'a>>,
+    /// The node's own namespace, a segment as well.
+    pub host: Vlan<'a>,
     pub will: Will,
     /// Public key per slot, once the node has reported it.
     pub keys: BTreeMap<u8, &'a str>,
@@ -41,9 +43,9 @@ impl<'a> Site<'a> {
         self.uplinks.iter().find(|uplink| uplink.spec.slot == slot)
     }
 
-    /// Whether any of its flows may go straight to the internet.
-    pub fn goes_direct(&self) -> bool {
-        self.vlans.iter().any(Vlan::goes_direct)
+    /// Everything whose flows the node takes in clear.
+    pub fn segments(&self) -> impl Iterator<Item = &Vlan<'a>> {
+        self.vlans.iter().chain([&self.host])
     }
 
     /// The address of `family` that the node answers with in the fabric: its first VIP, else its first address on a
@@ -94,8 +96,9 @@ pub(crate) fn admit<'a>(
         for prefix in spec.all_prefixes() {
             networks.insert(prefix, name);
         }
-        let (uplinks, vlans, will, keys) = (Vec::new(), Vec::new(), Will::default(), BTreeMap::new());
-        sites.insert(*name, Site { name, spec, node, uplinks, vlans, will, keys });
+        let (uplinks, vlans, host) = (Vec::new(), Vec::new(), Vlan::host());
+        let (will, keys) = (Will::default(), BTreeMap::new());
+        sites.insert(*name, Site { name, spec, node, uplinks, vlans, host, will, keys });
     }
     for (name, spec) in too_late {
         report_overlaps(admission, name, spec, &networks);

@@ -1,11 +1,13 @@
 //! Vlans that take part: the segments of a site.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
-use pathsteer_crds::ownership::vlan_link;
+use pathsteer_crds::ownership::{HOST_VETH, vlan_link};
 use pathsteer_crds::{Kind, SegmentTreatment, VlanSpec};
 
+use crate::address::host_networks;
 use crate::allocate::DEFAULT_SERVICE_CLASS;
 use crate::claim::Networks;
 use crate::datapath;
@@ -13,6 +15,15 @@ use crate::diagnostics::Severity;
 use crate::resolve::Admission;
 use crate::site::Site;
 use crate::uplink::split_key;
+
+/// The node's own namespace, seen from the vip namespace: best effort, so that it has a way wherever any uplink has one.
+static HOST: LazyLock<VlanSpec> = LazyLock::new(|| VlanSpec {
+    interface: HOST_VETH.1.to_owned(),
+    id: None,
+    addresses: host_networks().map(|[_, ours]| ours).to_vec(),
+    treatment: SegmentTreatment::BestEffort,
+    reaches: Vec::new(),
+});
 
 pub(crate) struct Vlan<'a> {
     pub name: &'a str,
@@ -22,6 +33,11 @@ pub(crate) struct Vlan<'a> {
 }
 
 impl<'a> Vlan<'a> {
+    /// The node's own namespace. No segment that anybody declares has an empty name.
+    pub fn host() -> Self {
+        Vlan { name: "", spec: &HOST, reaches: BTreeSet::new() }
+    }
+
     /// Its interface in the vip namespace.
     pub fn link(&self) -> String {
         self.spec.id.map_or_else(|| self.spec.interface.clone(), vlan_link)
@@ -95,6 +111,8 @@ pub(crate) fn admit<'a>(
             report_overlaps(admission, key, spec, &taken);
         }
         admission.claims.record(taken);
+        let reached = site.vlans.iter().filter(|vlan| vlan.spec.treatment != SegmentTreatment::Guest);
+        site.host.reaches = reached.map(|vlan| vlan.name).collect();
         reach(admission, site);
         operators_known(admission, site);
     }

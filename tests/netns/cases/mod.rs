@@ -9,6 +9,7 @@ mod expiry;
 mod fault;
 mod foreign;
 mod heal;
+mod host;
 mod in_place;
 mod ipv6;
 mod kill;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         kill::CASES,
         fault::CASES,
         heal::CASES,
+        host::CASES,
         foreign::CASES,
         teardown::CASES,
         transition::CASES,

@@ -16,6 +16,8 @@ use super::{
 const ESTABLISHED: u32 = 2;
 const RELATED: u32 = 4;
 const INVALID: u32 = 1;
+/// The bit of `ct status` of a flow whose destination is not the one its opener sees (IPS_DST_NAT).
+const DESTINATION_TRANSLATED: u32 = 32;
 /// The SYN bit of a TCP header's flags.
 const TCP_SYN: u32 = 2;
 
@@ -81,6 +83,7 @@ fn chain_of(conditions: &BTreeSet<Option<Only>>) -> String {
     let names = conditions.iter().flatten().map(|only| match only {
         Only::Established => "-established",
         Only::Shimmed => "-shimmed",
+        Only::Redirected => "-redirected",
     });
     format!("only{}", names.collect::<String>())
 }
@@ -89,6 +92,7 @@ fn condition(only: Only) -> Value {
     match only {
         Only::Established => has_any(ct("state"), vec![ESTABLISHED, RELATED]),
         Only::Shimmed => came_in_a_shim(),
+        Only::Redirected => has_any(ct("status"), DESTINATION_TRANSLATED),
     }
 }
 

@@ -30,6 +30,8 @@ pub const RAW: Base = inet("raw", "filter", "prerouting", -300);
 pub const ARRIVE: Base = inet("arrive", "filter", "prerouting", -150);
 /// The same of what the node itself sends.
 pub const ORIGINATE: Base = inet("originate", "filter", "output", -150);
+/// Address translation of what arrives, at nft's own place for it (dstnat).
+pub const REDIRECT: Base = inet("redirect", "nat", "prerouting", -100);
 /// Who may talk to whom.
 pub const FORWARD: Base = inet("forward", "filter", "forward", 0);
 /// Who may talk to the node.

@@ -1,24 +1,31 @@
 //! Address translation, of both families alike.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use pathsteer_crds::plan::NftRule;
 use serde_json::json;
 
 use super::{
     address_set::{FAMILIES, addresses, of_family, range, ranges},
-    ruleset::{Rule, Ruleset, TRANSLATE},
-    words::{comes_by, field, is, leaves_by},
+    ruleset::{REDIRECT, Rule, Ruleset, TRANSLATE},
+    words::{comes_by, field, is, leaves_by, meta, one_of},
 };
 
 /// Which range of a pool a client gets must not change with every start, so the hash has a seed: any number will do.
 const SEED: u32 = 7_770;
 
-/// Translation of what leaves.
+/// Translation of what leaves, and of what comes for somebody else.
 pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
     for rule in rules {
         match rule {
             NftRule::Masquerade { from, link } => {
                 tables.rule(&TRANSLATE, vec![comes_by(from), leaves_by(link), json!({"masquerade": null})]);
+            }
+            NftRule::Redirect { links, addresses, ports, to } => {
+                for family in FAMILIES {
+                    tables.rules(&REDIRECT, redirected(family, links, addresses, ports, to));
+                }
             }
             NftRule::Snat { link, sources, pool } => {
                 for family in FAMILIES {
@@ -30,6 +37,21 @@ pub fn render(rules: &[NftRule], tables: &mut Ruleset) {
             _ => {}
         }
     }
+}
+
+fn redirected(family: &str, links: &[String], own: &[IpAddr], ports: &[u16], to: &[IpAddr]) -> Vec<Rule> {
+    let prefixes = |all: &[IpAddr]| all.iter().map(|one| IpNet::from(*one)).collect::<Vec<_>>();
+    let own = addresses(of_family(family, &prefixes(own)));
+    let to = to.iter().find(|to| to.is_ipv6() == (family == "ip6"));
+    let rule = own.zip(to).map(|(own, to)| {
+        vec![
+            is(meta("iifname"), one_of(links.iter().map(|link| json!(link)).collect())),
+            is(field(family, "daddr"), own),
+            is(field("tcp", "dport"), one_of(ports.iter().map(|port| json!(port)).collect())),
+            json!({"dnat": {"family": family, "addr": to}}),
+        ]
+    });
+    rule.into_iter().collect()
 }
 
 /// The kernel keeps a client's address within one range (`persistent`). Of several ranges, which nft cannot name in one

@@ -1,15 +1,19 @@
-//! Uplinks whose card stays in the node's own namespace: what comes from there leaves by that card or not at all, and the
-//! node's own things are left alone.
+//! The node's own namespace. Of uplinks whose card stays there: what comes from them leaves by that card or not at all. Its
+//! own things are left alone.
 
-use pathsteer_crds::ownership::{HOST, TABLES};
+use pathsteer_crds::ownership::{HOST, HOST_VETH, TABLES};
 use pathsteer_crds::plan::{Family, LinkKind, LinkSpec, NftRule, RouteKind, RuleAction};
+
+use crate::route::AFTER_OTHERS;
 
 use super::{MAIN, View, family, out_link, route_name};
 
 pub(super) fn check(view: &mut View<'_>) {
     let plan = view.plan;
+    services(view);
     for link in plan.links.iter().filter(|link| link.netns == HOST) {
         match &link.kind {
+            LinkKind::Veth { .. } if link.name == HOST_VETH.0 => {}
             LinkKind::Veth { peer_netns, peer } if peer_netns != HOST => uplink(view, link, peer_netns, peer),
             _ => {
                 view.finding("NotOurs", format!("link /{}", link.name), "is none of ours, in the node's own namespace")
@@ -17,7 +21,9 @@ pub(super) fn check(view: &mut View<'_>) {
         }
     }
     for route in plan.routes.iter().filter(|route| route.netns == HOST && !TABLES.contains(&route.table)) {
-        view.finding("NotOurs", route_name(route), "would change how the node itself reaches others");
+        if out_link(route) != Some(HOST_VETH.0) || route.metric < AFTER_OTHERS {
+            view.finding("NotOurs", route_name(route), "would change how the node itself reaches others");
+        }
     }
     for rule in plan.rules.iter().filter(|rule| rule.netns == HOST && rule.iif.is_none()) {
         view.finding("NotOurs", format!("rule {}", rule.priority), "would catch what the node itself sends");
@@ -29,6 +35,22 @@ pub(super) fn check(view: &mut View<'_>) {
         };
         if !from_us {
             view.finding("NotOurs", "nft table".to_owned(), format!("{rule:?} would meet what the node itself does"));
+        }
+    }
+}
+
+/// What the node's own namespace serves is served to no guest, and found there.
+fn services(view: &mut View<'_>) {
+    let plan = view.plan;
+    let at_home = |to| plan.addresses.iter().any(|own| own.netns == HOST && own.address.addr() == to);
+    for rule in view.nft(view.clear_netns()) {
+        let NftRule::Redirect { links, to, .. } = rule else { continue };
+        if !to.iter().all(|to| at_home(*to)) {
+            view.finding("PathBroken", "redirect".to_owned(), format!("{to:?} are not all the node's own addresses"));
+        }
+        let is_guest = |rule: &NftRule| matches!(rule, NftRule::Segment { link, barred, .. } if links.contains(link) && !barred.is_empty());
+        if view.nft(view.clear_netns()).any(is_guest) {
+            view.finding("GuestNotKept", "redirect".to_owned(), "leads guests to the node's own services");
         }
     }
 }

@@ -19,7 +19,7 @@ mod tunnel;
 use std::collections::BTreeMap;
 
 use ipnet::{IpNet, Ipv4Net};
-use pathsteer_crds::ownership::{ANCHOR_NETNS, DIRECT_TABLE, HOST, VIP_NETNS, path_table};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, DIRECT_TABLE, HOST, HOST_VETH, VIP_NETNS, path_table};
 use pathsteer_crds::plan::{
     Family, LinkKind, LinkSpec, NftRule, PlanObjects, Program, Role, RouteKind, RouteSpec, RuleSpec,
 };
@@ -123,7 +123,7 @@ impl<'a> View<'a> {
 fn is_card(link: &LinkSpec) -> bool {
     match &link.kind {
         LinkKind::Nic => true,
-        LinkKind::Veth { peer_netns, .. } => peer_netns == HOST,
+        LinkKind::Veth { peer_netns, .. } => peer_netns == HOST && link.name != HOST_VETH.1,
         LinkKind::Loopback | LinkKind::Tunnel | LinkKind::Vlan { .. } => false,
     }
 }

@@ -169,6 +169,7 @@ fn named_links(rule: &NftRule) -> Vec<&str> {
         | NftRule::Protect { link, .. }
         | NftRule::Snat { link, .. } => vec![link],
         NftRule::Forward { from, to: link, .. } | NftRule::Masquerade { from, link } => vec![from, link],
+        NftRule::Redirect { links, .. } => links.iter().map(String::as_str).collect(),
         NftRule::ClassMap(_) | NftRule::DefaultClass { .. } | NftRule::Inside { .. } => Vec::new(),
     }
 }

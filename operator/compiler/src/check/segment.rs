@@ -1,7 +1,7 @@
 //! Segments of an edge: whose packets are taken, and what may become of them.
 
 use ipnet::IpNet;
-use pathsteer_crds::ownership::{DIRECT_TABLE, OUTSIDE_RULE_PRIORITY, SHIM_LINK};
+use pathsteer_crds::ownership::{DIRECT_TABLE, HOST_VETH, OUTSIDE_RULE_PRIORITY, SHIM_LINK};
 use pathsteer_crds::plan::{Behind, Family, FlowTo, LinkKind, NftRule, PolicySet, Role, RuleAction, RuleSpec, Welcome};
 
 use super::View;
@@ -14,14 +14,15 @@ pub(super) struct Segment<'a> {
     pub inside: bool,
 }
 
-/// Every card, or VLAN on a card, that has addresses where packets are in clear.
+/// Every card, or VLAN on a card, that has addresses where packets are in clear, and the node's own namespace.
 pub(super) fn segments<'a>(view: &View<'a>) -> Vec<Segment<'a>> {
     if view.role == Role::Anchor {
         return Vec::new();
     }
     let plan = view.plan;
     let links = plan.links.iter().filter(|link| link.netns == view.clear_netns());
-    let cards = links.filter(|link| matches!(link.kind, LinkKind::Nic | LinkKind::Vlan { .. }));
+    let cards =
+        links.filter(|link| matches!(link.kind, LinkKind::Nic | LinkKind::Vlan { .. }) || link.name == HOST_VETH.1);
     let segments = cards.map(|link| {
         let own = plan.addresses.iter().filter(|own| own.netns == link.netns && own.link == link.name);
         let networks: Vec<IpNet> = own.map(|own| own.address.trunc()).collect();

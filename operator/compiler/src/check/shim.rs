@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER};
+use pathsteer_crds::ownership::{HOST, SHIM_LINK, SHIM_PEER};
 use pathsteer_crds::plan::{Behind, LinkKind, Program, ProgramSpec, Role};
 
 use super::View;
@@ -53,7 +53,7 @@ fn programs(view: &mut View<'_>) {
     };
     // The links of the clear namespace by which shimmed packets come in.
     let carriers = view.plan.links.iter().filter(|link| link.netns == netns).filter(|link| match &link.kind {
-        LinkKind::Veth { peer_netns, .. } => peer_netns != netns,
+        LinkKind::Veth { peer_netns, .. } => ![netns, HOST].contains(&peer_netns.as_str()),
         LinkKind::Tunnel => true,
         LinkKind::Loopback | LinkKind::Nic | LinkKind::Vlan { .. } => false,
     });

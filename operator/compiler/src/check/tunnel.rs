@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use pathsteer_crds::ownership::HOST;
 use pathsteer_crds::plan::{LinkKind, Role};
 
 use super::{View, out_link};
@@ -85,7 +86,7 @@ fn routed(view: &mut View<'_>) {
     let (Role::Edge, Some(datapath)) = (view.role, plan.datapath.first()) else { return };
     let own = IpNet::from(IpAddr::V4(datapath.address));
     let clear = view.clear_netns();
-    for link in plan.links.iter().filter(|link| link.netns != clear) {
+    for link in plan.links.iter().filter(|link| ![clear, HOST].contains(&link.netns.as_str())) {
         let to_clear = matches!(&link.kind, LinkKind::Veth { peer_netns, .. } if peer_netns == clear);
         if to_clear && !by(&link.netns, &link.name, own) {
             let message = format!("shimmed packets to {own} do not find the way in by it");

@@ -9,7 +9,7 @@ use pathsteer_crds::plan::{CopyTarget, FlowTo, NftRule, Only, PolicySet, RemoteS
 
 use super::class_map::ClassMaps;
 use super::{aggregate, element, forward};
-use crate::address::veth_peer_address;
+use crate::address::{host_networks, veth_peer_address};
 use crate::allocate::{DEFAULT_CLASS_ID, DEFAULT_SERVICE_CLASS};
 use crate::resolve::Resolved;
 use crate::site::Site;
@@ -24,13 +24,11 @@ pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMap
     if site.vlans.iter().any(|vlan| vlan.spec.treatment == SegmentTreatment::Mixed) {
         rules.extend(maps(resolved, site, PolicySet::Mixed, made));
     }
-    rules.extend(site.vlans.iter().map(|vlan| segment(resolved, vlan)));
+    rules.extend(site.segments().map(|vlan| segment(resolved, vlan)));
     rules.push(NftRule::DefaultClass { class: DEFAULT_CLASS_ID });
-    if site.goes_direct() {
-        let segments = site.vlans.iter().flat_map(Vlan::networks);
-        let prefixes = aggregate(segments.chain(site.spec.vips.iter().map(|vip| IpNet::from(*vip))));
-        rules.push(NftRule::Inside { prefixes });
-    }
+    let segments = site.segments().flat_map(Vlan::networks);
+    let prefixes = aggregate(segments.chain(site.spec.vips.iter().map(|vip| IpNet::from(*vip))));
+    rules.push(NftRule::Inside { prefixes });
     let mut uplinks: Vec<_> = site.uplinks.iter().collect();
     uplinks.sort_by_key(|uplink| uplink.spec.slot);
     for uplink in uplinks {
@@ -39,16 +37,15 @@ pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMap
         rules.push(NftRule::Direct { slot, link: link.clone() });
         let to = CopyTarget::Gateway(veth_peer_address(slot));
         rules.push(NftRule::Copy { slot, link: link.clone(), to, budget: uplink.spec.copy_budget });
-        if site.goes_direct() {
-            rules.push(NftRule::ClampMss { link: link.clone() });
-        }
+        rules.push(NftRule::ClampMss { link: link.clone() });
         rules.push(forward(SHIM_PEER, &link, None));
         rules.push(NftRule::Protect { link, welcome: vec![Welcome::Shimmed] });
     }
     rules.push(NftRule::ClampMss { link: SHIM_LINK.to_owned() });
-    for vlan in &site.vlans {
+    for vlan in site.segments() {
         rules.extend(borders(site, vlan));
     }
+    rules.extend(to_host(site));
     // Nobody is expected on a trunk without a tag, so the node takes nothing from there.
     let untagged: BTreeSet<&str> = site.vlans.iter().filter(|vlan| vlan.spec.id.is_none()).map(card).collect();
     let trunks: BTreeSet<&str> = site.vlans.iter().map(card).filter(|card| !untagged.contains(card)).collect();
@@ -102,6 +99,26 @@ fn kept_from_guests(resolved: &Resolved<'_>) -> Vec<IpNet> {
     aggregate(networks.chain(hosts.map(IpNet::from)).chain(sites))
 }
 
+/// What the node's own namespace serves is found where it was before: at the node's addresses on its segments.
+fn to_host(site: &Site<'_>) -> Vec<NftRule> {
+    let served: Vec<&Vlan<'_>> = site.vlans.iter().filter(|vlan| site.host.reaches.contains(vlan.name)).collect();
+    let ports: BTreeSet<u16> = site.spec.management_ports.iter().copied().collect();
+    if served.is_empty() || ports.is_empty() {
+        return Vec::new();
+    }
+    let links: BTreeSet<String> = served.iter().map(|vlan| vlan.link()).collect();
+    let addresses: BTreeSet<_> = served.iter().flat_map(|vlan| vlan.spec.addresses.iter().map(IpNet::addr)).collect();
+    let host = site.host.link();
+    let mut rules: Vec<NftRule> = links.iter().map(|link| forward(link, &host, Some(Only::Redirected))).collect();
+    rules.push(NftRule::Redirect {
+        links: links.into_iter().collect(),
+        addresses: addresses.into_iter().collect(),
+        ports: ports.into_iter().collect(),
+        to: host_networks().map(|[there, _]| there.addr()).to_vec(),
+    });
+    rules
+}
+
 /// Where packets of a segment may go and come from; what no pair of links allows is dropped.
 fn borders(site: &Site<'_>, vlan: &Vlan<'_>) -> Vec<NftRule> {
     let link = vlan.link();
@@ -121,7 +138,7 @@ fn borders(site: &Site<'_>, vlan: &Vlan<'_>) -> Vec<NftRule> {
             rules.push(forward(&veth, &link, Some(Only::Established)));
         }
     }
-    for other in site.vlans.iter().filter(|other| other.name != vlan.name) {
+    for other in site.segments().filter(|other| other.name != vlan.name) {
         if vlan.reaches.contains(other.name) {
             rules.push(forward(&link, &other.link(), None));
         } else if other.reaches.contains(vlan.name) {

@@ -22,11 +22,9 @@ pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_
         rules.push(forward(&tunnel, veth, None));
         rules.push(NftRule::Protect { link: tunnel, welcome: vec![Welcome::Diagnostics] });
     }
-    if site.goes_direct() {
-        rules.push(forward(veth, wan, None));
-        rules.push(forward(wan, veth, Some(Only::Established)));
-        rules.push(NftRule::Masquerade { from: veth.to_owned(), link: wan.to_owned() });
-    }
+    rules.push(forward(veth, wan, None));
+    rules.push(forward(wan, veth, Some(Only::Established)));
+    rules.push(NftRule::Masquerade { from: veth.to_owned(), link: wan.to_owned() });
     rules.push(NftRule::Protect { link: veth.to_owned(), welcome: Vec::new() });
     rules
 }

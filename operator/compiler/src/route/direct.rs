@@ -61,9 +61,8 @@ fn neighbourhood(site: &Site<'_>, plan: &mut PlanObjects) {
     let best_effort = |vlan: &Vlan<'_>| vlan.spec.treatment == SegmentTreatment::BestEffort;
     let talks = |one: &Vlan<'_>, other: &Vlan<'_>| one.reaches.contains(other.name) || other.reaches.contains(one.name);
     let met = site
-        .vlans
-        .iter()
-        .filter(|other| best_effort(other) || site.vlans.iter().any(|one| best_effort(one) && talks(one, other)));
+        .segments()
+        .filter(|other| best_effort(other) || site.segments().any(|one| best_effort(one) && talks(one, other)));
     let routes: BTreeSet<(IpNet, String)> =
         met.flat_map(|vlan| vlan.networks().map(|network| (network, vlan.link()))).collect();
     let routes =
@@ -73,7 +72,7 @@ fn neighbourhood(site: &Site<'_>, plan: &mut PlanObjects) {
 
 /// From the uplink's namespace back to the segments whose flows go straight to the internet.
 fn answers(site: &Site<'_>, slot: u8, plan: &mut PlanObjects) {
-    for network in site.vlans.iter().filter(|vlan| vlan.goes_direct()).flat_map(Vlan::networks) {
+    for network in site.segments().filter(|vlan| vlan.goes_direct()).flat_map(Vlan::networks) {
         let family = if network.addr().is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
         let gateway = Some(veth_gateway(slot, family));
         plan.routes.push(unicast(&uplink_netns(slot), MAIN, network, PREFERRED, uplink_veth(slot).1, gateway));

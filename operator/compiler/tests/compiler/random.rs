@@ -127,12 +127,14 @@ fn anchor() -> impl Strategy<Value = AnchorSpec> {
 fn site() -> impl Strategy<Value = SiteSpec> {
     let names: Vec<String> = ANCHORS.iter().map(|name| (*name).to_owned()).collect();
     let anchors = subsequence(names, 1..=2).prop_shuffle();
-    (anchors, vec(prefix(), 1..=2), vec(1u8..=9, 0..=2)).prop_map(|(anchors, prefixes, vips)| {
+    let ports = subsequence(vec![22, 443], 0..=2);
+    (anchors, vec(prefix(), 1..=2), vec(1u8..=9, 0..=2), ports).prop_map(|(anchors, prefixes, vips, ports)| {
         let vip = |number: u8| match number % 2 {
             0 => format!("198.18.0.{number}").parse().unwrap(),
             _ => format!("2001:db8:ff::{number}").parse().unwrap(),
         };
-        SiteSpec { anchors, vips: vips.into_iter().map(vip).collect(), prefixes, dead_man_seconds: 120 }
+        let vips = vips.into_iter().map(vip).collect();
+        SiteSpec { anchors, vips, prefixes, dead_man_seconds: 120, management_ports: ports }
     })
 }
 

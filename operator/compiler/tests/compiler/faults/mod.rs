@@ -64,7 +64,7 @@ fn check_finds_what_would_touch_the_nodes_own_network_or_leave_by_another_card_t
         plant(&mut objects);
         check("truck", &objects, Role::Edge, overlay()).iter().map(|one| one.reason).collect::<BTreeSet<_>>()
     };
-    let at_home = |route: &&mut RouteSpec| route.netns.is_empty();
+    let lent = |route: &&mut RouteSpec| route.netns.is_empty() && route.table == 7_704;
     fn of_home(p: &mut PlanObjects) -> &mut Vec<NftRule> {
         &mut p.nft_tables.iter_mut().find(|table| table.netns.is_empty()).unwrap().rules
     }
@@ -72,6 +72,7 @@ fn check_finds_what_would_touch_the_nodes_own_network_or_leave_by_another_card_t
     let faults: &[AtHome] = &[
         (|p| p.links.push(LinkSpec::new("", "eth0", LinkKind::Nic)), "NotOurs"),
         (|p| p.routes.push(by("", 254, "0.0.0.0/0", "wwan0")), "NotOurs"),
+        (|p| p.routes.push(by("", 254, "0.0.0.0/0", "psh0")), "NotOurs"),
         (|p| rule(p, 7_704).iif = None, "NotOurs"),
         (|p| of_home(p).push(NftRule::ClampMss { link: "wwan0".into() }), "NotOurs"),
         (|p| of_home(p).push(NftRule::Protect { link: "wwan0".into(), welcome: vec![] }), "NotOurs"),
@@ -90,7 +91,7 @@ fn check_finds_what_would_touch_the_nodes_own_network_or_leave_by_another_card_t
         assert!(found.contains(reason), "fault {place}: expected {reason}, found {found:?}");
     }
     let mut objects = plans["truck"].objects();
-    assert_eq!(objects.routes.iter_mut().filter(at_home).count(), 2, "its way, and where that ends");
+    assert_eq!(objects.routes.iter_mut().filter(lent).count(), 2, "its way, and where that ends");
 }
 
 /// Whatever kind of object loses any one of its own, something no longer works, and check says so.

@@ -1,5 +1,7 @@
 //! What faults are planted with.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use pathsteer_crds::plan::{
     AddressSpec, ClassElement, ClassMap, FlowTo, LinkSpec, NftRule, PlanObjects, PolicySet, RouteKind, RouteSpec,
@@ -85,6 +87,16 @@ pub fn sources<'a>(plan: &'a mut PlanObjects, link: &str) -> &'a mut Vec<IpNet> 
 
 pub fn barred<'a>(plan: &'a mut PlanObjects, link: &str) -> &'a mut Vec<IpNet> {
     segment(plan, link).1
+}
+
+/// The links from which the node's own services are reached, and where these are.
+pub fn redirects(plan: &mut PlanObjects) -> (&mut Vec<String>, &mut Vec<IpAddr>) {
+    let mut rules = plan.nft_tables.iter_mut().flat_map(|table| &mut table.rules);
+    let found = rules.find_map(|rule| match rule {
+        NftRule::Redirect { links, to, .. } => Some((links, to)),
+        _ => None,
+    });
+    found.expect("the node serves its segments")
 }
 
 pub fn policies(plan: &mut PlanObjects, link: &str, set: Option<PolicySet>) {

@@ -5,7 +5,7 @@ use pathsteer_crds::plan::{ClassElement, Family, FlowTo, NftRule, PolicySet};
 
 use super::plant::{
     barred, block, default_of, direct, drop_nft, first_element, first_map, forward, is_blackhole, link, net, policies,
-    sources, unprotect,
+    redirects, sources, unprotect,
 };
 use super::{ANCHOR, EDGE, Fault};
 
@@ -53,6 +53,13 @@ pub const FAULTS: &[Fault] = &[
         "GuestNotKept",
     ),
     ("guests whom the node welcomes", EDGE, |p| unprotect(p, "psvip", "lan2"), "GuestNotKept"),
+    ("guests led to the node's own services", EDGE, |p| redirects(p).0.push("lan2".into()), "GuestNotKept"),
+    (
+        "services that are looked for elsewhere",
+        EDGE,
+        |p| redirects(p).1.push("192.0.2.1".parse().unwrap()),
+        "PathBroken",
+    ),
     ("guests who are barred from nothing", EDGE, |p| barred(p, "lan2").clear(), "GuestNotKept"),
     // Borders.
     (
