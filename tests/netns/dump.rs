@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use pathsteer_agent_core::ownership::is_owned_netns;
+use pathsteer_crds::ownership::{HOST_VETH, ROUTE_PROTOCOL};
 use pathsteer_lab::host::Host;
 use serde_json::Value;
 
@@ -56,7 +57,25 @@ pub fn ours(host: &Host) -> Result<String> {
         let attached = attached.map(|one| format!("program{}\n", of(one, &["devname", "kind", "name"])));
         all += &sorted(attached.collect()).concat();
     }
-    Ok(all)
+    Ok(all + &way_out(host)?)
+}
+
+/// What of the node's own namespace is its way out by us.
+fn way_out(host: &Host) -> Result<String> {
+    let link = HOST_VETH.0;
+    if host.output("ip", &["link", "show", link]).is_err() {
+        return Ok(String::new());
+    }
+    let mut all = String::from("== the node's own\n");
+    for family in ["-4", "-6"] {
+        let words = format!("{family} route show table all dev {link} proto {ROUTE_PROTOCOL}");
+        all += &lines("route", &ip(host, "", &words)?, |_| true);
+        let addresses = ip(host, "", &format!("{family} address show dev {link} scope global"))?;
+        let addresses = addresses.as_array().into_iter().flatten();
+        all +=
+            &sorted(addresses.map(|one| format!("address {} {}\n", one["mtu"], one["addr_info"])).collect()).concat();
+    }
+    Ok(all + &lines("neighbour", &ip(host, "", &format!("neigh show dev {link} nud permanent"))?, |_| true))
 }
 
 /// Names of the namespaces on `host`, sorted.

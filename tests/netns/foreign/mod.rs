@@ -9,14 +9,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use pathsteer_agent_core::ownership::is_owned_netns;
-use pathsteer_crds::ownership::{NFT_TABLE, in_place_veth, path_table};
+use pathsteer_crds::ownership::{HOST_VETH, NFT_TABLE, in_place_veth, path_table};
 use pathsteer_lab::host::Host;
 use serde_json::{Deserializer, Value};
 
 /// What of the node's own namespace is ours for now, and left out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ours<'a> {
-    /// Cards that are taken.
+    /// Cards that are taken. While there are any, so is the node's own way out.
     pub cards: &'a [&'a str],
     /// The card that stays there, and the slot whose uplink it carries: their veth, rule, table, nft table and the four
     /// sysctls that are lent.
@@ -133,7 +133,7 @@ fn calm(value: &mut Value) {
 
 impl Ours<'_> {
     fn has(&self, title: &str, row: &Value) -> bool {
-        let is_card = |name: &str| self.cards.contains(&name);
+        let is_card = |name: &str| self.is_ours(name);
         let Some((_, slot)) = self.in_place else { return named(title, row, is_card) };
         let veth = in_place_veth(slot).0;
         let of_table = |one: &Value| one["family"] == "inet" && (one["table"] == NFT_TABLE || one["name"] == NFT_TABLE);
@@ -145,9 +145,13 @@ impl Ours<'_> {
 
     fn has_sysctl(&self, path: &str) -> bool {
         let mut parts = path.split('/');
-        let Some((card, slot)) = self.in_place else { return parts.any(|part| self.cards.contains(&part)) };
+        let Some((card, slot)) = self.in_place else { return parts.any(|part| self.is_ours(part)) };
         let lent = ["forwarding", "rp_filter"].map(|key| format!("/proc/sys/net/ipv4/conf/{card}/{key}"));
-        lent.contains(&path.to_owned()) || parts.any(|part| self.cards.contains(&part) || part == in_place_veth(slot).0)
+        lent.contains(&path.to_owned()) || parts.any(|part| self.is_ours(part) || part == in_place_veth(slot).0)
+    }
+
+    fn is_ours(&self, link: &str) -> bool {
+        self.cards.contains(&link) || link == HOST_VETH.0 && !self.cards.is_empty()
     }
 }
 
