@@ -86,6 +86,14 @@ enum Verb {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Give a slot another WireGuard key. The running agent takes it into use as soon as its operator knows it, with the slot's
+    /// traffic on other uplinks meanwhile; on an anchor that is for copies to cover. Until then the old one holds.
+    RotateKey {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
+        slot: u8,
+    },
     /// The WireGuard worker of one slot; started by the agent.
     #[command(hide = true)]
     Wireguard {
@@ -140,6 +148,11 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(default);
             tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
             run::run(Config::load(&config.config)?).await.map(|()| true)
+        }
+        Verb::RotateKey { config, slot } => {
+            let key = StateDir::open(&Config::load(&config.config)?.state_dir)?.make_next_key(slot)?;
+            println!("slot {slot}: the next public key is {key}");
+            Ok(true)
         }
         Verb::Observe { output, counters: true, .. } => {
             let counters = Shim::adopt()?.map(|shim| shim.lock().maps.counters()).transpose()?.unwrap_or_default();

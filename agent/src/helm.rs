@@ -32,20 +32,26 @@ impl Helm {
         Helm { state, machine: None }
     }
 
-    /// Hands the plan's steering to the machine. One that could not go on is replaced by one that begins with what the map
+    /// Hands the plan's steering to the machine, which keeps off the slot `avoided`. One that could not go on is replaced by one that begins with what the map
     /// says.
-    pub fn put(&mut self, shim: &Shim, objects: &PlanObjects) {
+    pub fn put(&mut self, shim: &Shim, objects: &PlanObjects, avoided: Option<u8>) {
         if self.machine.as_ref().is_none_or(|machine| machine.task.is_finished()) {
             if Netns::open(ownership::VIP_NETNS).is_err() {
                 return;
             }
             self.machine = Some(Machine::start(shim.clone(), self.state.clone()));
         }
-        let orders = Orders {
-            steering: objects.steering.clone(),
-            paths: objects.paths.clone(),
-            remotes: objects.remotes.clone(),
-        };
+        let mut steering = objects.steering.clone();
+        for (spec, slot) in steering.iter_mut().flat_map(|spec| avoided.map(|slot| (spec, slot))) {
+            // Not where it is all there is.
+            if !spec.failed.contains(&slot)
+                && spec.slots.iter().any(|other| *other != slot && !spec.failed.contains(other))
+            {
+                spec.failed.push(slot);
+                spec.failed.sort_unstable();
+            }
+        }
+        let orders = Orders { steering, paths: objects.paths.clone(), remotes: objects.remotes.clone() };
         if let Some(machine) = &mut self.machine
             && machine.last != orders
         {

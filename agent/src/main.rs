@@ -14,6 +14,7 @@ mod lease_book;
 mod observe;
 mod problems;
 mod reconcile;
+mod renewal;
 mod report;
 mod run;
 mod segmentation;

@@ -38,6 +38,7 @@ use crate::{
     lease_book::LeaseBook,
     observe::{Observed, observe},
     problems::Problem,
+    renewal::Renewing,
     report::{self, Sources},
     segmentation::Segmentation,
     state::{self, StateDir},
@@ -77,6 +78,7 @@ pub struct Reconciler {
     resolvers: watch::Sender<BTreeMap<String, Resolvers>>,
     resolv_conf: ResolvConf,
     wireguard: Wireguard,
+    renewing: Renewing,
     segmentation: Segmentation,
     shim: Option<Shim>,
     helm: Helm,
@@ -129,6 +131,7 @@ impl Reconciler {
         news: mpsc::UnboundedSender<News>,
         resolvers: watch::Sender<BTreeMap<String, Resolvers>>,
         reports: watch::Sender<Option<NodeReport>>,
+        renewing: Renewing,
     ) -> io::Result<Self> {
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
         Ok(Reconciler {
@@ -139,6 +142,7 @@ impl Reconciler {
             resolvers,
             resolv_conf: ResolvConf::default(),
             wireguard,
+            renewing,
             segmentation,
             shim: None,
             helm: Helm::new(state.clone()),
@@ -211,8 +215,9 @@ impl Reconciler {
                         };
                         let reset = self.seen.workers.iter().any(other);
                         let expired = self.leases.expire();
+                        let renewed = self.renewing.step(&self.wireguard, &workers, &self.helm.reports());
                         let moved = self.watch.put(self.plan.reaches_home());
-                        if expired || moved || turn.verified() && (unpinned || reset) {
+                        if expired || moved || renewed || turn.verified() && (unpinned || reset) {
                             break;
                         }
                         self.steer();
@@ -332,7 +337,7 @@ impl Reconciler {
     /// Hands the plan's steering on. An anchor follows and has none.
     fn steer(&mut self) {
         if let (Some(shim), Role::Edge) = (&self.shim, self.plan.role) {
-            self.helm.put(shim, &self.plan.objects);
+            self.helm.put(shim, &self.plan.objects, self.renewing.avoided());
         }
     }
 

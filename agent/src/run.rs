@@ -10,6 +10,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 use pathsteer_agent_core::bootstrap_plan;
+use pathsteer_crds::identity::NodeIdentity;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     config::Config,
     problems::Problem,
     reconcile::{RUN_DIR, Reconciler},
+    renewal::Renewing,
     segmentation::Segmentation,
     session::{InForce, Session},
     state::StateDir,
@@ -35,7 +37,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let state = StateDir::open(&config.state_dir)?;
     clock::put_right(&config, &state)?;
     let clock = tokio::spawn(clock::keep(state.clone()));
-    let identity = state.identity()?;
+    let (identity, identity_changes) = watch::channel(state.identity()?);
+    let (told, tellings) = watch::channel(NodeIdentity::default());
+    let renewing = Renewing::new(state.clone(), identity, tellings);
     let in_force = InForce::load(state.clone(), bootstrap_plan(&config.node, &config.bootstrap.uplinks));
     let (plan_changes, plan) = (in_force.plans(), in_force.plan());
     let (reports, report_changes) = watch::channel(None);
@@ -43,11 +47,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (resolvers, resolver_changes) = watch::channel(BTreeMap::new());
     let (wireguard, segmentation) = (config.wireguard, config.segmentation);
     let certificate = tokio::spawn(watch_certificate(config.clone(), state.clone()));
-    let session = Session::new(config, &state, identity, in_force, report_changes, resolver_changes)?;
+    let session = Session::new(config, &state, (identity_changes, told), in_force, report_changes, resolver_changes)?;
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
     tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");
-    let reconciler = Reconciler::new(state.clone(), wireguard, segmentation, plan, news, resolvers, reports)?;
+    let reconciler = Reconciler::new(state.clone(), wireguard, segmentation, plan, news, resolvers, reports, renewing)?;
     let reconciler = tokio::spawn(reconciler.run(plan_changes, lent));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -103,6 +103,46 @@ impl StateDir {
         self.0.join(format!("wireguard-{slot}.key"))
     }
 
+    /// The key that will be the slot's once the operator knows it.
+    fn wireguard_next_key(&self, slot: u8) -> PathBuf {
+        self.0.join(format!("wireguard-{slot}.next.key"))
+    }
+
+    /// Makes the slot's next key, in the place of one that waits, and tells its public half.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn make_next_key(&self, slot: u8) -> io::Result<String> {
+        pathsteer_wireguard::make_private_key(&self.wireguard_next_key(slot)).map_err(io::Error::other)
+    }
+
+    /// The public half of the slot's key, if there is one.
+    ///
+    /// # Errors
+    /// The disk, or what is there is no key.
+    pub fn key(&self, slot: u8) -> io::Result<Option<String>> {
+        pathsteer_wireguard::public_key(&self.wireguard_key(slot)).map_err(io::Error::other)
+    }
+
+    /// The public half of the slot's next key, if there is one.
+    ///
+    /// # Errors
+    /// The disk, or what is there is no key.
+    pub fn next_key(&self, slot: u8) -> io::Result<Option<String>> {
+        pathsteer_wireguard::public_key(&self.wireguard_next_key(slot)).map_err(io::Error::other)
+    }
+
+    /// Puts the slot's next key, if there is one, in the place of the one in use.
+    ///
+    /// # Errors
+    /// The disk; the one in use stays.
+    pub fn use_next_key(&self, slot: u8) -> io::Result<()> {
+        match std::fs::rename(self.wireguard_next_key(slot), self.wireguard_key(slot)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Where the slot's worker remembers endpoints.
     pub fn wireguard_endpoints(&self, slot: u8) -> PathBuf {
         self.0.join(format!("wireguard-{slot}.endpoints"))

@@ -20,6 +20,7 @@ mod one_way;
 mod outage;
 mod packet;
 mod pin;
+mod renewal;
 mod shape;
 mod stage;
 mod store;

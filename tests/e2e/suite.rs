@@ -5,7 +5,7 @@ use pathsteer_lab::suite::{Act, Suite};
 use crate::stage::Stage;
 use crate::{
     attack, bootstrap, bulk, change, class, cli, dead_man, drift, foreign, forged, inside, isp, leak, lease, nat,
-    one_way, outage, pin, shape, store, treatment, walk,
+    one_way, outage, pin, renewal, shape, store, treatment, walk,
 };
 
 /// One fleet for all of them.
@@ -68,6 +68,8 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("an_object_put_into_etcd_by_hand_is_treated_as_if_applied", store::case),
     ("plans_change_under_traffic_without_loss", change::plans),
     ("a_random_walk_through_plans_under_traffic_loses_nothing", walk::case),
+    ("keys_change_under_traffic_without_loss", renewal::keys),
+    ("agents_and_workers_of_another_version_take_over_under_traffic_without_loss", renewal::versions),
     ("a_killed_worker_or_a_link_set_down_loses_nothing_while_copies_are_armed", change::worker_killed),
     ("traffic_does_not_need_the_control_plane", outage::case),
     ("drift_is_repaired_object_by_object", drift::case),

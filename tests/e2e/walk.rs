@@ -173,7 +173,7 @@ fn walk(fleet: &mut Fleet, zero: Duration, seed: u64, told: &mut Vec<String>) ->
 }
 
 /// Both nodes have carried out what is published, and go on saying so.
-fn as_planned(fleet: &Fleet) -> Result<()> {
+pub fn as_planned(fleet: &Fleet) -> Result<()> {
     let carried_out = |node: &str| -> Result<bool> {
         let root = fleet.etcdctl(&["get", "--print-value-only", &keys::plan_root(node)])?;
         let root: PlanRoot = serde_json::from_str(&root).with_context(|| format!("the plan of {node}: {root}"))?;

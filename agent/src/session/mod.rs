@@ -36,7 +36,6 @@ use tokio::{
 
 use self::exchange::{Reporter, Sender, accepted, post, request};
 use crate::{
-    VERSION,
     config::Config,
     state::StateDir,
     sys::netns::{Netns, NetnsId},
@@ -96,7 +95,9 @@ pub enum SessionError {
 /// The agent's end of the session.
 pub struct Session {
     config: Config,
-    identity: NodeIdentity,
+    /// What the operator is to know, and what it has been told.
+    identity: watch::Receiver<NodeIdentity>,
+    told: watch::Sender<NodeIdentity>,
     tls: Arc<rustls::ClientConfig>,
     in_force: InForce,
     reports: watch::Receiver<Option<NodeReport>>,
@@ -110,13 +111,13 @@ impl Session {
     pub fn new(
         config: Config,
         state: &StateDir,
-        identity: NodeIdentity,
+        (identity, told): (watch::Receiver<NodeIdentity>, watch::Sender<NodeIdentity>),
         in_force: InForce,
         reports: watch::Receiver<Option<NodeReport>>,
         resolvers: watch::Receiver<BTreeMap<String, Resolvers>>,
     ) -> Result<Self, tls::TlsError> {
         let tls = tls::client(&config, state)?;
-        Ok(Session { config, identity, tls, in_force, reports, resolvers })
+        Ok(Session { config, identity, told, tls, in_force, reports, resolvers })
     }
 
     /// Dials for ever, and goes back to the plan before when the operator cannot be told of the one in force.
@@ -167,17 +168,23 @@ impl Session {
         let begun_in = netns_of(underlay).and_then(|netns| netns.id()).ok();
         let metered = self.in_force.paths().iter().any(|path| path.netns == underlay && path.metered);
         let mut sender = self.dial(underlay, metered).await?;
-        timeout(DIAL, self.hello(&mut sender, metered)).await.unwrap_or(Err(SessionError::Silent))?;
+        let hello = self.hello(metered);
+        let greeted = timeout(DIAL, post(&mut sender, &self.authority(), HELLO_PATH, &hello)).await;
+        greeted.unwrap_or(Err(SessionError::Silent))?;
+        self.told.send_replace(hello.identity.clone());
         tracing::info!(underlay, metered, operator = self.config.operator, "session");
         let (quiet, every) = if metered { (METERED_QUIET, METERED_PACE) } else { (QUIET, PACE) };
         let (heard, mut hears) = watch::channel((0, 0));
         let reporter = Reporter::new(sender.clone(), self.authority(), (quiet, every), heard);
         let reports = tokio::spawn(reporter.run(self.reports.clone()));
+        let tellings =
+            tokio::spawn(tell(sender.clone(), self.authority(), hello, self.identity.clone(), self.told.clone()));
         let ended = tokio::select! {
             ended = self.follow(&mut sender, metered, &mut hears) => ended.err().unwrap_or(SessionError::Ended),
             () = gone(underlay, begun_in) => SessionError::Gone,
         };
         reports.abort();
+        tellings.abort();
         Ok(ended)
     }
 
@@ -217,17 +224,16 @@ impl Session {
         timeout(DIAL, shaken).await.unwrap_or(Err(SessionError::Silent))
     }
 
-    async fn hello(&self, sender: &mut Sender, metered: bool) -> Result<(), SessionError> {
+    fn hello(&self, metered: bool) -> Hello {
         let (store_epoch, generation) = self.in_force.order();
-        let hello = Hello {
-            agent_version: VERSION.to_owned(),
+        Hello {
+            agent_version: pathsteer_wireguard::version(),
             plan_versions: vec![PLAN_VERSION],
             store_epoch,
             generation,
-            identity: self.identity.clone(),
+            identity: self.identity.borrow().clone(),
             heartbeat_seconds: metered.then_some(METERED_HEARTBEAT_SECONDS),
-        };
-        post(sender, &self.authority(), HELLO_PATH, &hello).await
+        }
     }
 
     /// Reads the plan stream until it ends, and which plans the operator `hears` of.
@@ -328,6 +334,24 @@ fn netns_of(underlay: &str) -> io::Result<Netns> {
 async fn gone(underlay: &str, begun_in: Option<NetnsId>) {
     while netns_of(underlay).and_then(|netns| netns.id()).ok() == begun_in {
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Tells the operator of every other identity than that in `hello`, as long as the session lasts. What it could not be told
+/// the next session tells.
+async fn tell(
+    mut sender: Sender,
+    authority: String,
+    mut hello: Hello,
+    mut identity: watch::Receiver<NodeIdentity>,
+    told: watch::Sender<NodeIdentity>,
+) {
+    while identity.wait_for(|identity| *identity != hello.identity).await.is_ok() {
+        hello.identity = identity.borrow_and_update().clone();
+        match post(&mut sender, &authority, HELLO_PATH, &hello).await {
+            Ok(()) => drop(told.send_replace(hello.identity.clone())),
+            Err(error) => return tracing::warn!(%error, "the operator is not told of a key"),
+        }
     }
 }
 

@@ -32,6 +32,29 @@ pub fn ensure_private_key(path: &Path) -> Result<String, KeyError> {
     Ok(to_base64(*PublicKey::from(&read_private(path)?).as_bytes()))
 }
 
+/// Makes a private key at `path` (mode 0600, in a folder that exists), in the place of what is there, and returns its public
+/// key in base64.
+///
+/// # Errors
+/// The file cannot be made.
+pub fn make_private_key(path: &Path) -> Result<String, KeyError> {
+    let secret = StaticSecret::random();
+    file::replace(path, format!("{}\n", STANDARD.encode(secret.as_bytes())).as_bytes())
+        .map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+    Ok(to_base64(*PublicKey::from(&secret).as_bytes()))
+}
+
+/// The public key of the private one at `path`, in base64; `None` if there is no such file.
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub fn public_key(path: &Path) -> Result<Option<String>, KeyError> {
+    if !path.try_exists().map_err(|source| KeyError::Io { path: path.to_owned(), source })? {
+        return Ok(None);
+    }
+    Ok(Some(to_base64(*PublicKey::from(&read_private(path)?).as_bytes())))
+}
+
 pub(crate) fn read_private(path: &Path) -> Result<StaticSecret, KeyError> {
     let text = std::fs::read_to_string(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
     let bytes = parse(text.trim()).ok_or_else(|| KeyError::NotAKey(path.to_owned()))?;

@@ -28,7 +28,14 @@ mod worker;
 pub use backend::{BackendError, BackendKind, WireguardBackend};
 pub use config::{ConfigError, DeviceConfig, PeerConfig, WorkerConfig};
 pub use kernel::{KernelBackend, KernelError, probe_kernel};
-pub use key::{KeyError, ensure_private_key};
+pub use key::{KeyError, ensure_private_key, make_private_key, public_key};
 pub use protocol::{DeviceStatus, PeerStatus, WorkerStatus};
 pub use userspace::UserspaceBackend;
 pub use worker::{WorkerError, run_worker};
+
+/// The version of this program: an agent and its workers are one. With debug assertions `PATHSTEER_VERSION` says
+/// otherwise, so that tests have two of them.
+pub fn version() -> String {
+    let other = if cfg!(debug_assertions) { std::env::var("PATHSTEER_VERSION").ok() } else { None };
+    other.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
+}

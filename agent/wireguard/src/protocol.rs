@@ -52,6 +52,9 @@ pub struct WorkerStatus {
     pub slot: u8,
     /// 0 where the kernel does it.
     pub pid: u32,
+    /// The worker's [`crate::version`]; empty of one that cannot tell.
+    #[serde(default)]
+    pub version: String,
     /// [`WorkerConfig::digest`] of the configuration in force.
     pub config_digest: String,
     /// The slot's own public key, base64.

@@ -277,6 +277,7 @@ impl Worker {
         WorkerStatus {
             slot: self.config.slot,
             pid: std::process::id(),
+            version: crate::version(),
             config_digest: self.config.digest(),
             public_key: key::to_base64(*PublicKey::from(&self.secret).as_bytes()),
             devices,

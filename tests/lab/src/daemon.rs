@@ -35,7 +35,7 @@ impl Daemon {
     /// When it cannot be started.
     pub fn start(host: &Host, recipe: Recipe, logs: &Path) -> Result<Daemon> {
         let log = logs.join(format!("{}.log", recipe.name));
-        let child = spawn(host, &recipe, &log)?;
+        let child = spawn(host, &recipe, &log, &[])?;
         Ok(Daemon { host: host.clone(), recipe, log, child })
     }
 
@@ -67,7 +67,15 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started.
     pub fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.host, &self.recipe, &self.log)?;
+        self.restart_with(&[])
+    }
+
+    /// Starts it again with these variables in its environment, for this life.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
+        self.child = spawn(&self.host, &self.recipe, &self.log, variables)?;
         Ok(())
     }
 
@@ -95,7 +103,7 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(host: &Host, recipe: &Recipe, log: &Path) -> Result<Child> {
+fn spawn(host: &Host, recipe: &Recipe, log: &Path, variables: &[(&str, &str)]) -> Result<Child> {
     let mut output: File = OpenOptions::new()
         .create(true)
         .append(true)
@@ -104,6 +112,7 @@ fn spawn(host: &Host, recipe: &Recipe, log: &Path) -> Result<Child> {
     writeln!(output, "--- {} starts on {}", recipe.name, host.name)?;
     host.command(&recipe.program)
         .args(&recipe.arguments)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)

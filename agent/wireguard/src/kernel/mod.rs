@@ -103,7 +103,8 @@ impl KernelBackend {
         }
         devices.sort_by(|a, b| a.link.cmp(&b.link));
         let config_digest = config.digest();
-        WorkerStatus { slot: config.slot, pid: 0, config_digest, public_key, devices, rejected }
+        let version = crate::version();
+        WorkerStatus { slot: config.slot, pid: 0, version, config_digest, public_key, devices, rejected }
     }
 }
 

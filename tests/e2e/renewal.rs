@@ -1,0 +1,108 @@
+//! Other keys, another version of agent and workers, maps of another layout: all of it under live traffic.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pathsteer_crds::identity::NodeIdentity;
+use pathsteer_crds::keys;
+use pathsteer_lab::clock;
+use pathsteer_lab::fleet::Fleet;
+use pathsteer_lab::host::Host;
+use pathsteer_lab::network::Network;
+use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE};
+
+use crate::stage::{PATIENCE, Stage};
+use crate::walk::as_planned;
+
+/// What is begun must be over a second before the traffic ends; each slot takes a few seconds.
+const DURATION: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_secs(25);
+const LOOK: Duration = Duration::from_millis(50);
+/// See `pathsteer_wireguard::version`.
+const VERSION: &str = "PATHSTEER_VERSION";
+const RENEWED: &str = "WireGuard renewed";
+
+/// Keys of slots in use and not, of the site and of the anchor; the site's also while nothing is copied.
+pub fn keys(stage: &mut Stage) -> Result<()> {
+    stage.nobody_notices(DURATION, |network, fleet, _, zero| {
+        clock::sleep_until(zero);
+        for (node, slot) in [(EDGE, 1), (ANCHOR_HOST, 1), (EDGE, 2), (ANCHOR_HOST, 2)] {
+            rekey(network, fleet, node, slot)?;
+        }
+        in_time(zero, DURATION)
+    })?;
+    stage.without_copies()?;
+    stage.nobody_notices(SHORT, |network, fleet, _, zero| {
+        clock::sleep_until(zero);
+        rekey(network, fleet, EDGE, 1)?;
+        in_time(zero, SHORT)
+    })
+}
+
+/// Agents of another version start, replace their workers one by one, and are in turn replaced by those from before.
+pub fn versions(stage: &mut Stage) -> Result<()> {
+    for version in [Some("0.1.1-next"), None] {
+        stage.nobody_notices(DURATION, |network, fleet, _, zero| {
+            clock::sleep_until(zero);
+            for node in [EDGE, ANCHOR_HOST] {
+                let host = network.host(node);
+                let before = workers(host);
+                let renewed = said(fleet, node, RENEWED)?;
+                let agent = fleet.agent(node)?;
+                agent.kill()?;
+                match version {
+                    Some(version) => agent.restart_with(&[(VERSION, version)])?,
+                    None => agent.restart()?,
+                }
+                clock::wait_for("every worker is of the new version", PATIENCE, LOOK, || {
+                    Ok(said(fleet, node, RENEWED)? >= renewed + before.len())
+                })
+                .with_context(|| format!("{node}, {version:?}: {before:?}, {:?}", workers(host)))?;
+                let after = workers(host);
+                ensure!(
+                    after.len() == before.len() && after.is_disjoint(&before),
+                    "{node}: {before:?}, then {after:?}"
+                );
+                as_planned(fleet)?;
+            }
+            in_time(zero, DURATION)
+        })?;
+    }
+    Ok(())
+}
+
+fn rekey(network: &Network, fleet: &Fleet, node: &str, slot: u8) -> Result<()> {
+    let host = network.host(node);
+    let (renewed, before, worker) = (said(fleet, node, RENEWED)?, key(fleet, node, slot)?, workers(host));
+    let printed = fleet.agent_command(host, &["rotate-key", "--slot", &slot.to_string()])?;
+    clock::wait_for("the new key is in use", PATIENCE, LOOK, || Ok(said(fleet, node, RENEWED)? > renewed))
+        .with_context(|| format!("slot {slot} of {node}"))?;
+    let after = key(fleet, node, slot)?;
+    ensure!(after != before && printed.contains(&after), "{node} slot {slot}: {before}, then {after}; {printed}");
+    ensure!(workers(host).difference(&worker).count() == 1, "{node}: not one worker is new");
+    as_planned(fleet)
+}
+
+/// The slot's public key, as the operator knows it.
+fn key(fleet: &Fleet, node: &str, slot: u8) -> Result<String> {
+    let text = fleet.etcdctl(&["get", "--print-value-only", &keys::identity(node)])?;
+    let identity: NodeIdentity = serde_json::from_str(&text).with_context(|| text.clone())?;
+    identity.wireguard_keys.get(&slot).cloned().with_context(|| format!("{node} has no key for slot {slot}"))
+}
+
+fn workers(host: &Host) -> BTreeSet<u32> {
+    host.processes(&["pathsteer-agent", "wireguard"]).into_iter().collect()
+}
+
+/// How often the agent of `node` has said so.
+fn said(fleet: &Fleet, node: &str, words: &str) -> Result<usize> {
+    let agents = fleet.daemons().filter(|daemon| daemon.name().ends_with(node));
+    Ok(agents.flat_map(|agent| agent.last_lines(usize::MAX)).filter(|line| line.contains(words)).count())
+}
+
+fn in_time(zero: Duration, duration: Duration) -> Result<()> {
+    let took = clock::now() - zero;
+    ensure!(took + Duration::from_secs(1) < duration, "it took {took:?}, longer than the traffic");
+    Ok(())
+}
