@@ -10,6 +10,7 @@ use std::{
 
 use pathsteer_agent_core::{CopyMonth, DeadMan, Lease, Leases, Lender, Since, TimeKept};
 use pathsteer_crds::{
+    canonical,
     identity::NodeIdentity,
     plan::{NodePlan, PlanRoot, assemble},
 };
@@ -103,6 +104,18 @@ impl StateDir {
         self.0.join(format!("wireguard-{slot}.key"))
     }
 
+    /// Of the memory that begins with these keys, and outlives them.
+    fn incarnation(&self, first: &NodeIdentity) -> io::Result<u32> {
+        let known = self.number("incarnation")?;
+        if known != 0 {
+            return u32::try_from(known).map_err(io::Error::other);
+        }
+        let hash = canonical::sha256(canonical::to_json(&first.wireguard_keys).as_bytes());
+        let begun = u32::from_str_radix(&hash[..8], 16).map_err(io::Error::other)?.max(1);
+        self.write("incarnation", &begun.to_string())?;
+        Ok(begun)
+    }
+
     /// The key that will be the slot's once the operator knows it.
     fn wireguard_next_key(&self, slot: u8) -> PathBuf {
         self.0.join(format!("wireguard-{slot}.next.key"))
@@ -148,7 +161,7 @@ impl StateDir {
         self.0.join(format!("wireguard-{slot}.endpoints"))
     }
 
-    /// Makes the keys that are missing and tells the public halves.
+    /// Makes the keys that are missing and tells the public halves, and which memory this is.
     ///
     /// # Errors
     /// A key cannot be read or made.
@@ -158,6 +171,7 @@ impl StateDir {
             let key = pathsteer_wireguard::ensure_private_key(&self.wireguard_key(slot)).map_err(io::Error::other)?;
             identity.wireguard_keys.insert(slot, key);
         }
+        identity.incarnation = self.incarnation(&identity)?;
         Ok(identity)
     }
 

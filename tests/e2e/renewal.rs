@@ -72,6 +72,25 @@ pub fn versions(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// An agent that finds what another version has pinned, in an order of its own.
+pub fn layout(stage: &mut Stage) -> Result<()> {
+    stage.nobody_notices(SHORT, |network, fleet, _, zero| {
+        clock::sleep_until(zero);
+        for node in [EDGE, ANCHOR_HOST] {
+            let (host, agent) = (network.host(node), fleet.agent(node)?);
+            agent.kill()?;
+            host.output("sh", &["-c", "cd /sys/fs/bpf/pathsteer && mv v* v0"])?;
+            agent.restart()?;
+            let folder = || host.output("ls", &["/sys/fs/bpf/pathsteer"]);
+            clock::wait_for("maps of its own order", PATIENCE, LOOK, || {
+                Ok(folder().is_ok_and(|all| !all.split_whitespace().any(|one| one == "v0") && all.contains('v')))
+            })?;
+            as_planned(fleet)?;
+        }
+        in_time(zero, SHORT)
+    })
+}
+
 fn rekey(network: &Network, fleet: &Fleet, node: &str, slot: u8) -> Result<()> {
     let host = network.host(node);
     let (renewed, before, worker) = (said(fleet, node, RENEWED)?, key(fleet, node, slot)?, workers(host));

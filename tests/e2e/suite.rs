@@ -70,6 +70,7 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("a_random_walk_through_plans_under_traffic_loses_nothing", walk::case),
     ("keys_change_under_traffic_without_loss", renewal::keys),
     ("agents_and_workers_of_another_version_take_over_under_traffic_without_loss", renewal::versions),
+    ("maps_of_another_layout_make_way_under_traffic_without_loss", renewal::layout),
     ("a_killed_worker_or_a_link_set_down_loses_nothing_while_copies_are_armed", change::worker_killed),
     ("traffic_does_not_need_the_control_plane", outage::case),
     ("drift_is_repaired_object_by_object", drift::case),

@@ -67,8 +67,8 @@ pub struct RemoteSpec {
     pub address: Ipv4Addr,
     /// Its anchor index in marks (1-15) if it is an anchor, else 0.
     pub anchor: u8,
-    /// Of its WireGuard public keys; 0 while it has reported none. New keys mean that the node has lost its memory, and
-    /// with it how often its sequences began anew: what was seen of it before counts no more.
+    /// Of its memory; 0 while it has reported nothing. Another one means that the node has lost it, and with it how often its
+    /// sequences began anew: what was seen of it before counts no more.
     #[serde(default)]
     pub identity: u32,
     /// Slots (1-8) by which it can be reached; sorted. What claims to come by another, or asks for copies there, is

@@ -15,6 +15,8 @@ pub(crate) struct Anchor<'a> {
     pub node: u32,
     /// Anchor index, 1 to 15.
     pub index: u8,
+    /// What the node says of its memory; 0 until then.
+    pub incarnation: u32,
     /// Public key per slot, once the node has reported it.
     pub keys: BTreeMap<u8, &'a str>,
 }
@@ -50,7 +52,7 @@ pub(crate) fn admit<'a>(admission: &mut Admission<'a>) -> BTreeMap<&'a str, Anch
             out_of_nodes(admission, Kind::Anchor, name);
             continue;
         };
-        anchors.insert(name, Anchor { name, spec, node, index, keys: BTreeMap::new() });
+        anchors.insert(name, Anchor { name, spec, node, index, incarnation: 0, keys: BTreeMap::new() });
     }
     anchors
 }

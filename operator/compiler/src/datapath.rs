@@ -34,7 +34,14 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         plan.programs.push(program(VIP_NETNS, &uplink_veth(slot).0, Program::DecapEthernet, slot));
     }
     for anchor in resolved.anchors_of(site) {
-        plan.remotes.push(remote(resolved, site, anchor.name, anchor.node, anchor.index, &anchor.keys));
+        plan.remotes.push(remote(
+            resolved,
+            site,
+            anchor.name,
+            anchor.node,
+            anchor.index,
+            (anchor.incarnation, &anchor.keys),
+        ));
     }
     // The preferred anchor carries everything; what is ours comes in by a segment, never through the shim.
     let everywhere = resolved.anchors_of(site).next().map_or(Behind::Nowhere, |anchor| Behind::Remote(anchor.node));
@@ -51,7 +58,7 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
 }
 
 pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    plan.remotes.push(remote(resolved, site, site.name, site.node, 0, &site.keys));
+    plan.remotes.push(remote(resolved, site, site.name, site.node, 0, (site.incarnation, &site.keys)));
     plan.prefixes.extend(behind(site, Behind::Remote(site.node)));
 }
 
@@ -84,7 +91,7 @@ fn remote(
     node: &str,
     id: u32,
     anchor: u8,
-    keys: &BTreeMap<u8, &str>,
+    (incarnation, keys): (u32, &BTreeMap<u8, &str>),
 ) -> RemoteSpec {
     let slots: BTreeSet<u8> = site.slots().collect();
     RemoteSpec {
@@ -92,14 +99,17 @@ fn remote(
         node: node.to_owned(),
         address: resolved.fabric.shim_endpoint(id),
         anchor,
-        identity: identity(keys),
+        identity: identity(incarnation, keys),
         slots: slots.into_iter().collect(),
         classes: resolved.classes.keys().copied().collect(),
     }
 }
 
-/// The first 32 bits of a hash of a node's keys; 0 if there are none.
-fn identity(keys: &BTreeMap<u8, &str>) -> u32 {
+/// What the node says; of one that says nothing the first 32 bits of a hash of its keys, 0 if there are none.
+fn identity(incarnation: u32, keys: &BTreeMap<u8, &str>) -> u32 {
+    if incarnation != 0 {
+        return incarnation;
+    }
     if keys.is_empty() {
         return 0;
     }

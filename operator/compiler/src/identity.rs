@@ -11,13 +11,13 @@ use crate::resolve::Resolved;
 /// Gives every site and anchor the keys its node has reported, and says which are still missing.
 pub(crate) fn attach<'a>(inventory: &'a Inventory, resolved: &mut Resolved<'a>, diagnostics: &mut Diagnostics) {
     for anchor in resolved.anchors.values_mut() {
-        anchor.keys = reported(inventory, anchor.name);
+        (anchor.incarnation, anchor.keys) = reported(inventory, anchor.name);
     }
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     let mut by_age: Vec<_> = resolved.sites.values_mut().collect();
     by_age.sort_by_key(|site| site.node);
     for site in by_age {
-        site.keys = reported(inventory, site.name);
+        (site.incarnation, site.keys) = reported(inventory, site.name);
         pending(Kind::Site, site.name, site.slots(), &site.keys, diagnostics);
         // Two nodes with one key: a disk was cloned. An anchor cannot tell them apart; the lower index is as a rule
         // the older site.
@@ -39,9 +39,11 @@ pub(crate) fn attach<'a>(inventory: &'a Inventory, resolved: &mut Resolved<'a>, 
     }
 }
 
-fn reported<'a>(inventory: &'a Inventory, node: &str) -> BTreeMap<u8, &'a str> {
-    let keys = inventory.identities.get(node).into_iter().flat_map(|identity| &identity.wireguard_keys);
-    keys.map(|(slot, key)| (*slot, key.as_str())).filter(|(_, key)| is_public_key(key)).collect()
+/// Incarnation and keys.
+fn reported<'a>(inventory: &'a Inventory, node: &str) -> (u32, BTreeMap<u8, &'a str>) {
+    let Some(identity) = inventory.identities.get(node) else { return (0, BTreeMap::new()) };
+    let keys = identity.wireguard_keys.iter().map(|(slot, key)| (*slot, key.as_str()));
+    (identity.incarnation, keys.filter(|(_, key)| is_public_key(key)).collect())
 }
 
 /// 32 bytes in base64 are 43 characters and one `=`.

@@ -28,6 +28,8 @@ pub(crate) struct Site<'a> {
     /// The node's own namespace, a segment as well.
     pub host: Vlan<'a>,
     pub will: Will,
+    /// What the node says of its memory; 0 until then.
+    pub incarnation: u32,
     /// Public key per slot, once the node has reported it.
     pub keys: BTreeMap<u8, &'a str>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn admit<'a>(
         }
         let (uplinks, vlans, host) = (Vec::new(), Vec::new(), Vlan::host());
         let (will, keys) = (Will::default(), BTreeMap::new());
-        sites.insert(*name, Site { name, spec, node, uplinks, vlans, host, will, keys });
+        sites.insert(*name, Site { name, spec, node, uplinks, vlans, host, will, incarnation: 0, keys });
     }
     for (name, spec) in too_late {
         report_overlaps(admission, name, spec, &networks);

@@ -140,5 +140,5 @@ fn stranger(number: usize) -> NodeIdentity {
         (bytes[8], bytes[9]) = (slot, 1);
         STANDARD.encode(bytes)
     };
-    NodeIdentity { wireguard_keys: SLOTS.map(|slot| (slot, key(slot))).into() }
+    NodeIdentity { wireguard_keys: SLOTS.map(|slot| (slot, key(slot))).into(), incarnation: 1 }
 }

@@ -68,7 +68,7 @@ impl Blank {
                 let path = Path::new(STATE).join(format!("wireguard-{slot}.key"));
                 Ok((slot, pathsteer_wireguard::ensure_private_key(&path)?))
             };
-            Ok(NodeIdentity { wireguard_keys: SLOTS.into_iter().map(key).collect::<Result<_>>()? })
+            Ok(NodeIdentity { wireguard_keys: SLOTS.into_iter().map(key).collect::<Result<_>>()?, incarnation: 1 })
         })?;
         Ok(Blank { host, identity })
     }

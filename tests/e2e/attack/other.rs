@@ -39,7 +39,7 @@ pub struct Other {
 pub fn declare(stage: &mut Stage) -> Result<Other> {
     stage.network.host(HQ).write("/run/other.yaml", MANIFEST)?;
     stage.fleet.cli(&["apply", "-f", "/run/other.yaml"])?;
-    let identity = NodeIdentity { wireguard_keys: [(1, KEY.to_owned())].into() };
+    let identity = NodeIdentity { wireguard_keys: [(1, KEY.to_owned())].into(), incarnation: 1 };
     stage.fleet.etcdctl(&["put", &keys::identity(NAME), &serde_json::to_string(&identity)?])?;
     stage.until("the anchor has the other site", |stage| {
         Ok(tunnel(stage)?.is_some() && stage.report(ANCHOR_HOST)?.verified)

@@ -87,7 +87,7 @@ fn sited<S>(specs: BTreeMap<(&str, &str), S>) -> BTreeMap<String, S> {
 /// A key per slot that differs from node to node.
 fn identity(node: &str) -> NodeIdentity {
     let key = |slot: u8| format!("{:A<43}=", format!("{}{slot}", node.replace('-', "")));
-    NodeIdentity { wireguard_keys: (1..=8).map(|slot| (slot, key(slot))).collect() }
+    NodeIdentity { wireguard_keys: (1..=8).map(|slot| (slot, key(slot))).collect(), incarnation: 0 }
 }
 
 fn anchor() -> impl Strategy<Value = AnchorSpec> {
