@@ -71,7 +71,7 @@ pub async fn observe(
     observed.nft_tables = nft_tables;
     fault::looking("programs")?;
     if let Some(shim) = shim {
-        observed.programs = shim.observe_programs(kernel).await?;
+        observed.programs = shim.observe_programs(kernel, &declared.programs).await?;
     }
     (observed.wireguard_devices, observed.wireguard_peers) = wireguard::observe(wireguard, workers, declared);
     observed.sort();

@@ -36,7 +36,7 @@ pub enum Error {
 }
 
 /// Folder of the attachments' pins.
-const LINKS: &str = "links";
+pub(crate) const LINKS: &str = "links";
 
 /// Programs and maps of one node.
 pub struct Datapath {
@@ -97,7 +97,10 @@ impl Datapath {
 /// Whether every map has its pin under `bpffs`. A datapath that lost some works on, but nobody can open it again: the
 /// next to open would make others in their place.
 pub fn is_pinned(bpffs: &Path) -> bool {
-    let folder = folder(bpffs);
+    is_whole(&folder(bpffs))
+}
+
+pub(crate) fn is_whole(folder: &Path) -> bool {
     maps::NAMES.iter().all(|name| folder.join(name).exists())
 }
 
@@ -119,6 +122,6 @@ pub fn unpin_all(bpffs: &Path) -> std::io::Result<()> {
     }
 }
 
-fn folder(bpffs: &Path) -> PathBuf {
+pub(crate) fn folder(bpffs: &Path) -> PathBuf {
     bpffs.join(format!("v{}", layout::LAYOUT))
 }

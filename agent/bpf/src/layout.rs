@@ -2,8 +2,9 @@
 
 use aya::Pod;
 
-/// Names the pin folder: programs and agents of one layout share maps. The maps of another layout are not taken over: who
-/// finds none of its own begins a new epoch.
+/// Names the pin folder: programs and agents of one layout share maps. Who finds none of its own takes over another layout's if
+/// all of them look alike, and otherwise begins a new epoch. So maps whose entries come to mean something else need another
+/// name or another size.
 pub const LAYOUT: u32 = 3;
 /// Flow buckets per remote and class.
 pub const BUCKETS: u32 = 256;

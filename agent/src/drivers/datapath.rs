@@ -41,19 +41,24 @@ pub fn bpffs() -> PathBuf {
 }
 
 impl Shim {
-    /// Opens the datapath. One that lacks a pin is made anew as a whole: maps of different ages would not fit each other.
+    /// Opens the datapath. One that lacks a pin is made anew as a whole: maps of different ages would not fit each other. What
+    /// runs meanwhile runs on until its program is exchanged.
     /// Whole segments are taken from now on, if they shall be: before any are let in.
     ///
     /// # Errors
     /// The kernel refuses the programs, or the epoch cannot be written: nothing may be sent then.
     pub fn open(state: &StateDir, whole_segments: bool) -> Result<Self, KernelError> {
         let bpffs = bpffs();
-        if !pathsteer_bpf::is_pinned(&bpffs) {
+        let fail = |error| KernelError::new("bpf", io::Error::other(error));
+        let mut chosen = Vec::new();
+        if !pathsteer_bpf::is_pinned(&bpffs) && !pathsteer_bpf::take_over(&bpffs).map_err(fail)? {
             // before the first map: who dies in between advances it once more, which does no harm
             state.advance_epoch().map_err(|error| KernelError::new("advance the epoch", error))?;
-            pathsteer_bpf::unpin_all(&bpffs).map_err(|error| KernelError::new("remove the old pins", error))?;
+            chosen = pathsteer_bpf::begin_anew(&bpffs).map_err(fail)?;
         }
-        let datapath = Datapath::open(&bpffs).map_err(|error| KernelError::new("bpf", io::Error::other(error)))?;
+        let mut datapath = Datapath::open(&bpffs).map_err(fail)?;
+        let again = datapath.maps.choose_again(chosen);
+        again.map_err(|error| KernelError::new("bpf chosen", io::Error::other(error)))?;
         let shim = Shim { datapath: Arc::new(Mutex::new(datapath)), whole_segments };
         if whole_segments {
             let config =
@@ -236,11 +241,16 @@ impl Shim {
         self.lock().maps.remove_prefix(spec.prefix.addr(), spec.prefix.prefix_len()).map_err(fail)
     }
 
-    /// The programs on the links of our namespaces. One of another build is not as declared and is left out.
+    /// The programs on the links of our namespaces. One of another build, or with other maps, is not as declared and is left
+    /// out, where one is `declared`.
     ///
     /// # Errors
     /// What the kernel says.
-    pub async fn observe_programs(&self, kernel: &Kernel) -> Result<Vec<ProgramSpec>, KernelError> {
+    pub async fn observe_programs(
+        &self,
+        kernel: &Kernel,
+        declared: &[ProgramSpec],
+    ) -> Result<Vec<ProgramSpec>, KernelError> {
         let mut observed = Vec::new();
         for (netns, netlink) in kernel.owned() {
             let links: BTreeMap<u32, String> = netlink.link_names().await?;
@@ -252,8 +262,9 @@ impl Shim {
                     let current = datapath.programs.is_current(&link, kind).map_err(io::Error::other)?;
                     let slot = datapath.maps.slot(index).map_err(io::Error::other)?;
                     let spec = ProgramSpec { netns: netns.to_owned(), link, program: program_of(kind), slot };
+                    let has_to_go = !declared.iter().any(|one| (&one.netns, &one.link) == (&spec.netns, &spec.link));
                     // one that has lost its pin is not as declared
-                    if current && datapath.programs.hold(&pin_of(&spec)) {
+                    if current && datapath.programs.hold(&pin_of(&spec)) || has_to_go {
                         found.push(spec);
                     }
                 }

@@ -14,7 +14,7 @@ use crate::plans::{ANCHOR, EDGE, Plan, example, example_plan, plan};
 pub const CASES: &[(&str, Case)] = &[
     ("an_edge_goes_from_plan_to_plan_and_keeps_nothing_of_the_one_before", edge),
     ("an_anchor_whose_site_is_gone_keeps_nothing_of_it", anchor),
-    ("an_agent_that_finds_maps_of_another_layout_removes_them_and_begins_an_epoch", layout),
+    ("an_agent_that_finds_maps_of_another_layout_takes_over_those_that_fit_and_else_begins_an_epoch", layout),
 ];
 
 /// What is changed in the declarations.
@@ -139,23 +139,33 @@ fn anchor() -> Result<()> {
     Ok(())
 }
 
+const PINS: &str = "/sys/fs/bpf/pathsteer";
+/// One of the maps looks otherwise than ours does.
+const OTHER_SHAPE: &str = "rm ps_ack; bpftool map create ps_ack type ringbuf key 0 value 0 entries 4096 name ps_ack";
+
 fn layout() -> Result<()> {
     let mut node = Node::start("edge8l", &example_plan(EDGE)?)?;
     node.settle()?;
     let reference = dump::ours(&node.host)?;
     let epoch =
         |node: &Node| -> Result<u64> { Ok(node.host.output("cat", &[&format!("{STATE}/epoch")])?.trim().parse()?) };
-    let before = epoch(&node)?;
-    node.kill()?;
-    // As if the agent had been of the layout before: its programs still run.
-    node.host.output("sh", &["-c", &format!("cd /sys/fs/bpf/pathsteer && mv v{LAYOUT} v{}", LAYOUT - 1)])?;
-    node.restart()?;
-    node.settle()?;
-    let pins = node.host.output("ls", &["/sys/fs/bpf/pathsteer"])?;
-    ensure!(pins.trim() == format!("v{LAYOUT}"), "the old pins are still there: {pins}");
-    let after = epoch(&node)?;
-    ensure!(after == before + 1, "epoch {before} before, {after} now");
-    let now = dump::ours(&node.host)?;
-    ensure!(now == reference, "{}", dump::difference(&reference, &now));
+    let maps =
+        |node: &Node| node.host.output("bpftool", &["map", "show", "pinned", &format!("{PINS}/v{LAYOUT}/ps_window")]);
+    for (what, script, is_new) in [("maps that fit", "true", false), ("maps that do not", OTHER_SHAPE, true)] {
+        let (before, map) = (epoch(&node)?, maps(&node)?);
+        node.kill()?;
+        // As if the agent had been of the layout before: its programs still run.
+        let old = LAYOUT - 1;
+        node.host.output("sh", &["-ec", &format!("cd {PINS}; mv v{LAYOUT} v{old}; cd v{old}; {script}")])?;
+        node.restart()?;
+        node.settle()?;
+        let pins = node.host.output("ls", &[PINS])?;
+        ensure!(pins.trim() == format!("v{LAYOUT}"), "{what}: the old pins are still there: {pins}");
+        let after = epoch(&node)?;
+        ensure!(after == before + u64::from(is_new), "{what}: epoch {before} before, {after} now");
+        ensure!((maps(&node)? != map) == is_new, "{what}: they were {map}");
+        let now = dump::ours(&node.host)?;
+        ensure!(now == reference, "{what}: {}", dump::difference(&reference, &now));
+    }
     Ok(())
 }

@@ -149,6 +149,14 @@ impl Maps {
         self.chosen.set(class_key(remote, class), chosen, 0)
     }
 
+    /// Chooses again what [`crate::begin_anew`] has found.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn choose_again(&mut self, chosen: Vec<(u32, Chosen)>) -> Result<(), MapError> {
+        chosen.into_iter().try_for_each(|(key, chosen)| self.chosen.set(key, chosen, 0))
+    }
+
     /// What is learned, by remote and class.
     ///
     /// # Errors
