@@ -21,7 +21,7 @@ pub use attach::{HOOK_VARIABLE, Hook};
 pub use datapath::{Datapath, Error, is_attachment_pinned, is_pinned, unpin_all};
 pub use maps::Maps;
 pub use program::{Attachments, Kind, Programs, Trial, attached};
-pub use takeover::{begin_anew, take_over};
+pub use takeover::{Ways, begin_anew, take_over};
 
 /// The compiled programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pathsteer.bpf.o"));

@@ -6,16 +6,24 @@ use std::{
 };
 
 use aya::{
-    EbpfLoader,
+    EbpfLoader, Pod,
     maps::{Array, Map, MapData},
 };
 
 use crate::{
     Error, OBJECT,
     datapath::{LINKS, folder, is_whole},
-    layout::Chosen,
+    layout::{Chosen, Learned},
     maps,
 };
+
+/// By which paths packets went, by [`crate::layout::class_key`]: as the agent chose at an edge, as the packets taught an
+/// anchor.
+#[derive(Default)]
+pub struct Ways {
+    pub(crate) chosen: Vec<(u32, Chosen)>,
+    pub(crate) learned: Vec<(u32, Learned)>,
+}
 
 /// Takes over the maps and attachments of another layout if every map looks as this build's does: then nothing begins anew.
 /// Says whether it did. Maps whose entries come to mean something else need another name, or another size.
@@ -35,20 +43,20 @@ pub fn take_over(bpffs: &Path) -> Result<bool, Error> {
 }
 
 /// Makes way for new maps: removes what pins the old ones. Attachments keep their pins, so that the programs that run go on
-/// with the maps they have until each is exchanged. Returns what was chosen, to be chosen again.
+/// with the maps they have until each is exchanged. Returns by which paths they send, for the new maps.
 ///
 /// # Errors
 /// What the file system says.
-pub fn begin_anew(bpffs: &Path) -> Result<Vec<(u32, Chosen)>, Error> {
+pub fn begin_anew(bpffs: &Path) -> Result<Ways, Error> {
     let own = folder(bpffs);
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Folder { path, source }
     };
-    let mut chosen = Vec::new();
+    let mut ways = Ways::default();
     for old in [own.clone()].into_iter().chain(others(bpffs)?).filter(|folder| folder.exists()) {
-        if chosen.is_empty() {
-            chosen = chosen_in(&old);
+        if ways.chosen.is_empty() && ways.learned.is_empty() {
+            ways = Ways { chosen: entries(&old, "ps_chosen"), learned: entries(&old, "ps_learned") };
         }
         let (links, kept) = (old.join(LINKS), own.join(LINKS));
         if old != own && links.exists() && !kept.exists() {
@@ -63,7 +71,7 @@ pub fn begin_anew(bpffs: &Path) -> Result<Vec<(u32, Chosen)>, Error> {
             std::fs::remove_dir_all(&old).map_err(fail(&old))?;
         }
     }
-    Ok(chosen)
+    Ok(ways)
 }
 
 /// Folders of other layouts, the latest first.
@@ -113,13 +121,13 @@ fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
-/// What is chosen in the map pinned in `folder`; nothing if that looks otherwise.
-fn chosen_in(folder: &Path) -> Vec<(u32, Chosen)> {
-    let read = || -> Option<Vec<(u32, Chosen)>> {
-        let map = Map::from_map_data(MapData::from_pin(folder.join("ps_chosen")).ok()?).ok()?;
-        let chosen: Array<MapData, Chosen> = map.try_into().ok()?;
-        let all = (0..chosen.len()).filter_map(|key| Some((key, chosen.get(&key, 0).ok()?)));
-        Some(all.filter(|(_, chosen)| chosen.active != 0).collect())
+/// What is not zero in the array pinned as `name` in `folder`; nothing if that looks otherwise.
+fn entries<V: Pod + Default + PartialEq>(folder: &Path, name: &str) -> Vec<(u32, V)> {
+    let read = || -> Option<Vec<(u32, V)>> {
+        let map = Map::from_map_data(MapData::from_pin(folder.join(name)).ok()?).ok()?;
+        let array: Array<MapData, V> = map.try_into().ok()?;
+        let all = (0..array.len()).filter_map(|key| Some((key, array.get(&key, 0).ok()?)));
+        Some(all.filter(|(_, value)| *value != V::default()).collect())
     };
     read().unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use pathsteer_bpf::{
-    Datapath, Kind,
+    Datapath, Kind, Ways,
     layout::{self, Config, Remote},
 };
 use pathsteer_crds::{
@@ -50,15 +50,15 @@ impl Shim {
     pub fn open(state: &StateDir, whole_segments: bool) -> Result<Self, KernelError> {
         let bpffs = bpffs();
         let fail = |error| KernelError::new("bpf", io::Error::other(error));
-        let mut chosen = Vec::new();
+        let mut ways = Ways::default();
         if !pathsteer_bpf::is_pinned(&bpffs) && !pathsteer_bpf::take_over(&bpffs).map_err(fail)? {
             // before the first map: who dies in between advances it once more, which does no harm
             state.advance_epoch().map_err(|error| KernelError::new("advance the epoch", error))?;
-            chosen = pathsteer_bpf::begin_anew(&bpffs).map_err(fail)?;
+            ways = pathsteer_bpf::begin_anew(&bpffs).map_err(fail)?;
         }
         let mut datapath = Datapath::open(&bpffs).map_err(fail)?;
-        let again = datapath.maps.choose_again(chosen);
-        again.map_err(|error| KernelError::new("bpf chosen", io::Error::other(error)))?;
+        let gone_on = datapath.maps.go_on(ways);
+        gone_on.map_err(|error| KernelError::new("bpf paths", io::Error::other(error)))?;
         let shim = Shim { datapath: Arc::new(Mutex::new(datapath)), whole_segments };
         if whole_segments {
             let config =

@@ -15,6 +15,7 @@ use aya::{
 use crate::{
     Error,
     layout::{Chosen, Config, Counters, Incarnation, Learned, Remote, Slots, class_key},
+    takeover::Ways,
 };
 
 /// Inner maps of this flag may differ in size (BPF_F_INNER_MAP).
@@ -149,12 +150,13 @@ impl Maps {
         self.chosen.set(class_key(remote, class), chosen, 0)
     }
 
-    /// Chooses again what [`crate::begin_anew`] has found.
+    /// Goes on by the paths that [`crate::begin_anew`] has found.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn choose_again(&mut self, chosen: Vec<(u32, Chosen)>) -> Result<(), MapError> {
-        chosen.into_iter().try_for_each(|(key, chosen)| self.chosen.set(key, chosen, 0))
+    pub fn go_on(&mut self, Ways { chosen, learned }: Ways) -> Result<(), MapError> {
+        chosen.into_iter().try_for_each(|(key, chosen)| self.chosen.set(key, chosen, 0))?;
+        learned.into_iter().try_for_each(|(key, learned)| self.learned.set(key, learned, 0))
     }
 
     /// What is learned, by remote and class.
