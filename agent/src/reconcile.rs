@@ -125,8 +125,7 @@ impl Reconciler {
     /// The binary's own path cannot be told, or the kernel has no WireGuard and must.
     pub fn new(
         state: StateDir,
-        wireguard: WireguardChoice,
-        segmentation: Segmentation,
+        (wireguard, segmentation): (WireguardChoice, Segmentation),
         (plan, complete): (NodePlan, bool),
         news: mpsc::UnboundedSender<News>,
         resolvers: watch::Sender<BTreeMap<String, Resolvers>>,

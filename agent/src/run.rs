@@ -51,7 +51,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
     tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");
-    let reconciler = Reconciler::new(state.clone(), wireguard, segmentation, plan, news, resolvers, reports, renewing)?;
+    let reconciler =
+        Reconciler::new(state.clone(), (wireguard, segmentation), plan, news, resolvers, reports, renewing)?;
     let reconciler = tokio::spawn(reconciler.run(plan_changes, lent));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -78,19 +78,27 @@ pub const SUITES: &[Suite] = &[
         deadline: 240,
         only: None,
     },
+    // Two minutes each and more: the drivers of an edge where programs are filters, those of an anchor where they are links.
     Suite {
-        name: "drivers_put_right_what_somebody_breaks",
+        name: "drivers_put_right_what_somebody_breaks_on_an_edge",
         program: NETNS,
-        arguments: &["what_somebody_breaks_on"],
-        deadline: 400,
-        only: None,
+        arguments: &["what_somebody_breaks_on_an_edge"],
+        deadline: 300,
+        only: Some(kernel::GENERIC),
+    },
+    Suite {
+        name: "drivers_put_right_what_somebody_breaks_on_an_anchor",
+        program: NETNS,
+        arguments: &["what_somebody_breaks_on_an_anchor"],
+        deadline: 300,
+        only: Some("6.12"),
     },
     Suite {
         name: "a_teardown_leaves_nothing",
         program: NETNS,
         arguments: &["teardown_leaves_nothing"],
         deadline: 240,
-        only: None,
+        only: Some(kernel::GENERIC),
     },
     Suite {
         name: "what_is_not_ours_stays",

@@ -122,16 +122,8 @@ fn through_shim(netns: &str, destination: IpNet, source: Option<IpAddr>, mtu: Op
         IpNet::V4(_) => (Family::Ipv4, 100),
         IpNet::V6(_) => (Family::Ipv6, 1_024),
     };
-    RouteSpec {
-        netns: netns.to_owned(),
-        table: MAIN,
-        destination,
-        metric,
-        kind: RouteKind::Unicast { link: SHIM_LINK.to_owned(), gateway: Some(shim_gateway(family)), source },
-        mtu,
-        while_default_in: None,
-        while_host_default: None,
-    }
+    let kind = RouteKind::Unicast { link: SHIM_LINK.to_owned(), gateway: Some(shim_gateway(family)), source };
+    RouteSpec { mtu, ..route(netns, MAIN, destination, metric, kind) }
 }
 
 /// Without it a dead tunnel lets shimmed packets follow the WAN's default route in clear.
@@ -146,20 +138,14 @@ fn default_by(netns: &str, link: &str, gateway: IpAddr) -> RouteSpec {
 
 fn unicast(netns: &str, table: u32, destination: IpNet, metric: u32, link: &str, gateway: Option<IpAddr>) -> RouteSpec {
     let kind = RouteKind::Unicast { link: link.to_owned(), gateway, source: None };
-    RouteSpec {
-        netns: netns.to_owned(),
-        table,
-        destination,
-        metric,
-        kind,
-        mtu: None,
-        while_default_in: None,
-        while_host_default: None,
-    }
+    route(netns, table, destination, metric, kind)
 }
 
 fn blackhole(netns: &str, table: u32, destination: IpNet, metric: u32) -> RouteSpec {
-    let kind = RouteKind::Blackhole;
+    route(netns, table, destination, metric, RouteKind::Blackhole)
+}
+
+fn route(netns: &str, table: u32, destination: IpNet, metric: u32, kind: RouteKind) -> RouteSpec {
     RouteSpec {
         netns: netns.to_owned(),
         table,

@@ -65,11 +65,11 @@ impl Maps {
         })
     }
 
+    /// Sequences stay (1 KiB): if the class comes back they go on, for its far end, which may not have heard of anything,
+    /// would take smaller ones for what it has seen. Who is new there takes any.
+    ///
     /// What is not there is not removed: before 6.8 that would wait too.
     pub(super) fn remove_class(&mut self, key: u32) -> Result<(), MapError> {
-        if optional(self.sequence.get(&key, 0))?.is_some() {
-            gone_is_fine(self.sequence.remove(&key))?;
-        }
         if optional(self.window.get(&key, 0))?.is_some() {
             gone_is_fine(self.window.remove(&key))?;
         }

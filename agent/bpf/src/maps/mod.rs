@@ -32,7 +32,6 @@ pub struct Maps {
     chosen: Array<MapData, Chosen>,
     learned: Array<MapData, Learned>,
     incarnation: Array<MapData, Incarnation>,
-    sequence: HashOfMaps<MapData, u32, Array<MapData, u32>>,
     window: HashOfMaps<MapData, u32, Array<MapData, u64>>,
     /// Sequences and windows again, for what all inner maps have.
     inner: [HashOfMaps<MapData, u32>; 2],
@@ -74,8 +73,7 @@ impl Maps {
             learned: map("ps_learned")?.try_into()?,
             incarnation: map("ps_incarnation")?.try_into()?,
             inner_ids: [id_of(&sequence)?, id_of(&window)?],
-            inner: [again(&sequence)?.try_into()?, again(&window)?.try_into()?],
-            sequence: sequence.try_into()?,
+            inner: [sequence.try_into()?, again(&window)?.try_into()?],
             window: window.try_into()?,
             counter: map("ps_counter")?.try_into()?,
             acknowledgements,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*};
 
-use pathsteer_bpf::layout::Config;
+use pathsteer_bpf::layout::{Config, Remote};
 
 use crate::pair::*;
 
@@ -117,6 +117,26 @@ fn a_sender_that_lost_its_memory_is_heard_in_the_epoch_it_had_before() {
         }
         anchor.identify(identity);
         assert_eq!(anchor.receive(&with_sequence(&one, 1)).verdict, DROP, "the same identity changes nothing");
+    }
+}
+
+/// The far end may not have heard of it: plans come in haste.
+#[test]
+fn a_sender_that_has_known_the_remote_or_a_class_before_goes_on_counting() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    let remote = Remote { address: ANCHOR, anchor: 1, identity: 1, slots: SLOTS, ..Remote::default() };
+    for what in ["a class less", "no remote"] {
+        for number in 1..=3 {
+            assert_eq!(anchor.receive(&packet(&mut edge)).verdict, PASS, "{number} before {what}");
+        }
+        let maps = &mut edge.datapath.maps;
+        match what {
+            "no remote" => maps.remove_remote(ANCHOR_ID).unwrap(),
+            _ => maps.set_remote(ANCHOR_ID, remote, &[2], WINDOW).unwrap(),
+        }
+        maps.set_remote(ANCHOR_ID, remote, &[1, 2], WINDOW).unwrap();
+        edge.choose(1, 0b10, 1);
+        assert_eq!(anchor.receive(&packet(&mut edge)).verdict, PASS, "after {what}");
     }
 }
 

@@ -3,9 +3,9 @@
 use ipnet::IpNet;
 use pathsteer_crds::SegmentTreatment;
 use pathsteer_crds::ownership::{HOST, HOST_VETH};
-use pathsteer_crds::plan::{Family, PlanObjects, RouteKind, RouteSpec};
+use pathsteer_crds::plan::{Family, PlanObjects, RouteKind};
 
-use super::{AFTER_OTHERS, MAIN, everything, unicast};
+use super::{AFTER_OTHERS, MAIN, everything, route};
 use crate::address::host_networks;
 use crate::site::Site;
 use crate::vlan::Vlan;
@@ -20,7 +20,7 @@ pub(super) fn edge(site: &Site<'_>, plan: &mut PlanObjects) {
         for destination in near.chain([everything(family)]) {
             let (link, gateway, source) = (HOST_VETH.0.to_owned(), Some(gateway.addr()), Some(own.addr()));
             let kind = RouteKind::Unicast { link, gateway, source };
-            plan.routes.push(RouteSpec { kind, ..unicast(HOST, MAIN, destination, AFTER_OTHERS, HOST_VETH.0, None) });
+            plan.routes.push(route(HOST, MAIN, destination, AFTER_OTHERS, kind));
         }
     }
 }
