@@ -79,8 +79,8 @@ fn stage(name: &'static str) -> Result<Stage> {
         let file = "/run/ssh.key";
         node.host.output("dropbearkey", &["-t", "ed25519", "-f", file])?;
         let shown = node.host.output("dropbearkey", &["-y", "-f", file])?;
-        let words = shown.split_whitespace();
-        key = words.filter(|word| word.starts_with("SHA256:")).next_back().context("no fingerprint")?.to_owned();
+        let mut words = shown.split_whitespace();
+        key = words.rfind(|word| word.starts_with("SHA256:")).context("no fingerprint")?.to_owned();
         let arguments = format!("-F -E -s -r {file} -p 22 -p {OTHER_PORT} -P /run/sshd.pid");
         let arguments = arguments.split(' ').map(str::to_owned).collect();
         let recipe = Recipe { name: format!("{name}-sshd"), program: "dropbear".into(), arguments };
