@@ -56,7 +56,9 @@ pub fn case(stage: &mut Stage) -> Result<()> {
         .until("the anchors are as they were before the site", |stage| Ok(traces(stage)? == before))
         .with_context(|| differences(stage, &before))?;
     for anchor in [ANCHOR_HOST, CHI_A].map(|name| stage.network.host(name)) {
-        ensure!(memory(anchor)? == 0, "{} still keeps windows of it", anchor.name);
+        // Its sequences stay, should it come back before its node has heard that it was gone.
+        let left = memory(anchor)?;
+        ensure!(left * 10 < bytes, "{} still keeps windows of it: {left} of {bytes} bytes", anchor.name);
         let learned = with_maps(anchor, |maps| {
             let chosen = maps.chosen()?.into_keys();
             Ok(maps.learned()?.into_keys().chain(chosen).filter(|(id, _)| *id == clinic).count())

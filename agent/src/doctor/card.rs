@@ -2,7 +2,7 @@
 
 use pathsteer_agent_core::{is_card, ownership::is_owned_link};
 use pathsteer_crds::{
-    ownership::{HOST, PREFIX, in_place_veth},
+    ownership::{HOST, HOST_VETH, PREFIX, in_place_veth},
     plan::LinkSpec,
 };
 
@@ -17,8 +17,9 @@ pub fn names(home: &Home) -> Vec<Finding> {
     let what = "no foreign interface with our prefix";
     // ours there are known by their MACs, too (`operator/compiler/src/link.rs`)
     let is_ours = |link: &Link| {
-        let macs = (1..=8).map(|slot| (in_place_veth(slot).0, format!("02:70:73:03:00:{slot:02x}")));
-        macs.into_iter().any(|(name, mac)| link.name == name && link.mac.as_ref() == Some(&mac))
+        let in_place = (1..=8).map(|slot| (in_place_veth(slot).0, slot));
+        let mut all = in_place.chain([(HOST_VETH.0.to_owned(), 0)]);
+        all.any(|(name, slot)| link.name == name && link.mac == Some(format!("02:70:73:03:00:{slot:02x}")))
     };
     let foreign = home.own().links.iter().filter(|link| link.name.starts_with(PREFIX) && !is_ours(link));
     let findings = foreign.map(|link| {

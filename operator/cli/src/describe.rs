@@ -116,6 +116,8 @@ mod tests {
           prefixes:
           - 172.16.7.0/24
           deadManSeconds: 120
+          managementPorts:
+          - 22
 
         Conditions:
           TYPE       STATUS   REASON       SINCE                  MESSAGE

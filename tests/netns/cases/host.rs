@@ -115,7 +115,7 @@ fn meets(client: &Host, address: &str, port: u16, key: &str) -> bool {
 }
 
 fn keeps() -> Result<()> {
-    let Stage { mut node, crew, media, guest, providers, key, _daemons } = stage("edge24")?;
+    let Stage { mut node, crew, media, guest, providers, key, _daemons } = stage("edge60")?;
     node.wait("names resolved", |node| resolves(&node.host) && reaches(&node.host))?;
     for (client, address) in [(&crew, CREW[0]), (&crew, CREW[1]), (&media, MEDIA)] {
         ensure!(meets(client, address, 22, &key), "{} does not find the node's SSH at {address}", client.name);
@@ -135,7 +135,7 @@ fn keeps() -> Result<()> {
 
     providers[0].ip("link set far-wan1 down")?;
     let took = node.wait("resolved by the other uplink", |node| resolves(&node.host))?;
-    println!("edge24: names by the other uplink {took:?} after the first was gone");
+    println!("edge60: names by the other uplink {took:?} after the first was gone");
     providers[0].ip("link set far-wan1 up")?;
     node.settle()?;
 
@@ -152,7 +152,7 @@ fn keeps() -> Result<()> {
         let healed = node.wait("put right", |node| node.pending() == Some(vec![]) && meets(&crew, CREW[0], 22, &key));
         let healed = healed.with_context(|| script.to_owned())?;
         ensure!(resolves(&node.host), "after `{script}` no name is resolved");
-        println!("edge24: `{script}`: right again after {healed:?}");
+        println!("edge60: `{script}`: right again after {healed:?}");
     }
 
     // Who has a way of its own uses that, and the segments still find the node.
