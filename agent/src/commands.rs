@@ -91,6 +91,7 @@ enum Verb {
     RotateKey {
         #[command(flatten)]
         config: ConfigFile,
+        /// The uplink's slot, 1 to 8.
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
         slot: u8,
     },

@@ -71,8 +71,8 @@ pub struct Bootstrap {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot read {path}: {cause}")]
+    Read { path: PathBuf, cause: std::io::Error },
     #[error("{path}: {message}")]
     Parse { path: PathBuf, message: String },
 }
@@ -85,8 +85,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or says something else, with line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
         let fail = |message: String| ConfigError::Parse { path: path.to_owned(), message };
         let config: Config = serde_saphyr::from_str(&text).map_err(|error| fail(error.to_string()))?;
         if let Some(slot) = config.bootstrap.uplinks.keys().find(|slot| !(1..=8).contains(*slot)) {

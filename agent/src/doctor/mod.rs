@@ -108,7 +108,7 @@ impl Known {
     fn read(path: &Path) -> Result<Known, Finding> {
         let what = "what depends on the node's plan";
         let config = Config::load(path).map_err(|error| match &error {
-            ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            ConfigError::Read { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
                 Finding::left_out(what, format!("not looked at, as there is no {}", path.display()))
             }
             _ => Finding::failure("configuration", error.to_string()),

@@ -50,6 +50,9 @@ pub fn judge(scenario: &Scenario, paths: &Paths, measurement: &Measurement, find
     if wrong.is_empty() {
         return Verdict::Pass;
     }
+    if wrong.len() == findings.repairs.iter().filter(|repair| is_a_little_late(repair)).count() {
+        return Verdict::Rejected(format!("{}: the machine may be busy", wrong.join("; ")));
+    }
     match excuse(measurement, &findings.repairs) {
         Some(reason) => Verdict::Rejected(format!("{reason} ({})", wrong.join("; "))),
         None => Verdict::Fail(wrong),
@@ -65,6 +68,11 @@ fn unrepaired(repair: &Repair) -> Option<String> {
         }
         Some(_) => None,
     }
+}
+
+/// Machines that others use, too, are slower at times: an attempt in which nothing else is wrong is made again.
+fn is_a_little_late(repair: &Repair) -> bool {
+    repair.vital && repair.taken().is_some_and(|taken| taken > REPAIR && taken <= 2 * REPAIR)
 }
 
 /// How many packets sent in `direction` were lost while `repair` was under way.
@@ -298,16 +306,20 @@ mod tests {
     }
 
     #[test]
-    fn a_late_repair_fails_unless_the_machine_stood_still_and_none_fails_always() {
+    fn a_late_repair_is_tried_again_and_fails_if_the_machine_did_not_stand_still_and_none_fails_always() {
         let mut measurement = clean();
         assert_eq!(judge_drift(&measurement, Some(100 * MS)), Verdict::Pass);
-        let Verdict::Fail(why) = judge_drift(&measurement, Some(120 * MS)) else { panic!("it passed") };
-        assert_eq!(why, ["the mark rule was back after 120 ms only"]);
+        assert!(matches!(judge_drift(&measurement, Some(200 * MS)), Verdict::Rejected(_)), "once more");
+        let Verdict::Fail(why) = judge_drift(&measurement, Some(220 * MS)) else { panic!("it passed") };
+        assert_eq!(why, ["the mark rule was back after 220 ms only"]);
+        lose(&mut measurement, &[4_000]);
+        assert!(matches!(judge_drift(&measurement, Some(120 * MS)), Verdict::Fail(_)), "that is not all");
+        lose(&mut measurement, &[]);
         // two processors that stand still at once do it once
-        measurement.stalls = vec![Stall { start: 2_010 * MS, end: 2_025 * MS }; 2];
-        assert!(matches!(judge_drift(&measurement, Some(120 * MS)), Verdict::Fail(_)));
-        measurement.stalls.push(Stall { start: 2_030 * MS, end: 2_040 * MS });
-        assert!(matches!(judge_drift(&measurement, Some(120 * MS)), Verdict::Rejected(_)));
+        measurement.stalls = vec![Stall { start: 2_010 * MS, end: 2_115 * MS }; 2];
+        assert!(matches!(judge_drift(&measurement, Some(220 * MS)), Verdict::Fail(_)));
+        measurement.stalls.push(Stall { start: 2_120 * MS, end: 2_140 * MS });
+        assert!(matches!(judge_drift(&measurement, Some(220 * MS)), Verdict::Rejected(_)));
         assert!(matches!(judge_drift(&measurement, None), Verdict::Fail(_)));
     }
 
