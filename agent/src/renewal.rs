@@ -42,9 +42,9 @@ impl Renewing {
     ) -> bool {
         let known = workers.iter().map(|(slot, status)| (*slot, self.worker(*slot, status))).collect();
         let active: BTreeSet<u8> = steering.iter().map(|steering| steering.active).collect();
-        let before = self.renewal.avoided();
+        let before = self.renewal.underway();
         let step = self.renewal.step(&known, &active, self.start.elapsed());
-        match (before, self.renewal.avoided()) {
+        match (before, self.renewal.underway()) {
             (None, Some(slot)) => tracing::info!(slot, "renewing WireGuard: another version, or another key"),
             (Some(slot), None) => tracing::info!(slot, "WireGuard renewed"),
             _ => {}

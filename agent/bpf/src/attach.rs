@@ -166,7 +166,7 @@ fn clsact_pin(pin: &Path) -> PathBuf {
     path.into()
 }
 
-fn gone_is_fine(result: io::Result<()>, path: &Path) -> Result<(), Error> {
+pub(crate) fn gone_is_fine(result: io::Result<()>, path: &Path) -> Result<(), Error> {
     match result {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Folder { path: path.to_owned(), source }),
         _ => Ok(()),

@@ -12,6 +12,7 @@ use aya::{
 
 use crate::{
     Error, OBJECT,
+    attach::gone_is_fine,
     datapath::{LINKS, folder, is_whole},
     layout::{Chosen, Learned},
     maps,
@@ -130,11 +131,4 @@ fn entries<V: Pod + Default + PartialEq>(folder: &Path, name: &str) -> Vec<(u32,
         Some(all.filter(|(_, value)| *value != V::default()).collect())
     };
     read().unwrap_or_default()
-}
-
-fn gone_is_fine(result: io::Result<()>, path: &Path) -> Result<(), Error> {
-    match result {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Folder { path: path.to_owned(), source }),
-        _ => Ok(()),
-    }
 }

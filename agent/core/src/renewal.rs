@@ -15,7 +15,7 @@ const RETURN: Duration = Duration::from_secs(30);
 pub struct Worker {
     /// Of another version than the agent, or with a key that is no longer the slot's.
     pub outdated: bool,
-    /// Another key than the one in use is to be used, and who the operator says has to know it.
+    /// Another key than the one in use is to be used, once the operator knows it.
     pub rekeyed: bool,
     /// The operator knows that key.
     pub told: bool,
@@ -48,19 +48,28 @@ struct Underway {
 #[derive(Debug)]
 enum Stage {
     Leaving,
-    Telling,
+    /// Whether the operator has not heard of it in time: then the slot is used as long as he does not.
+    Telling {
+        in_vain: bool,
+    },
     /// With the sessions that it had before.
     Replaced(BTreeSet<String>),
 }
 
 impl Renewal {
-    /// The slot by which nothing should be sent now.
-    pub fn avoided(&self) -> Option<u8> {
+    /// The slot that is being renewed.
+    pub fn underway(&self) -> Option<u8> {
         self.underway.as_ref().map(|underway| underway.slot)
     }
 
+    /// The slot by which nothing should be sent now.
+    pub fn avoided(&self) -> Option<u8> {
+        let used = |stage: &Stage| matches!(stage, Stage::Telling { in_vain: true });
+        self.underway.as_ref().filter(|underway| !used(&underway.stage)).map(|underway| underway.slot)
+    }
+
     /// What there is to do at `now`, on any clock that only goes forward; `active` are the slots by which something is sent.
-    /// To be asked about once a second, again at once after [`Step::Tell`].
+    /// To be asked about once a second.
     pub fn step(&mut self, workers: &BTreeMap<u8, Worker>, active: &BTreeSet<u8>, now: Duration) -> Option<Step> {
         let Some(underway) = &mut self.underway else {
             let slot = next(workers, active)?;
@@ -80,15 +89,22 @@ impl Renewal {
             Stage::Replaced(before) if !before.is_subset(&worker.sessions) && waited <= RETURN => None,
             Stage::Leaving if is_due && active.contains(&slot) && waited <= LEAVE => None,
             Stage::Leaving if worker.rekeyed && !worker.told => {
-                underway.stage = Stage::Telling;
+                (underway.stage, underway.since) = (Stage::Telling { in_vain: false }, now);
                 Some(Step::Tell(slot))
             }
-            Stage::Telling if worker.rekeyed && !worker.told => None,
-            Stage::Leaving | Stage::Telling if is_due => {
+            Stage::Telling { .. } if worker.rekeyed && !worker.told => {
+                underway.stage = Stage::Telling { in_vain: waited > LEAVE };
+                None
+            }
+            Stage::Telling { in_vain: true } if is_due => {
+                (underway.stage, underway.since) = (Stage::Leaving, now);
+                None
+            }
+            Stage::Leaving | Stage::Telling { .. } if is_due => {
                 (underway.stage, underway.since) = (Stage::Replaced(worker.sessions.clone()), now);
                 Some(Step::Replace(slot))
             }
-            Stage::Leaving | Stage::Telling | Stage::Replaced(_) => {
+            Stage::Leaving | Stage::Telling { .. } | Stage::Replaced(_) => {
                 self.underway = None;
                 None
             }
@@ -163,13 +179,16 @@ mod tests {
         for now in 2..1_000 {
             assert_eq!(renewal.step(&workers, &active, second(now)), None, "the operator is away");
         }
+        assert_eq!(renewal.avoided(), None, "an uplink is not given up for an operator who is away");
         workers.get_mut(&2).unwrap().told = true;
-        assert_eq!(renewal.step(&workers, &active, second(1_000)), Some(Step::Replace(2)));
+        assert_eq!(renewal.step(&workers, &active, second(1_000)), None);
+        assert_eq!(renewal.avoided(), Some(2), "it is left first");
+        assert_eq!(renewal.step(&workers, &active, second(1_001)), Some(Step::Replace(2)));
         workers.insert(2, worker(false, &[]));
-        assert_eq!(renewal.step(&workers, &active, second(1_001)), None);
+        assert_eq!(renewal.step(&workers, &active, second(1_002)), None);
         assert_eq!(renewal.avoided(), Some(2), "it has no session yet");
         workers.insert(2, worker(false, &["dal-a"]));
-        assert_eq!((renewal.step(&workers, &active, second(1_002)), renewal.avoided()), (None, None));
+        assert_eq!((renewal.step(&workers, &active, second(1_003)), renewal.avoided()), (None, None));
     }
 
     #[test]
