@@ -90,6 +90,11 @@ impl Operator {
         lock(&self.heard).hellos.iter().map(|hello| (hello.store_epoch, hello.generation)).collect()
     }
 
+    /// The seconds between heartbeats that each session asked for, if it did.
+    pub fn heartbeats(&self) -> Vec<Option<u64>> {
+        lock(&self.heard).hellos.iter().map(|hello| hello.heartbeat_seconds).collect()
+    }
+
     /// How many plan streams there have been.
     pub fn streams(&self) -> usize {
         lock(&self.heard).streams.len()

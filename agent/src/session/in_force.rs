@@ -4,11 +4,15 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use pathsteer_agent_core::{DeadMan, Expiry, SinceBoot, underlay};
-use pathsteer_crds::plan::{FragmentError, NodePlan, PathSpec, PlanRoot, assemble};
+use pathsteer_crds::{
+    ownership::{HOST, is_host_end},
+    plan::{FragmentError, NodePlan, PathSpec, PlanRoot, assemble},
+};
 use tokio::sync::watch;
 
 use crate::{
@@ -94,6 +98,13 @@ impl InForce {
     /// Its paths, or those of the bootstrap plan.
     pub fn paths(&self) -> Vec<PathSpec> {
         self.plans.borrow().as_ref().map(|plan| plan.objects.paths.clone()).unwrap_or_default()
+    }
+
+    /// Whether what leaves the node's own namespace from this address goes by an uplink.
+    pub fn leads_through_uplinks(&self, from: IpAddr) -> bool {
+        let plan = self.plans.borrow();
+        let addresses = plan.iter().flat_map(|plan| &plan.objects.addresses);
+        addresses.into_iter().any(|one| one.netns == HOST && is_host_end(&one.link) && one.address.addr() == from)
     }
 
     /// A plan that is whole and not older is kept on disk and put into force; any other changes nothing. Of `fragments`

@@ -23,7 +23,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use pathsteer_agent_core::Resolvers;
 use pathsteer_crds::{
     identity::NodeIdentity,
-    plan::PLAN_VERSION,
+    plan::{NodePlan, PLAN_VERSION, PathSpec},
     report::NodeReport,
     session::{HEARTBEAT_SECONDS, HELLO_PATH, Hello, PLAN_PATH, SessionEvent},
 };
@@ -88,6 +88,8 @@ pub enum SessionError {
     Ended,
     #[error("the namespace of its uplink was deleted")]
     Gone,
+    #[error("the plan says something else about what its bytes cost")]
+    Metered,
     #[error("the operator sent what is not an event: {0}")]
     Event(#[from] serde_json::Error),
 }
@@ -166,7 +168,7 @@ impl Session {
     /// A session over one underlay: `Err` if it never began, `Ok` with why it ended.
     async fn over(&mut self, underlay: &str) -> Result<SessionError, SessionError> {
         let begun_in = netns_of(underlay).and_then(|netns| netns.id()).ok();
-        let metered = self.in_force.paths().iter().any(|path| path.netns == underlay && path.metered);
+        let metered = is_metered(&self.in_force.paths(), underlay);
         let mut sender = self.dial(underlay, metered).await?;
         let hello = self.hello(metered);
         let greeted = timeout(DIAL, post(&mut sender, &self.authority(), HELLO_PATH, &hello)).await;
@@ -175,6 +177,7 @@ impl Session {
         tracing::info!(underlay, metered, operator = self.config.operator, "session");
         let (quiet, every) = if metered { (METERED_QUIET, METERED_PACE) } else { (QUIET, PACE) };
         let (heard, mut hears) = watch::channel((0, 0));
+        let plans = self.in_force.plans();
         let reporter = Reporter::new(sender.clone(), self.authority(), (quiet, every), heard);
         let reports = tokio::spawn(reporter.run(self.reports.clone()));
         let tellings =
@@ -182,6 +185,7 @@ impl Session {
         let ended = tokio::select! {
             ended = self.follow(&mut sender, metered, &mut hears) => ended.err().unwrap_or(SessionError::Ended),
             () = gone(underlay, begun_in) => SessionError::Gone,
+            () = remetered(plans, underlay, metered) => SessionError::Metered,
         };
         reports.abort();
         tellings.abort();
@@ -206,6 +210,11 @@ impl Session {
         let addresses = found.map_err(fail)?.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let shaken = async {
             let stream = connect(underlay, addresses).await.map_err(fail)?;
+            let from = stream.local_addr().map_err(fail)?.ip();
+            if underlay.is_empty() && self.in_force.leads_through_uplinks(from) {
+                // which of them, nobody here knows, nor what its bytes cost; and each of them has just been tried
+                return Err(fail(io::Error::other("it leads through the uplinks")));
+            }
             stream.set_nodelay(true).map_err(fail)?;
             setsockopt(&stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS).map_err(|errno| fail(errno.into()))?;
             let name = ServerName::try_from(host.to_owned()).map_err(|error| fail(io::Error::other(error)))?;
@@ -321,6 +330,18 @@ async fn expired(mut deadlines: watch::Receiver<Option<Instant>>) {
             // whoever sets deadlines lives as long as the session
             changed = deadlines.changed() => if changed.is_err() { std::future::pending().await },
         }
+    }
+}
+
+fn is_metered(paths: &[PathSpec], underlay: &str) -> bool {
+    paths.iter().any(|path| path.netns == underlay && path.metered)
+}
+
+/// Returns once a plan says of `underlay` something else than `metered`: a session sends as much as it was begun to.
+async fn remetered(mut plans: watch::Receiver<Option<NodePlan>>, underlay: &str, metered: bool) {
+    let paths = |plan: &Option<NodePlan>| plan.as_ref().map(|plan| is_metered(&plan.objects.paths, underlay));
+    if plans.wait_for(|plan| paths(plan).is_some_and(|now| now != metered)).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -18,6 +18,7 @@ mod plan;
 mod random;
 mod report;
 mod resolver;
+mod session;
 mod settle;
 mod teardown;
 mod transition;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         ipv6::CASES,
         resolver::CASES,
         report::CASES,
+        session::CASES,
         treatments::CASES,
         direct::CASES,
         budget::CASES,

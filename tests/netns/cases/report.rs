@@ -71,7 +71,7 @@ fn since() -> Result<()> {
 }
 
 /// A node in sync with an operator behind its first uplink.
-fn reporting(name: &'static str, plan: &Plan) -> Result<(Node, Operator, Daemon)> {
+pub fn reporting(name: &'static str, plan: &Plan) -> Result<(Node, Operator, Daemon)> {
     let mut node = Node::start(name, plan)?;
     let (server, _) = serve(&node, name, ADDRESS, 1)?;
     wait_for_lease(&mut node, ADDRESS)?;
@@ -124,11 +124,16 @@ fn flap() -> Result<()> {
     Ok(())
 }
 
-fn idle() -> Result<()> {
+/// The example's plan, if the bytes of the uplink that the operator is behind cost money.
+pub fn metered() -> Result<Plan> {
     let mut inventory = example()?;
     let fiber = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/rv/uplinks.yaml"))?;
     declare(&mut inventory, &fiber.replacen("  cost: 10", "  cost: 10\n  metered: true", 1))?;
-    let (node, operator, _server) = reporting("edge9m", &plan(&mut inventory, EDGE)?)?;
+    plan(&mut inventory, EDGE)
+}
+
+fn idle() -> Result<()> {
+    let (node, operator, _server) = reporting("edge9m", &metered()?)?;
     let meter = "table inet tally {
         chain in { type filter hook prerouting priority 0; tcp dport 7443 counter name up; }
         chain out { type filter hook postrouting priority 0; tcp sport 7443 counter name down; }
