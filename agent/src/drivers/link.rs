@@ -94,37 +94,41 @@ fn segments<T>(
 pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state: &StateDir) -> Result<(), KernelError> {
     let netlink = kernel.netlink(&spec.netns)?;
     let name = &spec.name;
-    if netlink.ifindex(name).await.is_err() {
-        create(kernel, spec, desired, state).await?;
-    }
-    let found = netlink.link(name).await?;
-    let mut message = LinkMessage::default();
-    message.header.index = found.header.index;
-    if (&spec.kind, kernel.tunnels) == (&LinkKind::Tunnel, BackendKind::Userspace) {
-        message.attributes.push(LinkAttribute::TxQueueLen(TUN_QUEUE));
-    }
-    if let Some(mtu) = spec.mtu {
-        message.attributes.push(LinkAttribute::Mtu(mtu));
-    }
+    let mut attributes = attributes(kernel, spec);
+    let index = match netlink.ifindex(name).await {
+        Ok(index) => index,
+        Err(_) => match &spec.kind {
+            // in one go, unless what comes whole has to be limited before any is let in
+            LinkKind::Veth { peer_netns, peer } if !takes_whole(spec) => {
+                let there = kernel.netlink(peer_netns)?;
+                let mut pair = new_veth(name, peer, there.netns.fd());
+                pair.attributes.append(&mut attributes);
+                set_up(&mut pair);
+                return add(netlink, &format!("{}/{name} type veth", spec.netns), pair).await;
+            }
+            _ => {
+                create(kernel, spec, desired, state).await?;
+                netlink.ifindex(name).await?
+            }
+        },
+    };
     if takes_whole(spec) {
-        // before any is let in
         segments(kernel, spec, offload::limit)?;
     }
-    if let Some(segments) = spec.gso_max_segs {
-        message.attributes.push(LinkAttribute::GsoMaxSegs(segments));
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    if !attributes.is_empty() {
+        // Setting a MAC that it has already makes the kernel forget every neighbour on the link, permanent ones too.
+        let found = netlink.link(name).await?;
+        attributes.retain(|attribute| !found.attributes.contains(attribute));
     }
-    if let Some(mac) = spec.mac.as_deref().and_then(parse_mac) {
-        message.attributes.push(LinkAttribute::Address(mac));
-    }
-    // Setting a MAC that it has already makes the kernel forget every neighbour on the link, permanent ones too.
-    message.attributes.retain(|attribute| !found.attributes.contains(attribute));
-    if !message.attributes.is_empty() {
+    if !attributes.is_empty() {
         let what = format!("link set {}/{name}", spec.netns);
-        netlink.change(&what, RouteNetlinkMessage::SetLink(message.clone())).await?;
-        message.attributes.clear();
+        let mut set = message.clone();
+        set.attributes = attributes;
+        netlink.change(&what, RouteNetlinkMessage::SetLink(set)).await?;
     }
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
+    set_up(&mut message);
     let up = netlink.change(&format!("link set {}/{name} up", spec.netns), RouteNetlinkMessage::SetLink(message)).await;
     match up {
         // The namespace its socket belonged to is gone: a WireGuard interface never gets another one.
@@ -134,6 +138,23 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state:
         }
         up => up,
     }
+}
+
+/// What is declared of an interface beside what it is.
+fn attributes(kernel: &Kernel, spec: &LinkSpec) -> Vec<LinkAttribute> {
+    let is_tun = (&spec.kind, kernel.tunnels) == (&LinkKind::Tunnel, BackendKind::Userspace);
+    let declared = [
+        is_tun.then_some(LinkAttribute::TxQueueLen(TUN_QUEUE)),
+        spec.mtu.map(LinkAttribute::Mtu),
+        spec.gso_max_segs.map(LinkAttribute::GsoMaxSegs),
+        spec.mac.as_deref().and_then(parse_mac).map(LinkAttribute::Address),
+    ];
+    declared.into_iter().flatten().collect()
+}
+
+fn set_up(message: &mut LinkMessage) {
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
 }
 
 async fn create(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state: &StateDir) -> Result<(), KernelError> {

@@ -159,8 +159,8 @@ fn parent_index(link: &LinkMessage) -> Option<u32> {
     })
 }
 
-/// Makes a pair with each end in its namespace. They come up later: `up` here gives ENOTCONN, because the other end is
-/// not there yet.
+/// Makes a pair with each end in its namespace. This end may come up at once; the other cannot, it is made first and would
+/// have no peer yet (ENOTCONN).
 pub fn new_veth(name: &str, peer: &str, peer_netns: BorrowedFd) -> LinkMessage {
     let mut other = LinkMessage::default();
     other.attributes.push(LinkAttribute::IfName(peer.to_owned()));
