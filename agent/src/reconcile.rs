@@ -8,7 +8,8 @@ use std::{
 };
 
 use pathsteer_agent_core::{
-    ChangeClass, History, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift, latest, resolvers,
+    ChangeClass, Drifted, History, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift, latest,
+    resolvers,
 };
 use pathsteer_crds::{
     plan::{AddressSpec, NodePlan, PlanObjects, Role},
@@ -229,12 +230,16 @@ impl Reconciler {
     async fn turn(&mut self) -> (Turn, PlanObjects) {
         // the kernel works in our name and its answers come at once: this thread is not to be waited for by other tasks
         let runtime = tokio::runtime::Handle::current();
-        let turn = block_in_place(|| runtime.block_on(self.converge()));
-        let turn = turn.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot observe");
-            let wrong = ObjectReport { object: KERNEL.into(), reason: error.to_string(), since: Moment::default() };
-            Turn { not_as_declared: vec![wrong], ..Turn::default() }
-        });
+        let (mut outcomes, mut drifted) = (Vec::new(), Vec::new());
+        let seen = block_in_place(|| runtime.block_on(self.converge(&mut outcomes, &mut drifted)));
+        let turn = match seen {
+            Ok((desired, observed)) => Turn::new(&desired, &observed, outcomes, drifted),
+            Err(error) => {
+                tracing::warn!(%error, "cannot observe");
+                let wrong = ObjectReport { object: KERNEL.into(), reason: error.to_string(), since: Moment::default() };
+                Turn { not_as_declared: vec![wrong], outcomes, drift: drifted }
+            }
+        };
         let desired = self.desired();
         let unseen = turn.not_as_declared.iter().find(|wrong| wrong.object == KERNEL);
         self.state.problems().put(Problem::Kernel, unseen.map(|wrong| wrong.reason.clone()));
@@ -268,7 +273,13 @@ impl Reconciler {
         desired(&self.plan, Surroundings { leases, defaults: &defaults, host_defaults, whole_segments })
     }
 
-    async fn converge(&mut self) -> Result<Turn, KernelError> {
+    /// Looks, changes and looks again. What came of it is told in any case; what is then desired, and what is there, unless
+    /// that cannot be seen.
+    async fn converge(
+        &mut self,
+        outcomes: &mut Vec<Outcome>,
+        drifted: &mut Vec<Drifted>,
+    ) -> Result<(PlanObjects, PlanObjects), KernelError> {
         let no_shim = self.open_shim();
         let uplinks = self.plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
         let in_place = self.plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
@@ -276,28 +287,28 @@ impl Reconciler {
         let mut began = Instant::now();
         let mut kernel = Kernel::open(self.wireguard.kind())?;
         kernel.at_home = self.plan.reaches_home() || link::any_at_home();
-        let (mut outcomes, mut of_turn, mut drifted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut of_pass = Vec::new();
         for pass in 0.. {
             // what was applied may have brought a default route, or taken it away
             self.seen.defaults = route::defaults(&kernel, &uplinks).await?;
             self.seen.host_defaults = route::host_defaults(&kernel, &in_place).await?;
-            let desired = &self.desired();
+            let desired = self.desired();
             let workers = self.wireguard.status();
             let Observed { objects: observed, advertised, tallies } = {
                 let (shim, memory) = (self.shim.as_ref(), &mut self.tables);
-                observe(&kernel, shim, &self.wireguard, &workers, memory, desired, &self.state).await?
+                observe(&kernel, shim, &self.wireguard, &workers, memory, &desired, &self.state).await?
             };
             self.copies.count(&kernel, &desired.nft_tables, &tallies.copied);
             (self.seen.advertised, self.seen.tallies, self.seen.workers) = (advertised, tallies, workers);
             let looked = if pass == 0 { &mut self.pace.observe } else { &mut self.pace.verify };
             *looked += lap(&mut began);
-            let changes = changes(desired, &observed, self.complete);
-            let is_stuck = pass > 0 && outcomes.iter().all(|outcome: &Outcome| outcome.failure.is_some());
+            let changes = changes(&desired, &observed, self.complete);
+            let is_stuck = pass > 0 && of_pass.iter().all(|outcome: &Outcome| outcome.failure.is_some());
             if changes.is_empty() || is_stuck || pass == PASSES {
-                return Ok(Turn::new(desired, &observed, of_turn, drifted));
+                return Ok((desired, observed));
             }
             if pass == 0 {
-                drifted = self.verified.as_ref().map(|was| drift(was, &observed, &changes)).unwrap_or_default();
+                *drifted = self.verified.as_ref().map(|was| drift(was, &observed, &changes)).unwrap_or_default();
                 let worst = changes.iter().map(|change| change.class).max();
                 let (generation, worst) = (self.plan.generation, worst.unwrap_or(ChangeClass::None));
                 tracing::info!(generation, changes = changes.len(), drift = drifted.len(), ?worst, "apply");
@@ -305,8 +316,9 @@ impl Reconciler {
             let shim = self.shim.as_ref().ok_or(&*no_shim);
             let (wireguard, state) = (&self.wireguard, &self.state);
             let copied = self.copies.copied();
-            outcomes = Applier { kernel: &mut kernel, shim, wireguard, state, desired, copied }.apply(changes).await;
-            latest(&mut of_turn, &outcomes);
+            let mut applier = Applier { kernel: &mut kernel, shim, wireguard, state, desired: &desired, copied };
+            of_pass = applier.apply(changes).await;
+            latest(outcomes, &of_pass);
             self.pace.apply += lap(&mut began);
         }
         unreachable!("the loop ends by PASSES")

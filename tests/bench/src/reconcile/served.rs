@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -35,10 +36,25 @@ pub struct Turn {
     pub verify: f64,
 }
 
+/// Turns of one plan as one.
+impl AddAssign for Turn {
+    fn add_assign(&mut self, next: Turn) {
+        let Turn { generation, changes, verified, took, observe, apply, verify } = next;
+        (self.generation, self.verified) = (generation, verified);
+        self.changes += changes;
+        self.took += took;
+        self.observe += observe;
+        self.apply += apply;
+        self.verify += verify;
+    }
+}
+
 /// Reads turns off an agent's log.
 pub struct Turns {
     log: File,
     rest: String,
+    /// Not yet handed out.
+    left: Vec<Turn>,
 }
 
 impl Turns {
@@ -49,7 +65,7 @@ impl Turns {
     pub fn of(daemon: &Daemon) -> Result<Turns> {
         let mut log = File::open(daemon.log()).with_context(|| format!("the log of {}", daemon.name()))?;
         log.seek(SeekFrom::End(0))?;
-        Ok(Turns { log, rest: String::new() })
+        Ok(Turns { log, rest: String::new(), left: Vec::new() })
     }
 
     /// The turns that have ended since this was last asked.
@@ -61,7 +77,9 @@ impl Turns {
         let whole = self.rest.rfind('\n').map_or(0, |at| at + 1);
         let rest = self.rest.split_off(whole);
         let lines = std::mem::replace(&mut self.rest, rest);
-        Ok(lines.lines().filter_map(turn).collect())
+        let mut turns = std::mem::take(&mut self.left);
+        turns.extend(lines.lines().filter_map(turn));
+        Ok(turns)
     }
 
     /// Waits for a turn that `wanted` accepts.
@@ -71,8 +89,10 @@ impl Turns {
     pub fn wait(&mut self, daemon: &mut Daemon, what: &str, wanted: impl Fn(&Turn) -> bool) -> Result<Turn> {
         let deadline = clock::now() + clock::patience(DEADLINE);
         loop {
-            if let Some(turn) = self.ended()?.into_iter().find(&wanted) {
-                return Ok(turn);
+            let mut ended = self.ended()?;
+            if let Some(at) = ended.iter().position(&wanted) {
+                self.left = ended.split_off(at + 1);
+                return Ok(ended[at]);
             }
             daemon.check()?;
             if clock::now() > deadline {
@@ -143,8 +163,13 @@ impl Served {
     pub fn carry_out(&mut self, objects: &PlanObjects) -> Result<Turn> {
         self.send(objects)?;
         let generation = self.generation;
-        let what = format!("carried out generation {generation}");
-        self.turns.wait(&mut self.agent, &what, |turn| turn.generation == generation && turn.verified)
+        let what = format!("that carries on with generation {generation}");
+        let mut all = Turn { generation, ..Turn::default() };
+        while !all.verified {
+            // thousands of links are seldom at rest at once: while they are not, the agent looks again
+            all += self.turns.wait(&mut self.agent, &what, |turn| turn.generation == generation)?;
+        }
+        Ok(all)
     }
 
     /// Sends `objects` as the next plan.
