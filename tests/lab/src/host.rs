@@ -46,6 +46,8 @@ impl Host {
             // Addresses are usable at once, without the second that duplicate address detection takes.
             ("net/ipv6/conf/all/accept_dad", "0"),
             ("net/ipv6/conf/default/accept_dad", "0"),
+            // From 50,000 on ports are chosen by name: nobody who just wants any shall have one of them.
+            ("net/ipv4/ip_local_port_range", "32768 49999"),
         ])?;
         host.ip("link set lo up")?;
         Ok(host)
