@@ -80,7 +80,11 @@ pub fn play() -> Result<()> {
         (2, "its MAC, in another place", (4, mac(2, "00"))),
         (3, "its place, with another MAC", (3, mac(3, "99"))),
     ] {
-        let undisturbed = others(&node.host, slot)?;
+        let mut undisturbed = String::new();
+        node.wait("every link that has just come up says so", |node| {
+            undisturbed = others(&node.host, slot)?;
+            Ok(!undisturbed.contains("NO-CARRIER"))
+        })?;
         monitor.execute("device_del", json!({"id": format!("card{slot}")}))?;
         let netns = format!("psup{slot}");
         let card = if slot == 1 { NAMED.to_owned() } else { format!("psn{slot}") };
