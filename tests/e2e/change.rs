@@ -29,6 +29,13 @@ metadata: {site: rv-07, name: starlink}
 spec: {slot: 2, kind: starlink, interface: wan2, address: dhcp, cost: 5}
 ";
 
+/// Every uplink carries each packet.
+const EVERYWHERE: &str = "apiVersion: pathsteer.io/v1alpha1
+kind: Mode
+metadata: {name: fleet}
+spec: {mode: mirror, copies: 2}
+";
+
 pub fn plans(stage: &mut Stage) -> Result<()> {
     let (policy, cheaper) = (manifest("policy", POLICY)?, manifest("cheaper", CHEAPER)?);
     stage.nobody_notices(DURATION, |_, fleet, _, zero| {
@@ -41,6 +48,27 @@ pub fn plans(stage: &mut Stage) -> Result<()> {
         fleet.cli(&["delete", "trafficpolicy", "bulk"])?;
         apply(fleet, &examples())?;
         fleet.wait_for_paths("the first uplink", |paths| paths.active == "fiber")?;
+        let last = clock::now() - zero;
+        ensure!(last < DURATION, "the changes took {:.1} s, longer than the traffic", last.as_secs_f64());
+        Ok(())
+    })
+}
+
+/// Anchor and site hear of it one after the other: for a while only one of them knows the uplink, and packets say that they
+/// are copied by it.
+pub fn copied_by(stage: &mut Stage) -> Result<()> {
+    let everywhere = manifest("everywhere", EVERYWHERE)?;
+    stage.nobody_notices(DURATION, |_, fleet, _, zero| {
+        clock::sleep_until(zero);
+        apply(fleet, &everywhere)?;
+        for _twice in 0..2 {
+            fleet.wait_for_paths("copies by two more uplinks", |paths| paths.copies.len() == 2)?;
+            fleet.cli(&["delete", "uplink", "rv-07/cellular"])?;
+            carried_out(fleet)?;
+            fleet.cli(&["apply", "-f", &examples().join("uplinks.yaml").to_string_lossy()])?;
+            carried_out(fleet)?;
+        }
+        fleet.wait_for_paths("copies by two more uplinks", |paths| paths.copies.len() == 2)?;
         let last = clock::now() - zero;
         ensure!(last < DURATION, "the changes took {:.1} s, longer than the traffic", last.as_secs_f64());
         Ok(())

@@ -30,7 +30,7 @@ static __always_inline int control_switch(struct __sk_buff *skb, __u32 id, const
     struct learned *learned = NULL;
 
     if (!has_slot(remote->slots, message->active) || has_slot(message->copies, message->active) ||
-        !copies_allowed(remote, message->copies))
+        message->copies & ~remote->slots || !copies_allowed(message->copies))
         return count_and(id, C_COPY_SET, TC_ACT_SHOT);
     /* there is a place to learn in for every class, but a window only for one that the remote has */
     if (message->class <= 15 && bpf_map_lookup_elem(&ps_window, &key))

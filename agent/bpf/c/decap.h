@@ -9,11 +9,12 @@
 
 /* An anchor learns the path back from the tunnel that packets come in by. Copies teach nothing, nor does a straggler
  * of an older switch: serials are compared modulo 16 while the current one was seen within FRESH_NS, otherwise any is
- * taken. A packet that a backup route sent elsewhere still teaches the truth. */
-static __always_inline void teach(__u32 class_key, __u32 key, __u32 slot)
+ * taken. A packet that a backup route sent elsewhere still teaches the truth. Of the copies only those are learned that
+ * this remote has a slot for: when an uplink comes or goes, one side hears of it first. */
+static __always_inline void teach(__u32 class_key, const struct remote *remote, __u32 key, __u32 slot)
 {
     struct learned *learned = bpf_map_lookup_elem(&ps_learned, &class_key);
-    __u32 serial = KEY_SERIAL(key), copies = KEY_COPIES(key), tick = bpf_jiffies64();
+    __u32 serial = KEY_SERIAL(key), copies = KEY_COPIES(key) & remote->slots, tick = bpf_jiffies64();
     __u64 now;
 
     if (!learned || has_slot(copies, slot))
@@ -83,7 +84,7 @@ static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const str
     inner = inner_at(skb, at, v6);
     if (!inner || inner_length(inner, v6) != skb->len - at)
         return count_and(id, C_MALFORMED, TC_ACT_SHOT);
-    if (!copies_allowed(remote, KEY_COPIES(key)))
+    if (!copies_allowed(KEY_COPIES(key)))
         return count_and(id, C_COPY_SET, TC_ACT_SHOT);
     if (!addresses_allowed(config, inner, v6, id))
         return count_and(id, C_FORGED, TC_ACT_SHOT);
@@ -100,7 +101,7 @@ static __always_inline int decap_data(struct __sk_buff *skb, __u32 l2, const str
     if (why)
         return count_and(id, why, TC_ACT_SHOT);
     if (config->role == ROLE_ANCHOR)
-        teach(class_key, key, slot);
+        teach(class_key, remote, key, slot);
     why = window_take(window, config->window_shift, KEY_BUCKET(key), sequence, incarnation);
     if (why)
         return count_and(id, why, TC_ACT_SHOT);

@@ -102,7 +102,7 @@ enum counter {
     C_MALFORMED,   /* lengths, checksum or flags that contradict the packet, dropped */
     C_FOREIGN,     /* source not behind this edge, not shimmed but dropped */
     C_FORGED,      /* inner addresses that the sender may not use, dropped */
-    C_COPY_SET,    /* slots that the remote does not have, or too many copies, dropped */
+    C_COPY_SET,    /* by a slot that the remote does not have, to one, or too many copies, dropped */
     C_CLASS,       /* a class that the remote does not have, dropped */
     C_ECN,         /* congestion experienced by a flow that knows no ECN, dropped (RFC 6040) */
     C_OVERSIZE,    /* several segments at once where they may not pass, dropped */

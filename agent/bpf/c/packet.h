@@ -71,15 +71,15 @@ static __always_inline __u32 sequence_of(const struct shim *shim)
     return sequence + (__u16)(bpf_ntohs(shim->ip.id) - (__u16)sequence);
 }
 
-/* Whether a remote may be sent copies by these slots. */
-static __always_inline int copies_allowed(const struct remote *remote, __u32 copies)
+/* Whether a packet may be copied so often. */
+static __always_inline int copies_allowed(__u32 copies)
 {
     __u32 number = 0;
 
 #pragma unroll
     for (int i = 0; i < 8; i++)
         number += (copies >> i) & 1;
-    return !(copies & ~remote->slots) && number <= MOST_COPIES;
+    return number <= MOST_COPIES;
 }
 
 static __always_inline int has_slot(__u32 slots, __u32 slot)

@@ -173,7 +173,7 @@ static struct expectation expect_control(int at_edge, struct known *known, const
 
 static void expect_learned(struct known *known, int class, uint32_t key, uint32_t slot)
 {
-    int copies = key >> 12 & 255, serial = key >> 8 & 15;
+    int copies = key >> 12 & SLOTS, serial = key >> 8 & 15;
 
     if (copies & 1 << (slot - 1))
         return;
@@ -230,7 +230,7 @@ static struct expectation expect_decap(int at_edge, const uint8_t *frame, uint32
     if (left < (v6 ? 40 : 20) || inner[0] >> 4 != (v6 ? 6 : 4) || (!v6 && (inner[0] & 15) < 5) ||
         (v6 ? be(inner + 4, 2) + 40 : be(inner + 2, 2)) != left)
         return dropped(C_MALFORMED);
-    if (key >> 12 & 255 & ~SLOTS || ones(key >> 12 & 255) > 3)
+    if (ones(key >> 12 & 255) > 3)
         return dropped(C_COPY_SET);
     const uint8_t *source = inner + (v6 ? 8 : 12), *destination = inner + (v6 ? 24 : 16);
     if (at_edge ? in_site(source, v6) || in_overlay(source, v6) || !in_site(destination, v6) : !in_site(source, v6))

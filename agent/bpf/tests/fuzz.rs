@@ -65,7 +65,7 @@ fn the_corpus_finds_nothing_in_the_programs() {
 }
 
 /// File, what stands there, and what is put in its place.
-const FAULTS: [(&str, &str, &str); 21] = [
+const FAULTS: [(&str, &str, &str); 23] = [
     ("window.h", "if (old & bit)", "if (0)"),
     ("window.h", "<< shift) < 0)", "<< shift) < 0 && 0)"),
     ("window.h", "now - known->changed_ns < PREVIOUS_EPOCH_NS", "0"),
@@ -83,8 +83,10 @@ const FAULTS: [(&str, &str, &str); 21] = [
     ("decap.h", "return source == id;", "return source != NOWHERE;"),
     ("decap.h", "inner_length(inner, v6) != skb->len - at", "0"),
     ("decap.h", "learned->tick == tick", "1"),
+    ("decap.h", "KEY_COPIES(key) & remote->slots", "KEY_COPIES(key)"),
     ("decap.h", "slots->ifindex[slot - 1] == ifindex", "slots->ifindex[slot - 1] >= ifindex"),
     ("control.h", " && bpf_map_lookup_elem(&ps_window, &key)", ""),
+    ("control.h", "message->copies & ~remote->slots || ", ""),
     ("encap.h", "source_lies(inner, v6) != OWN", "0"),
     ("encap.h", "__sync_fetch_and_add(last, segments)", "__sync_fetch_and_add(last, 1)"),
 ];

@@ -99,7 +99,6 @@ fn blows(stage: &Stage, van: u32, shim: &mut Shim) -> Result<Vec<Blow>> {
         ("a version that does not exist", 29, 3, 1, "unknown"),
         ("class 0 with a packet inside", 20, 4, 0, "unknown"),
         ("a class that was never allocated", 20, 4, 14, "class"),
-        ("copies by slot 4, which the van does not have", 12, 8, 1 << 3, "copySet"),
         ("copies by every slot", 12, 8, 0xff, "copySet"),
     ] {
         let reason = Reason::shim(van, reason);

@@ -55,6 +55,16 @@ fn a_copy_teaches_nothing_but_a_backup_route_teaches_the_truth() {
 }
 
 #[test]
+fn a_packet_copied_by_a_slot_that_one_side_does_not_know_is_delivered_and_teaches_the_rest() {
+    let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
+    edge.choose(1, 0b1000_0010, 1);
+    anchor.delivers(&edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet, "up");
+    assert_eq!(way_back(&anchor), Some((1, 0b10)), "the anchor has no slot 8 for this site");
+    let answer = anchor.send(&udp(SERVER, CLIENT, [2, 1], 0), 0).packet;
+    edge.delivers(&with_key(&answer, |key| key | 1 << 19), "down");
+}
+
+#[test]
 fn a_straggler_of_an_older_switch_teaches_nothing() {
     let (mut edge, mut anchor) = (Node::edge(), Node::anchor());
     let straggler = edge.send(&udp(CLIENT, SERVER, [1, 2], 0), 0).packet;
