@@ -42,29 +42,11 @@ pub fn keys(stage: &mut Stage) -> Result<()> {
 
 /// Agents of another version start, replace their workers one by one, and are in turn replaced by those from before.
 pub fn versions(stage: &mut Stage) -> Result<()> {
-    for version in [Some("0.1.1-next"), None] {
+    for _forth_and_back in 0..2 {
         stage.nobody_notices(DURATION, |network, fleet, _, zero| {
             clock::sleep_until(zero);
             for node in [EDGE, ANCHOR_HOST] {
-                let host = network.host(node);
-                let before = workers(host);
-                let renewed = said(fleet, node, RENEWED)?;
-                let agent = fleet.agent(node)?;
-                agent.kill()?;
-                match version {
-                    Some(version) => agent.restart_with(&[(VERSION, version)])?,
-                    None => agent.restart()?,
-                }
-                clock::wait_for("every worker is of the new version", PATIENCE, LOOK, || {
-                    Ok(said(fleet, node, RENEWED)? >= renewed + before.len())
-                })
-                .with_context(|| format!("{node}, {version:?}: {before:?}, {:?}", workers(host)))?;
-                let after = workers(host);
-                ensure!(
-                    after.len() == before.len() && after.is_disjoint(&before),
-                    "{node}: {before:?}, then {after:?}"
-                );
-                as_planned(fleet)?;
+                upgrade(network, fleet, node)?;
             }
             in_time(zero, DURATION)
         })?;
@@ -72,12 +54,34 @@ pub fn versions(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// Has the agent of `node` replaced by one of the other version, and its workers by it.
+pub fn upgrade(network: &Network, fleet: &mut Fleet, node: &str) -> Result<()> {
+    let host = network.host(node);
+    let (before, renewed) = (workers(host), said(fleet, node, RENEWED)?);
+    let agent = fleet.agent(node)?;
+    agent.kill()?;
+    if agent.variables.remove(VERSION).is_none() {
+        agent.variables.insert(VERSION.to_owned(), "0.1.1-next".to_owned());
+    }
+    agent.restart()?;
+    clock::wait_for("every worker is of the new version", PATIENCE, LOOK, || {
+        Ok(said(fleet, node, RENEWED)? >= renewed + before.len())
+    })
+    .with_context(|| format!("{node}: {before:?}, {:?}", workers(host)))?;
+    let after = workers(host);
+    ensure!(after.len() == before.len() && after.is_disjoint(&before), "{node}: {before:?}, then {after:?}");
+    as_planned(fleet)
+}
+
 /// One of the maps looks otherwise than this version's.
 const OTHER_SHAPE: &str = "rm ps_ack; bpftool map create ps_ack type ringbuf key 0 value 0 entries 4096 name ps_ack";
 
+/// None of them does.
+pub const ALIKE: &str = "true";
+
 /// Agents find what another version has pinned, which fits.
 pub fn layout(stage: &mut Stage) -> Result<()> {
-    stage.nobody_notices(SHORT, |network, fleet, _, zero| relaid(network, fleet, zero, "true"))
+    stage.nobody_notices(SHORT, |network, fleet, _, zero| relaid(network, fleet, zero, ALIKE))
 }
 
 /// And what does not fit. New windows do not know what has come already, so what came by one path and is still under way on
@@ -89,20 +93,26 @@ pub fn other_layout(stage: &mut Stage) -> Result<()> {
 fn relaid(network: &Network, fleet: &mut Fleet, zero: Duration, script: &str) -> Result<()> {
     clock::sleep_until(zero);
     for node in [EDGE, ANCHOR_HOST] {
-        let (host, agent) = (network.host(node), fleet.agent(node)?);
-        agent.kill()?;
-        host.output("sh", &["-ec", &format!("cd /sys/fs/bpf/pathsteer; mv v* v0; cd v0; {script}")])?;
-        agent.restart()?;
-        let folder = || host.output("ls", &["/sys/fs/bpf/pathsteer"]);
-        clock::wait_for("maps of its own order", PATIENCE, LOOK, || {
-            Ok(folder().is_ok_and(|all| !all.split_whitespace().any(|one| one == "v0") && all.contains('v')))
-        })?;
-        as_planned(fleet)?;
+        relay(network, fleet, node, script)?;
     }
     in_time(zero, SHORT)
 }
 
-fn rekey(network: &Network, fleet: &Fleet, node: &str, slot: u8) -> Result<()> {
+/// Has an agent of `node` start that finds the maps where another version pins them, after `script` has run there.
+pub fn relay(network: &Network, fleet: &mut Fleet, node: &str, script: &str) -> Result<()> {
+    let (host, agent) = (network.host(node), fleet.agent(node)?);
+    agent.kill()?;
+    host.output("sh", &["-ec", &format!("cd /sys/fs/bpf/pathsteer; mv v* v0; cd v0; {script}")])?;
+    agent.restart()?;
+    let folder = || host.output("ls", &["/sys/fs/bpf/pathsteer"]);
+    clock::wait_for("maps of its own order", PATIENCE, LOOK, || {
+        Ok(folder().is_ok_and(|all| !all.split_whitespace().any(|one| one == "v0") && all.contains('v')))
+    })?;
+    as_planned(fleet)
+}
+
+/// Gives the uplink in `slot` of `node` another key, and returns once that is in use.
+pub fn rekey(network: &Network, fleet: &Fleet, node: &str, slot: u8) -> Result<()> {
     let host = network.host(node);
     let (renewed, before, worker) = (said(fleet, node, RENEWED)?, key(fleet, node, slot)?, workers(host));
     let printed = fleet.agent_command(host, &["rotate-key", "--slot", &slot.to_string()])?;

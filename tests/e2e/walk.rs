@@ -1,4 +1,5 @@
-//! A random walk through valid plans under live traffic: every change says what it does to flows, and is held to it.
+//! A random walk through valid plans, keys, versions and layouts under live traffic: every change of a plan says what it
+//! does to flows, and nothing is lost whatever it says.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -10,21 +11,24 @@ use pathsteer_crds::keys;
 use pathsteer_crds::plan::PlanRoot;
 use pathsteer_lab::clock;
 use pathsteer_lab::fleet::Fleet;
+use pathsteer_lab::network::Network;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE};
 
+use crate::renewal::{ALIKE, rekey, relay, upgrade};
 use crate::stage::{Stage, out};
 
-const DURATION: Duration = Duration::from_secs(22);
-/// A step that begins later would end after the traffic.
-const LAST: Duration = Duration::from_secs(18);
+/// Walks: a seed, how long, how long before the end the last step may begin, and the kinds of steps. Any seed will do; a
+/// failure names the one it came with.
+const WALKS: [(u64, Duration, Duration, &[&[Step]]); 2] = [
+    (7_007, Duration::from_secs(22), Duration::from_secs(4), &[&PLANS]),
+    (7_008, Duration::from_secs(65), Duration::from_secs(18), &[&PLANS, &UPKEEP]),
+];
 /// A plan is carried out and reported in tenths of a second; the rest is for a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Both nodes say for so long that they are as planned before the next step begins: a change that is still on its way
 /// would be taken for none.
 const QUIET: Duration = Duration::from_millis(400);
 const LOOK: Duration = Duration::from_millis(30);
-/// Any will do; a failure names the one it came with.
-const SEEDS: [u64; 2] = [7_007, 7_008];
 
 /// What is declared beside the example, or instead of a part of it.
 #[derive(Clone, PartialEq)]
@@ -56,19 +60,45 @@ const EXAMPLE: Declared = Declared {
     copies: 1,
 };
 
-/// One step: what it changes.
-type Step = (&'static str, fn(&mut Declared));
+type Step = (&'static str, Change);
 
-const STEPS: [Step; 9] = [
-    ("a policy comes or goes", |now| now.policy = !now.policy),
-    ("a segment comes or goes", |now| now.guests = !now.guests),
-    ("an uplink comes or goes", |now| now.cellular = if now.cellular.is_some() { None } else { Some(3) }),
-    ("an uplink gets another slot", |now| now.cellular = if now.cellular == Some(4) { Some(3) } else { Some(4) }),
-    ("another uplink is the cheapest", |now| now.swapped = !now.swapped),
-    ("an uplink's MTU changes", |now| now.mtu = if now.mtu == 1_500 { 1_480 } else { 1_500 }),
-    ("an anchor comes or goes", |now| now.second_anchor = !now.second_anchor),
-    ("a site comes or goes", |now| now.second_site = !now.second_site),
-    ("copies go to one more path or one less", |now| now.copies = 3 - now.copies),
+/// What a step changes.
+#[derive(Clone, Copy)]
+enum Change {
+    /// What is declared.
+    Plan(fn(&mut Declared)),
+    /// Something about a node, done when this returns.
+    Node(fn(&Network, &mut Fleet) -> Result<()>),
+}
+
+const PLANS: [Step; 9] = [
+    ("a policy comes or goes", Change::Plan(|now| now.policy = !now.policy)),
+    ("a segment comes or goes", Change::Plan(|now| now.guests = !now.guests)),
+    ("an uplink comes or goes", Change::Plan(|now| now.cellular = if now.cellular.is_some() { None } else { Some(3) })),
+    (
+        "an uplink gets another slot",
+        Change::Plan(|now| now.cellular = if now.cellular == Some(4) { Some(3) } else { Some(4) }),
+    ),
+    ("another uplink is the cheapest", Change::Plan(|now| now.swapped = !now.swapped)),
+    ("an uplink's MTU changes", Change::Plan(|now| now.mtu = if now.mtu == 1_500 { 1_480 } else { 1_500 })),
+    ("an anchor comes or goes", Change::Plan(|now| now.second_anchor = !now.second_anchor)),
+    ("a site comes or goes", Change::Plan(|now| now.second_site = !now.second_site)),
+    ("copies go to one more path or one less", Change::Plan(|now| now.copies = 3 - now.copies)),
+];
+
+const UPKEEP: [Step; 6] = [
+    ("the site gets another key", Change::Node(|network, fleet| rekey(network, fleet, EDGE, 1))),
+    ("the anchor gets another key", Change::Node(|network, fleet| rekey(network, fleet, ANCHOR_HOST, 2))),
+    (
+        "the site's agent and workers are of another version",
+        Change::Node(|network, fleet| upgrade(network, fleet, EDGE)),
+    ),
+    ("the anchor's are", Change::Node(|network, fleet| upgrade(network, fleet, ANCHOR_HOST))),
+    ("the site finds maps of another layout", Change::Node(|network, fleet| relay(network, fleet, EDGE, ALIKE))),
+    (
+        "the anchor finds maps of another layout",
+        Change::Node(|network, fleet| relay(network, fleet, ANCHOR_HOST, ALIKE)),
+    ),
 ];
 
 impl Declared {
@@ -129,11 +159,19 @@ impl Declared {
 }
 
 pub fn case(stage: &mut Stage) -> Result<()> {
-    for seed in SEEDS {
+    for (seed, duration, rest, steps) in WALKS {
         let told = RefCell::new(Vec::new());
-        let walked = stage.nobody_notices(DURATION, |_, fleet, _, zero| {
+        let walked = stage.nobody_notices(duration, |network, fleet, _, zero| {
             told.borrow_mut().clear();
-            walk(fleet, zero, seed, &mut told.borrow_mut())
+            let mut way = Way { network, fleet, dice: seed, now: EXAMPLE };
+            clock::sleep_until(zero);
+            while clock::now() < zero + duration - rest {
+                let begun = clock::now();
+                let step = way.step(&steps.concat())?;
+                let [from, to] = [begun - zero, clock::now() - zero].map(|at| at.as_secs_f64());
+                told.borrow_mut().push(format!("{from:.1} to {to:.1} s: {step}"));
+            }
+            Ok(())
         });
         let told = told.into_inner();
         walked.with_context(|| format!("seed {seed}: {}", told.join("; ")))?;
@@ -144,32 +182,48 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Step after step until the time is over. Whatever comes, nothing may be lost: a change that is disruptive is so for a
-/// path that carries nothing alone.
-fn walk(fleet: &mut Fleet, zero: Duration, seed: u64, told: &mut Vec<String>) -> Result<()> {
-    let (mut dice, mut now) = (seed, EXAMPLE);
-    clock::sleep_until(zero);
-    while clock::now() < zero + LAST {
-        let before = now.clone();
-        let (what, change) = STEPS[(throw(&mut dice) % STEPS.len() as u64) as usize];
-        change(&mut now);
-        let begun = clock::now();
-        let said = |fleet: &Fleet| fleet.daemons().flat_map(|daemon| daemon.last_lines(usize::MAX)).collect::<Vec<_>>();
-        let spoken = said(fleet).len();
+/// How far a walk has come.
+struct Way<'a> {
+    network: &'a Network,
+    fleet: &'a mut Fleet,
+    dice: u64,
+    now: Declared,
+}
+
+impl Way<'_> {
+    /// One step, whichever comes, and what was said of it. Whatever comes, nothing may be lost: a change that is disruptive
+    /// is so for a path that carries nothing alone.
+    fn step(&mut self, steps: &[Step]) -> Result<String> {
+        let (what, change) = steps[(throw(&mut self.dice) % steps.len() as u64) as usize];
+        match change {
+            Change::Node(change) => {
+                change(self.network, self.fleet).with_context(|| what)?;
+                Ok(what.to_owned())
+            }
+            Change::Plan(change) => {
+                let class = self.declare(change).with_context(|| format!("{what}: not carried out"))?;
+                Ok(format!("{what} ({class})"))
+            }
+        }
+    }
+
+    /// Declares a change, and returns its class once it is carried out.
+    fn declare(&mut self, change: fn(&mut Declared)) -> Result<&'static str> {
+        let (fleet, before) = (&*self.fleet, self.now.clone());
+        change(&mut self.now);
+        let said = || fleet.daemons().flat_map(|daemon| daemon.last_lines(usize::MAX)).collect::<Vec<_>>();
+        let spoken = said().len();
         let file: PathBuf = out().join("walk.yaml");
-        std::fs::write(&file, now.manifests())?;
+        std::fs::write(&file, self.now.manifests())?;
         // An anchor that a site still names cannot go, a site has to be there for its uplinks.
         fleet.cli(&["apply", "-f", &file.to_string_lossy()])?;
-        for [kind, name] in now.gone(&before) {
+        for [kind, name] in self.now.gone(&before) {
             fleet.cli(&["delete", kind, name])?;
         }
-        as_planned(fleet).with_context(|| format!("{what}: not carried out"))?;
-        let lines = said(fleet);
-        let worst = worst_class(&lines[spoken.min(lines.len())..]);
-        let [from, to] = [begun - zero, clock::now() - zero].map(|at| at.as_secs_f64());
-        told.push(format!("{from:.1} to {to:.1} s: {what} ({worst})"));
+        as_planned(fleet)?;
+        let lines = said();
+        Ok(worst_class(&lines[spoken.min(lines.len())..]))
     }
-    Ok(())
 }
 
 /// Both nodes have carried out what is published, and go on saying so.

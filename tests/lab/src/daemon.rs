@@ -1,5 +1,6 @@
 //! A long-running program of the lab, its log, and how it is killed and started again.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -26,6 +27,8 @@ pub struct Daemon {
     recipe: Recipe,
     log: PathBuf,
     child: Child,
+    /// What it finds in its environment when it is started again.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl Daemon {
@@ -35,8 +38,9 @@ impl Daemon {
     /// When it cannot be started.
     pub fn start(host: &Host, recipe: Recipe, logs: &Path) -> Result<Daemon> {
         let log = logs.join(format!("{}.log", recipe.name));
-        let child = spawn(host, &recipe, &log, &[])?;
-        Ok(Daemon { host: host.clone(), recipe, log, child })
+        let variables = BTreeMap::new();
+        let child = spawn(host, &recipe, &log, &variables)?;
+        Ok(Daemon { host: host.clone(), recipe, log, child, variables })
     }
 
     pub fn name(&self) -> &str {
@@ -67,15 +71,7 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started.
     pub fn restart(&mut self) -> Result<()> {
-        self.restart_with(&[])
-    }
-
-    /// Starts it again with these variables in its environment, for this life.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn restart_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
-        self.child = spawn(&self.host, &self.recipe, &self.log, variables)?;
+        self.child = spawn(&self.host, &self.recipe, &self.log, &self.variables)?;
         Ok(())
     }
 
@@ -103,7 +99,7 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(host: &Host, recipe: &Recipe, log: &Path, variables: &[(&str, &str)]) -> Result<Child> {
+fn spawn(host: &Host, recipe: &Recipe, log: &Path, variables: &BTreeMap<String, String>) -> Result<Child> {
     let mut output: File = OpenOptions::new()
         .create(true)
         .append(true)
@@ -112,7 +108,7 @@ fn spawn(host: &Host, recipe: &Recipe, log: &Path, variables: &[(&str, &str)]) -
     writeln!(output, "--- {} starts on {}", recipe.name, host.name)?;
     host.command(&recipe.program)
         .args(&recipe.arguments)
-        .envs(variables.iter().copied())
+        .envs(variables)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
