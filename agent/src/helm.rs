@@ -1,5 +1,6 @@
 //! Keeps one switching machine running and hands it what plans want.
 
+use pathsteer_agent_core::switch::Avoid;
 use pathsteer_crds::{ownership, plan::PlanObjects, report::SteeringReport};
 use tokio::{
     sync::{mpsc, watch},
@@ -32,26 +33,17 @@ impl Helm {
         Helm { state, machine: None }
     }
 
-    /// Hands the plan's steering to the machine, which keeps off the slot `avoided`. One that could not go on is replaced by one that begins with what the map
-    /// says.
-    pub fn put(&mut self, shim: &Shim, objects: &PlanObjects, avoided: Option<u8>) {
+    /// Hands the plan's steering to the machine, and what to avoid. One that could not go on is replaced by one that begins
+    /// with what the map says.
+    pub fn put(&mut self, shim: &Shim, objects: &PlanObjects, avoid: Avoid) {
         if self.machine.as_ref().is_none_or(|machine| machine.task.is_finished()) {
             if Netns::open(ownership::VIP_NETNS).is_err() {
                 return;
             }
             self.machine = Some(Machine::start(shim.clone(), self.state.clone()));
         }
-        let mut steering = objects.steering.clone();
-        for (spec, slot) in steering.iter_mut().flat_map(|spec| avoided.map(|slot| (spec, slot))) {
-            // Not where it is all there is.
-            if !spec.failed.contains(&slot)
-                && spec.slots.iter().any(|other| *other != slot && !spec.failed.contains(other))
-            {
-                spec.failed.push(slot);
-                spec.failed.sort_unstable();
-            }
-        }
-        let orders = Orders { steering, paths: objects.paths.clone(), remotes: objects.remotes.clone() };
+        let (steering, paths, remotes) = (objects.steering.clone(), objects.paths.clone(), objects.remotes.clone());
+        let orders = Orders { steering, paths, remotes, avoid };
         if let Some(machine) = &mut self.machine
             && machine.last != orders
         {

@@ -8,8 +8,9 @@ use std::{
 };
 
 use pathsteer_agent_core::{
-    ChangeClass, Drifted, History, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift, latest,
-    resolvers,
+    ChangeClass, Drifted, History, Leaving, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift,
+    followed_by, latest, resolvers, sent_by,
+    switch::{Avoid, not_up},
 };
 use pathsteer_crds::{
     plan::{AddressSpec, NodePlan, PlanObjects, Role},
@@ -63,6 +64,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_secs(1);
 /// What nft has counted is looked at again so often, if no turn looks.
 const COUNT: Duration = Duration::from_secs(10);
+/// While a plan waits for paths to be left, it is looked this often whether they are.
+const LEAVE_LOOK: Duration = Duration::from_millis(50);
 
 /// What is not as declared when the kernel cannot be observed.
 const KERNEL: &str = "kernel";
@@ -73,6 +76,9 @@ pub struct Reconciler {
     plan: NodePlan,
     /// Set once the plan comes from an operator, or is what was before one that did: only then may anything be deleted.
     complete: bool,
+    /// What comes into force once the paths that it takes away are left.
+    next: Option<(NodePlan, Leaving)>,
+    start: Instant,
     leases: LeaseBook,
     dhcp: Dhcp,
     /// Who resolves names, by the namespace of the uplink: for the session, and for people.
@@ -138,6 +144,8 @@ impl Reconciler {
             complete,
             leases: LeaseBook::open(state.clone()),
             plan,
+            next: None,
+            start: Instant::now(),
             dhcp: Dhcp::new(news),
             resolvers,
             resolv_conf: ResolvConf::default(),
@@ -188,11 +196,10 @@ impl Reconciler {
                 self.report(&turn, &desired, &workers);
                 tokio::select! {
                     Ok(()) = plans.changed() => {
-                        if let Some(plan) = plans.borrow_and_update().clone() {
-                            self.plan = plan;
-                            self.complete = true;
+                        let plan = plans.borrow_and_update().clone();
+                        if plan.is_none_or(|plan| self.take(plan, &workers)) {
+                            break;
                         }
-                        break;
                     }
                     Some(news) = news.recv() => {
                         self.leases.take(news);
@@ -207,6 +214,11 @@ impl Reconciler {
                         break;
                     }
                     () = &mut next => break,
+                    () = tokio::time::sleep(LEAVE_LOOK), if self.next.is_some() => {
+                        if self.put_next_in_force() {
+                            break;
+                        }
+                    }
                     () = tokio::time::sleep(TICK) => {
                         let unpinned =
                             self.shim.is_some() && !(Shim::is_pinned() && Shim::are_attached(&desired.programs));
@@ -220,11 +232,35 @@ impl Reconciler {
                         if expired || moved || renewed || turn.verified() && (unpinned || reset) {
                             break;
                         }
-                        self.steer();
+                        self.steer(self.avoid(&workers));
                     }
                 }
             }
         }
+    }
+
+    /// Puts `plan` in force, or has the paths left that it takes away. Says whether it is in force.
+    fn take(&mut self, plan: NodePlan, workers: &BTreeMap<u8, WorkerStatus>) -> bool {
+        let leaving = Leaving::new(&self.plan.objects, &plan.objects, self.start.elapsed());
+        self.next = Some((plan, leaving));
+        let in_force = self.put_next_in_force();
+        if !in_force {
+            tracing::info!("paths are left before a plan takes them away");
+            self.steer(self.avoid(workers));
+        }
+        in_force
+    }
+
+    fn put_next_in_force(&mut self) -> bool {
+        let used = match self.plan.role {
+            Role::Edge => sent_by(&self.helm.reports()),
+            Role::Anchor => followed_by(&self.shim.as_ref().map(report::following).unwrap_or_default()),
+        };
+        let now = self.start.elapsed();
+        let Some((plan, _)) = self.next.take_if(|(_, leaving)| leaving.is_over(&used, now)) else { return false };
+        self.plan = plan;
+        self.complete = true;
+        true
     }
 
     async fn turn(&mut self) -> (Turn, PlanObjects) {
@@ -261,7 +297,7 @@ impl Reconciler {
             }
         });
         self.restless = self.watch.put(self.plan.reaches_home());
-        self.steer();
+        self.steer(self.avoid(&self.seen.workers));
         (turn, desired)
     }
 
@@ -346,10 +382,22 @@ impl Reconciler {
     }
 
     /// Hands the plan's steering on. An anchor follows and has none.
-    fn steer(&mut self) {
+    fn steer(&mut self, avoid: Avoid) {
         if let (Some(shim), Role::Edge) = (&self.shim, self.plan.role) {
-            self.helm.put(shim, &self.plan.objects, self.renewing.avoided());
+            self.helm.put(shim, &self.plan.objects, avoid);
         }
+    }
+
+    /// What steering is to keep off, as `workers` are.
+    fn avoid(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Avoid {
+        if self.plan.role == Role::Anchor {
+            return Avoid::default();
+        }
+        let objects = &self.plan.objects;
+        let renewed = objects.remotes.iter().filter_map(|remote| Some((remote.id, self.renewing.avoided()?)));
+        let left = self.next.iter().flat_map(|(_, leaving)| leaving.paths().clone());
+        let not_up = not_up(&objects.remotes, &report::tunnels(objects, workers));
+        Avoid { leave: renewed.chain(left).collect(), not_up }
     }
 
     fn count(&mut self) {

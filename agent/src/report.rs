@@ -165,7 +165,7 @@ fn words(resolvers: Option<&Resolvers>) -> Vec<String> {
 }
 
 /// One per declared peer, whether its worker knows it or not.
-fn tunnels(desired: &PlanObjects, workers: &BTreeMap<u8, WorkerStatus>) -> Vec<TunnelReport> {
+pub fn tunnels(desired: &PlanObjects, workers: &BTreeMap<u8, WorkerStatus>) -> Vec<TunnelReport> {
     let mut all = Vec::new();
     for device in &desired.wireguard_devices {
         let found = workers.get(&device.slot).and_then(|w| w.devices.iter().find(|found| found.link == device.link));
@@ -185,7 +185,7 @@ fn tunnels(desired: &PlanObjects, workers: &BTreeMap<u8, WorkerStatus>) -> Vec<T
     all
 }
 
-fn following(shim: &Shim) -> Vec<FollowingReport> {
+pub fn following(shim: &Shim) -> Vec<FollowingReport> {
     let learned = shim.lock().maps.learned().unwrap_or_default();
     let followed = learned.into_iter().map(|((remote, class), learned)| FollowingReport {
         remote,

@@ -11,7 +11,7 @@ use std::{
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, setsockopt, socket, sockopt,
 };
-use pathsteer_agent_core::switch::{self, Acknowledgement, Choice, Switch};
+use pathsteer_agent_core::switch::{self, Acknowledgement, Avoid, Choice, Switch};
 use pathsteer_bpf::{
     control::SwitchMessage,
     layout::{self, Chosen},
@@ -28,12 +28,13 @@ use tokio::{
 
 use crate::{drivers::datapath::Shim, state::StateDir, sys::netns::Netns};
 
-/// What of a plan concerns switching.
+/// What of a plan concerns switching, and what to keep off for now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orders {
     pub steering: Vec<SteeringSpec>,
     pub paths: Vec<PathSpec>,
     pub remotes: Vec<RemoteSpec>,
+    pub avoid: Avoid,
 }
 
 /// Runs the machine until `orders` is closed. Its own task, so that no reconcile turn ever delays a switch.
@@ -100,7 +101,7 @@ impl Driver {
 
     fn obey(&mut self, orders: Orders, now: Duration) {
         self.remotes = orders.remotes.into_iter().map(|remote| (remote.id, remote)).collect();
-        self.machine.handle_plan(&orders.steering, &orders.paths, now);
+        self.machine.handle_plan(&orders.steering, &orders.paths, &orders.avoid, now);
     }
 
     fn hear(&mut self, record: &[u8], now: Duration) {

@@ -10,7 +10,8 @@ use pathsteer_lab::fleet::Fleet;
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE, uplink};
 
 use crate::kernel::{kill_process, shell, worker};
-use crate::stage::{Stage, examples, out};
+use crate::stage::{LOOK, PATIENCE, Stage, examples, out};
+use crate::walk::as_planned;
 
 /// Long enough for four changes, each carried out before the next.
 const DURATION: Duration = Duration::from_secs(12);
@@ -29,6 +30,12 @@ metadata: {site: rv-07, name: starlink}
 spec: {slot: 2, kind: starlink, interface: wan2, address: dhcp, cost: 5}
 ";
 
+/// The cheapest uplink has another slot, and with it another namespace, interface and key.
+const MOVED: &str = "apiVersion: pathsteer.io/v1alpha1
+kind: Uplink
+metadata: {site: rv-07, name: fiber}
+spec: {slot: 5, kind: fiber, interface: wan1, address: dhcp, cost: 10}
+";
 /// Every uplink carries each packet.
 const EVERYWHERE: &str = "apiVersion: pathsteer.io/v1alpha1
 kind: Mode
@@ -73,6 +80,34 @@ pub fn copied_by(stage: &mut Stage) -> Result<()> {
         ensure!(last < DURATION, "the changes took {:.1} s, longer than the traffic", last.as_secs_f64());
         Ok(())
     })
+}
+
+/// Nothing else carries what it does: it is left before it is taken away, and used again once it is up.
+pub fn active(stage: &mut Stage) -> Result<()> {
+    stage.without_copies()?;
+    let (moved, declared) = (manifest("moved", MOVED)?, examples().join("uplinks.yaml"));
+    stage.nobody_notices(DURATION * 2, |_, fleet, _, zero| {
+        clock::sleep_until(zero);
+        fleet.cli(&["delete", "uplink", "rv-07/fiber"])?;
+        sent_by(fleet, 2)?;
+        for (manifests, slot) in [(&declared, 1), (&moved, 5), (&declared, 1)] {
+            fleet.cli(&["apply", "-f", &manifests.to_string_lossy()])?;
+            sent_by(fleet, slot)?;
+        }
+        let last = clock::now() - zero;
+        ensure!(last < DURATION * 2, "the changes took {:.1} s, longer than the traffic", last.as_secs_f64());
+        Ok(())
+    })
+}
+
+/// Waits until both nodes are as planned and the site sends by this slot alone.
+fn sent_by(fleet: &Fleet, slot: u8) -> Result<()> {
+    as_planned(fleet)?;
+    clock::wait_for("everything is sent by another slot", PATIENCE, LOOK, || {
+        let report = fleet.report(EDGE)?.context("the site has not reported")?;
+        Ok(report.steering.iter().all(|one| one.active == slot && one.copies.is_empty()))
+    })
+    .with_context(|| format!("slot {slot}"))
 }
 
 pub fn worker_killed(stage: &mut Stage) -> Result<()> {

@@ -68,6 +68,7 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("an_object_put_into_etcd_by_hand_is_treated_as_if_applied", store::case),
     ("plans_change_under_traffic_without_loss", change::plans),
     ("an_uplink_that_carries_copies_goes_and_returns_without_loss", change::copied_by),
+    ("the_uplink_in_use_goes_returns_and_changes_its_slot_without_loss", change::active),
     ("a_random_walk_through_plans_under_traffic_loses_nothing", walk::case),
     ("keys_change_under_traffic_without_loss", renewal::keys),
     ("agents_and_workers_of_another_version_take_over_under_traffic_without_loss", renewal::versions),

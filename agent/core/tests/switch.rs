@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pathsteer_agent_core::switch::{Acknowledgement, Action, Choice, REMIND, RESEND_FIRST, RESEND_LONGEST, Switch};
+use pathsteer_agent_core::switch::{
+    Acknowledgement, Action, Avoid, Choice, REMIND, RESEND_FIRST, RESEND_LONGEST, Switch,
+};
 use pathsteer_crds::ModeKind;
 use pathsteer_crds::plan::SteeringSpec;
 use proptest::prelude::*;
@@ -114,7 +116,7 @@ impl Node {
     }
 
     fn put_in_force(&mut self, plan: Vec<SteeringSpec>) {
-        self.machine.handle_plan(&plan, &[], self.now);
+        self.machine.handle_plan(&plan, &[], &Avoid::default(), self.now);
         self.map.retain(|key, _| plan.iter().any(|spec| (spec.remote, spec.class) == *key));
         self.heard.retain(|key, _| self.map.contains_key(key));
         self.plan = plan;
@@ -317,7 +319,7 @@ fn a_switch_does_not_wait_for_the_disk() {
     let quiet = |machine: &mut Switch| while machine.poll_action(Duration::ZERO).is_some() {};
     quiet(&mut machine);
     for turn in 0u16..500 {
-        machine.handle_plan(&[spec(Some(if turn % 2 == 0 { 1 } else { 2 }))], &[], Duration::ZERO);
+        machine.handle_plan(&[spec(Some(if turn % 2 == 0 { 1 } else { 2 }))], &[], &Avoid::default(), Duration::ZERO);
         let first = machine.poll_action(Duration::ZERO);
         assert!(matches!(first, Some(Action::Choose { .. })), "{turn}: {first:?}");
         quiet(&mut machine);

@@ -7,6 +7,7 @@
 //! Today a person decides (costs, overrides, modes). What will decide by measurement enters by another `handle_*` and
 //! leaves by the same actions.
 
+mod avoid;
 mod nonce;
 mod steering;
 mod target;
@@ -21,6 +22,7 @@ use pathsteer_crds::report::SteeringReport;
 use steering::Steering;
 use telling::By;
 
+pub use avoid::{Avoid, not_up};
 pub use telling::{REMIND, RESEND_FIRST, RESEND_LONGEST};
 
 /// What the pinned map says about one class towards one remote.
@@ -112,8 +114,8 @@ impl Switch {
         self.adopted.insert((remote, class), choice);
     }
 
-    /// A plan has come into force. `paths` lend their names to the reasons.
-    pub fn handle_plan(&mut self, steering: &[SteeringSpec], paths: &[PathSpec], now: Duration) {
+    /// A plan has come into force, or other paths are avoided. `paths` lend their names to the reasons.
+    pub fn handle_plan(&mut self, steering: &[SteeringSpec], paths: &[PathSpec], avoid: &Avoid, now: Duration) {
         let mut before = std::mem::take(&mut self.steerings);
         for spec in steering {
             let key = (spec.remote, spec.class);
@@ -122,7 +124,7 @@ impl Switch {
                 None => Steering::new(self.adopted.remove(&key), now),
             };
             self.steerings.insert(key, held);
-            self.decide(key, spec, paths, now);
+            self.decide(key, spec, paths, avoid, now);
         }
         // A choice for what is no longer steered would have nowhere to go.
         let steerings = &self.steerings;
@@ -187,9 +189,9 @@ impl Switch {
         self.steerings.iter().map(|(&(remote, class), held)| held.report(remote, class)).collect()
     }
 
-    fn decide(&mut self, key: Key, spec: &SteeringSpec, paths: &[PathSpec], now: Duration) {
+    fn decide(&mut self, key: Key, spec: &SteeringSpec, paths: &[PathSpec], avoid: &Avoid, now: Duration) {
         let Some(held) = self.steerings.get_mut(&key) else { return };
-        let target = target::of(spec, paths);
+        let target = target::of(spec, paths, avoid, held.choice);
         held.declare(spec, &target);
         let Some((active, copies)) = target.wanted else { return };
         let next = match held.choice {

@@ -4,6 +4,8 @@ use pathsteer_crds::ModeKind;
 use pathsteer_crds::mark::copy_bit;
 use pathsteer_crds::plan::{PathSpec, SteeringSpec};
 
+use super::{Avoid, Choice};
+
 pub(super) struct Target {
     /// Active slot and copy set; absent if no slot will do.
     pub wanted: Option<(u8, u8)>,
@@ -14,9 +16,20 @@ pub(super) struct Target {
 }
 
 /// A forced slot wins over a failed one: a person named it. A forced slot without a tunnel to the remote is passed over.
-pub(super) fn of(spec: &SteeringSpec, paths: &[PathSpec]) -> Target {
+/// Where all slots are avoided none is, and `current`, what is in force, stays if it may.
+pub(super) fn of(spec: &SteeringSpec, paths: &[PathSpec], avoid: &Avoid, current: Option<Choice>) -> Target {
     let slots: Vec<u8> = spec.slots.iter().copied().filter(|slot| (1..=8).contains(slot)).collect();
-    let usable: Vec<u8> = slots.iter().copied().filter(|slot| !spec.failed.contains(slot)).collect();
+    let mut usable: Vec<u8> = slots.iter().copied().filter(|slot| !spec.failed.contains(slot)).collect();
+    let in_use = |slot: u8| current.is_some_and(|now| now.active == slot || now.copies & copy_bit(slot) as u8 != 0);
+    let is_open = |slot: &u8| {
+        let path = (spec.remote, *slot);
+        !avoid.leave.contains(&path) && (in_use(*slot) || !avoid.not_up.contains(&path))
+    };
+    if usable.iter().any(is_open) {
+        usable.retain(is_open);
+    } else if let Some(now) = current.and_then(|now| usable.iter().position(|slot| *slot == now.active)) {
+        usable[..=now].rotate_right(1);
+    }
     let forced = spec.forced.filter(|slot| slots.contains(slot));
     let Some(active) = forced.or_else(|| usable.first().copied()) else {
         let reason = if slots.is_empty() {
@@ -43,11 +56,11 @@ fn reason(spec: &SteeringSpec, slots: &[u8], active: u8, forced: Option<u8>, pat
         return "forced by an override".to_owned();
     }
     let passed_over: Vec<u8> = slots.iter().copied().take_while(|slot| *slot != active).collect();
-    let mut reason = if passed_over.is_empty() {
-        "lowest cost".to_owned()
-    } else {
-        format!("{} failed by an override", names(&passed_over, paths))
-    };
+    let (failed, avoided): (Vec<u8>, Vec<u8>) = passed_over.iter().partition(|slot| spec.failed.contains(slot));
+    let passed_over = [(failed, "failed by an override"), (avoided, "not up, or about to be interrupted")];
+    let passed_over = passed_over.iter().filter(|(slots, _)| !slots.is_empty());
+    let passed_over: Vec<String> = passed_over.map(|(slots, why)| format!("{} {why}", names(slots, paths))).collect();
+    let mut reason = if passed_over.is_empty() { "lowest cost".to_owned() } else { passed_over.join("; ") };
     if let Some(absent) = spec.forced {
         reason += &format!("; {}, forced by an override, has no tunnel to this remote", name(absent, paths));
     }
@@ -81,6 +94,10 @@ mod tests {
     }
 
     fn decided(spec: &SteeringSpec) -> (Option<(u8, u8)>, String) {
+        avoiding(spec, &Avoid::default(), None)
+    }
+
+    fn avoiding(spec: &SteeringSpec, avoid: &Avoid, current: Option<Choice>) -> (Option<(u8, u8)>, String) {
         let paths = [PathSpec {
             slot: 2,
             name: "fiber".into(),
@@ -89,7 +106,7 @@ mod tests {
             metered: false,
             resolvers: vec![],
         }];
-        let target = of(spec, &paths);
+        let target = of(spec, &paths, avoid, current);
         (target.wanted, target.reason)
     }
 
@@ -109,7 +126,11 @@ mod tests {
     fn a_failed_slot_is_passed_over_by_name_and_carries_no_copies() {
         let (wanted, reason) = decided(&spec(ModeKind::Mirror, 3, None, &[2]));
         assert_eq!((wanted, reason.as_str()), (Some((1, 0b100)), "fiber failed by an override"));
-        assert_eq!(of(&spec(ModeKind::Mirror, 3, None, &[2]), &[]).live, [1, 3], "nor is anybody told by it");
+        assert_eq!(
+            of(&spec(ModeKind::Mirror, 3, None, &[2]), &[], &Avoid::default(), None).live,
+            [1, 3],
+            "nor is anybody told by it"
+        );
     }
 
     #[test]
@@ -131,5 +152,42 @@ mod tests {
         assert_eq!((wanted, reason.as_str()), (None, "no path left: fiber, slot 1, slot 3 failed by an override"));
         let none = SteeringSpec { slots: Vec::new(), ..spec(ModeKind::Mirror, 1, None, &[]) };
         assert_eq!(decided(&none), (None, "no uplink has a tunnel to this remote".into()));
+    }
+
+    fn paths(slots: &[u8]) -> std::collections::BTreeSet<(u32, u8)> {
+        slots.iter().map(|slot| (1, *slot)).collect()
+    }
+
+    fn in_force(active: u8, copies: u8) -> Option<Choice> {
+        Some(Choice { active, copies, counter: 1 })
+    }
+
+    #[test]
+    fn a_path_about_to_be_interrupted_is_left_unless_it_is_all_there_is_or_forced() {
+        let mirror = spec(ModeKind::Mirror, 1, None, &[]);
+        let leave = |slots: &[u8]| Avoid { leave: paths(slots), ..Avoid::default() };
+        let (wanted, reason) = avoiding(&mirror, &leave(&[2]), in_force(2, 1));
+        assert_eq!((wanted, reason.as_str()), (Some((1, 0b100)), "fiber not up, or about to be interrupted"));
+        assert_eq!(avoiding(&mirror, &leave(&[2, 1]), in_force(2, 1)).0, Some((3, 0)), "nor is copied by one");
+        assert_eq!(avoiding(&mirror, &leave(&[2, 1, 3]), in_force(1, 2)).0, Some((1, 0b10)), "it stays where it is");
+        assert_eq!(avoiding(&spec(ModeKind::Mirror, 1, Some(2), &[]), &leave(&[2]), None).0, Some((2, 0b1)));
+        let both = avoiding(&spec(ModeKind::Training, 1, None, &[1]), &leave(&[2]), in_force(2, 0)).1;
+        assert_eq!(both, "slot 1 failed by an override; fiber not up, or about to be interrupted");
+    }
+
+    #[test]
+    fn nothing_goes_to_a_path_that_is_not_up_but_what_is_there_stays() {
+        let training = spec(ModeKind::Training, 1, None, &[]);
+        let not_up = |slots: &[u8]| Avoid { not_up: paths(slots), ..Avoid::default() };
+        assert_eq!(
+            avoiding(&training, &not_up(&[2]), in_force(1, 0)).0,
+            Some((1, 0)),
+            "the cheapest has to come up first"
+        );
+        assert_eq!(avoiding(&training, &not_up(&[]), in_force(1, 0)).0, Some((2, 0)), "and is chosen then");
+        assert_eq!(avoiding(&training, &not_up(&[2]), in_force(2, 0)).0, Some((2, 0)), "a pause of its own is none");
+        assert_eq!(avoiding(&training, &not_up(&[1, 2, 3]), None).0, Some((2, 0)), "after a start nothing is up");
+        let leave = Avoid { leave: paths(&[2]), not_up: paths(&[1, 3]) };
+        assert_eq!(avoiding(&training, &leave, in_force(2, 0)).0, Some((2, 0)), "better than what has never worked");
     }
 }

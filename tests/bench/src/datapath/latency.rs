@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pathsteer_agent_core::switch::{Action, Choice, Switch};
+use pathsteer_agent_core::switch::{Action, Avoid, Choice, Switch};
 use pathsteer_bpf::layout::Chosen;
 use pathsteer_crds::ModeKind;
 use pathsteer_crds::ownership::{ANCHOR_NETNS, anchor_tunnel};
@@ -196,7 +196,7 @@ impl<'a> Stage<'a> {
             (order.mode, order.copies, order.forced) = (mode, 1, Some(slot));
         }
         let now = clock::now();
-        self.machine.handle_plan(&self.orders, &self.rig.edge_plan.paths, now);
+        self.machine.handle_plan(&self.orders, &self.rig.edge_plan.paths, &Avoid::default(), now);
         let mut outcome = Outcome { written: None, later: None };
         while let Some(action) = self.machine.poll_action(now) {
             match action {

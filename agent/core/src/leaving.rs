@@ -1,0 +1,156 @@
+//! Leaving paths before a plan takes them away: as long as there is another, a change that somebody declares costs no packet.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use pathsteer_crds::ownership::uplink_netns;
+use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+use pathsteer_crds::report::{FollowingReport, SteeringReport};
+
+use crate::ChangeClass;
+use crate::noun::Noun;
+
+/// For so long it is waited until nothing is sent by the paths. A far end may be away, a person may have forced one.
+const LEAVE: Duration = Duration::from_secs(5);
+/// And for so long, then, for what is under way: by a geostationary satellite it takes 300 ms, by a mobile network whose
+/// queue is full as much.
+const UNDER_WAY: Duration = Duration::from_millis(500);
+
+/// A plan waits for this to be over.
+#[derive(Debug)]
+pub struct Leaving {
+    paths: BTreeSet<(u32, u8)>,
+    since: Duration,
+    /// Since when nothing is sent by them, if that was different before.
+    left: Option<Duration>,
+    was_used: bool,
+}
+
+impl Leaving {
+    /// Of what goes from `old` to `new`. Of remotes that only one of them knows nothing stays, and what loses all of its paths
+    /// cannot leave any. Times are durations since one start, whichever the caller takes.
+    pub fn new(old: &PlanObjects, new: &PlanObjects, now: Duration) -> Leaving {
+        let mut paths = BTreeSet::new();
+        for remote in &old.remotes {
+            let Some(then) = new.remotes.iter().find(|then| then.id == remote.id) else { continue };
+            let lost: Vec<u8> = remote
+                .slots
+                .iter()
+                .copied()
+                .filter(|slot| !then.slots.contains(slot) || is_interrupted(*slot, old, new))
+                .collect();
+            if lost.len() < remote.slots.len() {
+                paths.extend(lost.into_iter().map(|slot| (remote.id, slot)));
+            }
+        }
+        Leaving { paths, since: now, left: None, was_used: false }
+    }
+
+    /// The paths, as node index of the remote and slot.
+    pub fn paths(&self) -> &BTreeSet<(u32, u8)> {
+        &self.paths
+    }
+
+    /// Whether they may be taken away at `now`; `used` are those by which something is sent.
+    pub fn is_over(&mut self, used: &BTreeSet<(u32, u8)>, now: Duration) -> bool {
+        if now.saturating_sub(self.since) >= LEAVE {
+            return true;
+        }
+        if !self.paths.is_disjoint(used) {
+            (self.was_used, self.left) = (true, None);
+            return false;
+        }
+        !self.was_used || now.saturating_sub(*self.left.get_or_insert(now)) >= UNDER_WAY
+    }
+}
+
+/// Paths by which an edge sends and is sent to. What a far end follows that has not acknowledged is not known: it may be any.
+pub fn sent_by(steering: &[SteeringReport]) -> BTreeSet<(u32, u8)> {
+    let slots = |one: &SteeringReport| match one.acknowledged {
+        true => one.copies.iter().copied().chain([one.active]).collect(),
+        false => (1..=8).collect::<Vec<u8>>(),
+    };
+    steering.iter().flat_map(|one| slots(one).into_iter().map(|slot| (one.remote, slot))).collect()
+}
+
+/// Paths by which an anchor sends, and is sent to as far as it has heard.
+pub fn followed_by(following: &[FollowingReport]) -> BTreeSet<(u32, u8)> {
+    let slots = |one: &FollowingReport| one.copies.clone().into_iter().chain([one.active]);
+    following.iter().flat_map(|one| slots(one).map(|slot| (one.remote, slot))).collect()
+}
+
+/// Whether the uplink in `slot` has another card, or none, or is another's.
+fn is_interrupted(slot: u8, old: &PlanObjects, new: &PlanObjects) -> bool {
+    let netns = uplink_netns(slot);
+    let stays = |link: &LinkSpec| {
+        new.links.iter().any(|then| then.key() == link.key() && then.class(link) != ChangeClass::Disruptive)
+    };
+    let carries = |link: &&LinkSpec| !matches!(link.kind, LinkKind::Tunnel | LinkKind::Loopback);
+    !old.links.iter().filter(|link| link.netns == netns).filter(carries).all(stays)
+}
+
+#[cfg(test)]
+mod tests {
+    use pathsteer_crds::plan::RemoteSpec;
+
+    use super::*;
+
+    const ANCHOR: u32 = 7;
+    const NONE: [u8; 0] = [];
+
+    /// An edge with these slots and their cards.
+    fn edge(slots: &[(u8, &str)]) -> PlanObjects {
+        let remote = RemoteSpec {
+            id: ANCHOR,
+            node: "dal-a".into(),
+            address: [10, 100, 0, 7].into(),
+            anchor: 1,
+            identity: 1,
+            slots: slots.iter().map(|(slot, _)| *slot).collect(),
+            classes: vec![1],
+        };
+        let links = slots.iter().map(|(slot, card)| LinkSpec::new(&uplink_netns(*slot), card, LinkKind::Nic)).collect();
+        PlanObjects { remotes: vec![remote], links, ..PlanObjects::default() }
+    }
+
+    fn lost(old: &[(u8, &str)], new: &[(u8, &str)]) -> Vec<u8> {
+        let leaving = Leaving::new(&edge(old), &edge(new), Duration::ZERO);
+        leaving.paths().iter().map(|(remote, slot)| (*remote == ANCHOR).then_some(*slot).unwrap()).collect()
+    }
+
+    #[test]
+    fn paths_that_go_or_get_another_card_are_left_while_another_stays() {
+        let all = [(1, "wan1"), (2, "wan2"), (3, "wan3")];
+        assert_eq!(lost(&all, &all), NONE);
+        assert_eq!(lost(&all, &all[1..]), [1]);
+        assert_eq!(lost(&all[1..], &all), NONE, "it comes");
+        assert_eq!(lost(&all, &[(4, "wan1"), (2, "wan2"), (3, "wan3")]), [1], "another slot");
+        assert_eq!(lost(&all, &[(1, "wan2"), (2, "wan1"), (3, "wan3")]), [1, 2], "changed about");
+        assert_eq!(lost(&all[..1], &all[1..]), NONE, "nothing would be left");
+    }
+
+    #[test]
+    fn a_remote_that_goes_or_comes_is_not_waited_for() {
+        let (some, none) = (edge(&[(1, "wan1"), (2, "wan2")]), PlanObjects::default());
+        assert!(Leaving::new(&some, &none, Duration::ZERO).paths().is_empty());
+        assert!(Leaving::new(&none, &some, Duration::ZERO).paths().is_empty());
+    }
+
+    #[test]
+    fn what_is_in_use_is_waited_for_and_then_what_is_under_way_but_not_for_ever() {
+        let at = Duration::from_millis;
+        let new = || Leaving::new(&edge(&[(1, "wan1"), (2, "wan2")]), &edge(&[(2, "wan2")]), at(100));
+        let (used, other) = (BTreeSet::from([(ANCHOR, 1)]), BTreeSet::from([(ANCHOR, 2), (8, 1)]));
+        assert!(new().is_over(&other, at(100)), "nobody uses it");
+        let mut leaving = new();
+        let steps =
+            [(&used, 100), (&used, 150), (&other, 200), (&other, 699), (&used, 700), (&other, 710), (&other, 1_209)];
+        for (used, now) in steps {
+            assert!(!leaving.is_over(used, at(now)), "{now} ms");
+        }
+        assert!(leaving.is_over(&other, at(1_210)));
+        let mut leaving = new();
+        assert!(!leaving.is_over(&used, at(5_099)));
+        assert!(leaving.is_over(&used, at(5_100)), "somebody does not leave it");
+    }
+}
