@@ -344,7 +344,7 @@ impl Reconciler {
                 return Ok((desired, observed));
             }
             if pass == 0 {
-                *drifted = self.verified.as_ref().map(|was| drift(was, &observed, &changes)).unwrap_or_default();
+                *drifted = self.verified.as_ref().map(|was| drift(was, &desired, &observed, &changes)).unwrap_or_default();
                 let worst = changes.iter().map(|change| change.class).max();
                 let (generation, worst) = (self.plan.generation, worst.unwrap_or(ChangeClass::None));
                 tracing::info!(generation, changes = changes.len(), drift = drifted.len(), ?worst, "apply");

@@ -81,11 +81,18 @@ pub struct Drifted {
 
 /// The objects somebody else had changed: those that `changes` put right although they were declared the same in
 /// `verified`, the desired state that the turn before this one left in force, and those they delete that it never
-/// declared so. What only goes along with our own changes is none of them; a veth pair counts once. After a turn that
-/// was not verified nobody can tell.
-pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change]) -> Vec<Drifted> {
-    let declared: BTreeMap<String, PlanObject> =
-        ORDER.iter().flat_map(|stage| (stage.listed)(verified)).map(|object| (object.name(), object)).collect();
+/// declared so. What only goes along with our own changes is none of them, nor is what `desired` declares no longer: of
+/// that not everything is observed. A veth pair counts once. After a turn that was not verified nobody can tell.
+pub fn drift(
+    verified: &PlanObjects,
+    desired: &PlanObjects,
+    observed: &PlanObjects,
+    changes: &[Change],
+) -> Vec<Drifted> {
+    let by_name = |objects| -> BTreeMap<String, PlanObject> {
+        ORDER.iter().flat_map(|stage| (stage.listed)(objects)).map(|object| (object.name(), object)).collect()
+    };
+    let (declared, desired) = (by_name(verified), by_name(desired));
     let wrong: BTreeMap<String, String> =
         not_as_declared(verified, observed).into_iter().map(|report| (report.object, report.reason)).collect();
     let drifted = changes.iter().filter_map(|change| {
@@ -93,6 +100,7 @@ pub fn drift(verified: &PlanObjects, observed: &PlanObjects, changes: &[Change])
         let declared = declared.get(&name);
         let found = match change.action {
             Action::Create | Action::Update => wrong.get(&name).filter(|_| declared == Some(&change.object))?.clone(),
+            Action::Delete if declared.is_some() && !desired.contains_key(&name) => return None,
             Action::Delete if declared.is_some_and(|declared| declared.satisfied_by(&change.object)) => return None,
             Action::Delete => wrong.get(&name).cloned().unwrap_or_else(|| "is not declared".to_owned()),
         };

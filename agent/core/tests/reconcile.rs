@@ -93,8 +93,13 @@ proptest! {
     fn what_we_change_ourselves_is_no_drift(before in dice(), after in dice()) {
         let before = plan(before);
         let after = plan(after);
-        let observed = Kernel::holding(&before, &CARDS).observe(&after);
-        prop_assert_eq!(drift(&before, &observed, &changes(&after, &observed, true)), vec![]);
+        let mut observed = Kernel::holding(&before, &CARDS).observe(&after);
+        // Real drivers do not find out everything about what is declared no longer.
+        let declared = |link: &String| after.wireguard_devices.iter().any(|device| device.link == *link);
+        for device in observed.wireguard_devices.iter_mut().filter(|device| !declared(&device.link)) {
+            device.underlay_netns.clear();
+        }
+        prop_assert_eq!(drift(&before, &after, &observed, &changes(&after, &observed, true)), vec![]);
     }
 
     #[test]
@@ -105,7 +110,7 @@ proptest! {
         let observed = kernel.observe(&desired);
         let wrong = not_as_declared(&desired, &observed).len() as u64;
         let planned = changes(&desired, &observed, true);
-        let drift = drift(&desired, &observed, &planned).len() as u64;
+        let drift = drift(&desired, &desired, &observed, &planned).len() as u64;
         prop_assert_eq!(drift > 0, !planned.is_empty());
         // Both ends of a pair may be wrong, and somebody may have added what is not declared at all.
         let names = |action| planned.iter().filter(|c| c.action == action).map(|c| c.object.name()).collect::<BTreeSet<_>>();
