@@ -11,6 +11,7 @@ mod drivers;
 mod fault;
 mod helm;
 mod lease_book;
+mod next_plan;
 mod observe;
 mod problems;
 mod reconcile;

@@ -1,14 +1,14 @@
 //! The reconcile loop: wake up, observe, plan, apply, verify, report. A turn never fails; it has an outcome.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
     time::{Duration, Instant},
 };
 
 use pathsteer_agent_core::{
-    ChangeClass, Drifted, History, Leaving, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift,
+    Active, ChangeClass, Drifted, History, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift,
     followed_by, latest, resolvers, sent_by,
     switch::{Avoid, not_up},
 };
@@ -38,6 +38,7 @@ use crate::{
     },
     helm::Helm,
     lease_book::LeaseBook,
+    next_plan::NextPlan,
     observe::{Observed, observe},
     problems::Problem,
     renewal::Renewing,
@@ -76,9 +77,7 @@ pub struct Reconciler {
     plan: NodePlan,
     /// Set once the plan comes from an operator, or is what was before one that did: only then may anything be deleted.
     complete: bool,
-    /// What comes into force once the paths that it takes away are left.
-    next: Option<(NodePlan, Leaving)>,
-    start: Instant,
+    next: NextPlan,
     leases: LeaseBook,
     dhcp: Dhcp,
     /// Who resolves names, by the namespace of the uplink: for the session, and for people.
@@ -144,8 +143,7 @@ impl Reconciler {
             complete,
             leases: LeaseBook::open(state.clone()),
             plan,
-            next: None,
-            start: Instant::now(),
+            next: NextPlan::none(),
             dhcp: Dhcp::new(news),
             resolvers,
             resolv_conf: ResolvConf::default(),
@@ -196,10 +194,14 @@ impl Reconciler {
                 self.report(&turn, &desired, &workers);
                 tokio::select! {
                     Ok(()) = plans.changed() => {
-                        let plan = plans.borrow_and_update().clone();
-                        if plan.is_none_or(|plan| self.take(plan, &workers)) {
+                        if let Some(plan) = plans.borrow_and_update().clone() {
+                            self.next.put(plan, &self.plan);
+                        }
+                        if self.succeed(&workers) {
                             break;
                         }
+                        tracing::info!("paths are left before a plan takes them away");
+                        self.steer(self.avoid(&workers));
                     }
                     Some(news) = news.recv() => {
                         self.leases.take(news);
@@ -214,8 +216,8 @@ impl Reconciler {
                         break;
                     }
                     () = &mut next => break,
-                    () = tokio::time::sleep(LEAVE_LOOK), if self.next.is_some() => {
-                        if self.put_next_in_force() {
+                    () = tokio::time::sleep(LEAVE_LOOK), if self.next.is_waiting() => {
+                        if self.succeed(&workers) {
                             break;
                         }
                     }
@@ -227,7 +229,8 @@ impl Reconciler {
                         };
                         let reset = self.seen.workers.iter().any(other);
                         let expired = self.leases.expire();
-                        let renewed = self.renewing.step(&self.wireguard, &workers, &self.helm.reports());
+                        let active = self.active(&workers);
+                        let renewed = self.renewing.step(&self.wireguard, &workers, &active);
                         let moved = self.watch.put(self.plan.reaches_home());
                         if expired || moved || renewed || turn.verified() && (unpinned || reset) {
                             break;
@@ -239,28 +242,29 @@ impl Reconciler {
         }
     }
 
-    /// Puts `plan` in force, or has the paths left that it takes away. Says whether it is in force.
-    fn take(&mut self, plan: NodePlan, workers: &BTreeMap<u8, WorkerStatus>) -> bool {
-        let leaving = Leaving::new(&self.plan.objects, &plan.objects, self.start.elapsed());
-        self.next = Some((plan, leaving));
-        let in_force = self.put_next_in_force();
-        if !in_force {
-            tracing::info!("paths are left before a plan takes them away");
-            self.steer(self.avoid(workers));
-        }
-        in_force
+    /// Puts the next plan in force if the paths that it takes away are left, and says whether it has.
+    fn succeed(&mut self, workers: &BTreeMap<u8, WorkerStatus>) -> bool {
+        let Some(plan) = self.next.take_if_left(&self.used(workers)) else { return false };
+        self.plan = plan;
+        self.complete = true;
+        true
     }
 
-    fn put_next_in_force(&mut self) -> bool {
+    /// Paths by which something is sent and arrives; those of an edge have been chosen here, those of an anchor there.
+    fn used(&self, workers: &BTreeMap<u8, WorkerStatus>) -> BTreeSet<(u32, u8)> {
         let used = match self.plan.role {
             Role::Edge => sent_by(&self.helm.reports()),
             Role::Anchor => followed_by(&self.shim.as_ref().map(report::following).unwrap_or_default()),
         };
-        let now = self.start.elapsed();
-        let Some((plan, _)) = self.next.take_if(|(_, leaving)| leaving.is_over(&used, now)) else { return false };
-        self.plan = plan;
-        self.complete = true;
-        true
+        let objects = &self.plan.objects;
+        &used - &not_up(&objects.remotes, &report::tunnels(objects, workers))
+    }
+
+    fn active(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Active {
+        match self.plan.role {
+            Role::Edge => Active::Chosen(self.helm.reports().iter().map(|steering| steering.active).collect()),
+            Role::Anchor => Active::Followed(self.used(workers).into_iter().map(|(_, slot)| slot).collect()),
+        }
     }
 
     async fn turn(&mut self) -> (Turn, PlanObjects) {
@@ -344,7 +348,8 @@ impl Reconciler {
                 return Ok((desired, observed));
             }
             if pass == 0 {
-                *drifted = self.verified.as_ref().map(|was| drift(was, &desired, &observed, &changes)).unwrap_or_default();
+                *drifted =
+                    self.verified.as_ref().map(|was| drift(was, &desired, &observed, &changes)).unwrap_or_default();
                 let worst = changes.iter().map(|change| change.class).max();
                 let (generation, worst) = (self.plan.generation, worst.unwrap_or(ChangeClass::None));
                 tracing::info!(generation, changes = changes.len(), drift = drifted.len(), ?worst, "apply");
@@ -395,9 +400,8 @@ impl Reconciler {
         }
         let objects = &self.plan.objects;
         let renewed = objects.remotes.iter().filter_map(|remote| Some((remote.id, self.renewing.avoided()?)));
-        let left = self.next.iter().flat_map(|(_, leaving)| leaving.paths().clone());
         let not_up = not_up(&objects.remotes, &report::tunnels(objects, workers));
-        Avoid { leave: renewed.chain(left).collect(), not_up }
+        Avoid { leave: renewed.chain(self.next.left()).collect(), not_up }
     }
 
     fn count(&mut self) {

@@ -1,12 +1,9 @@
 //! Carries out what [`pathsteer_agent_core::Renewal`] decides: other workers, other keys.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
-use pathsteer_agent_core::{Renewal, Step, Worker};
-use pathsteer_crds::{identity::NodeIdentity, report::SteeringReport};
+use pathsteer_agent_core::{Active, Renewal, Step, Worker};
+use pathsteer_crds::identity::NodeIdentity;
 use pathsteer_wireguard::WorkerStatus;
 use tokio::sync::watch;
 
@@ -34,16 +31,10 @@ impl Renewing {
     }
 
     /// Goes a step on. Says whether a worker has gone and a turn has to make another.
-    pub fn step(
-        &mut self,
-        wireguard: &Wireguard,
-        workers: &BTreeMap<u8, WorkerStatus>,
-        steering: &[SteeringReport],
-    ) -> bool {
+    pub fn step(&mut self, wireguard: &Wireguard, workers: &BTreeMap<u8, WorkerStatus>, active: &Active) -> bool {
         let known = workers.iter().map(|(slot, status)| (*slot, self.worker(*slot, status))).collect();
-        let active: BTreeSet<u8> = steering.iter().map(|steering| steering.active).collect();
         let before = self.renewal.underway();
-        let step = self.renewal.step(&known, &active, self.start.elapsed());
+        let step = self.renewal.step(&known, active, self.start.elapsed());
         match (before, self.renewal.underway()) {
             (None, Some(slot)) => tracing::info!(slot, "renewing WireGuard: another version, or another key"),
             (Some(slot), None) => tracing::info!(slot, "WireGuard renewed"),

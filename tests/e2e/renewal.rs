@@ -17,13 +17,14 @@ use crate::walk::as_planned;
 
 /// What is begun must be over a second before the traffic ends; each slot takes a few seconds.
 const DURATION: Duration = Duration::from_secs(55);
+const LONGER: Duration = Duration::from_secs(25);
 const SHORT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(50);
 /// See `pathsteer_wireguard::version`.
 const VERSION: &str = "PATHSTEER_VERSION";
 const RENEWED: &str = "WireGuard renewed";
 
-/// Keys of slots in use and not, of the site and of the anchor; the site's also while nothing is copied.
+/// Keys of slots in use and not, of the site and of the anchor; of those in use also while nothing is copied.
 pub fn keys(stage: &mut Stage) -> Result<()> {
     stage.nobody_notices(DURATION, |network, fleet, _, zero| {
         clock::sleep_until(zero);
@@ -33,10 +34,12 @@ pub fn keys(stage: &mut Stage) -> Result<()> {
         in_time(zero, DURATION)
     })?;
     stage.without_copies()?;
-    stage.nobody_notices(SHORT, |network, fleet, _, zero| {
+    stage.nobody_notices(LONGER, |network, fleet, _, zero| {
         clock::sleep_until(zero);
-        rekey(network, fleet, EDGE, 1)?;
-        in_time(zero, SHORT)
+        for node in [EDGE, ANCHOR_HOST] {
+            rekey(network, fleet, node, 1)?;
+        }
+        in_time(zero, LONGER)
     })
 }
 

@@ -20,7 +20,7 @@ use crate::stage::{Stage, out};
 /// Walks: a seed, how long, how long before the end the last step may begin, and the kinds of steps. Any seed will do; a
 /// failure names the one it came with.
 const WALKS: [(u64, Duration, Duration, &[&[Step]]); 2] = [
-    (7_007, Duration::from_secs(22), Duration::from_secs(4), &[&PLANS]),
+    (7_007, Duration::from_secs(40), Duration::from_secs(6), &[&ALONE, &PLANS]),
     (7_008, Duration::from_secs(65), Duration::from_secs(18), &[&PLANS, &UPKEEP]),
 ];
 /// A plan is carried out and reported in tenths of a second; the rest is for a loaded machine.
@@ -36,6 +36,8 @@ struct Declared {
     /// A class of its own for what runs already.
     policy: bool,
     guests: bool,
+    /// The slot of the first uplink, the cheapest unless swapped, if there is one.
+    fiber: Option<u8>,
     /// The slot of the third uplink, if there is one.
     cellular: Option<u8>,
     /// The second uplink is the cheapest.
@@ -47,17 +49,20 @@ struct Declared {
     /// A site at which nobody is.
     second_site: bool,
     copies: u8,
+    copied: bool,
 }
 
 const EXAMPLE: Declared = Declared {
     policy: false,
     guests: true,
+    fiber: Some(1),
     cellular: Some(3),
     swapped: false,
     mtu: 1_500,
     second_anchor: false,
     second_site: false,
     copies: 1,
+    copied: true,
 };
 
 type Step = (&'static str, Change);
@@ -71,9 +76,17 @@ enum Change {
     Node(fn(&Network, &mut Fleet) -> Result<()>),
 }
 
-const PLANS: [Step; 9] = [
+const PLANS: [Step; 11] = [
     ("a policy comes or goes", Change::Plan(|now| now.policy = !now.policy)),
     ("a segment comes or goes", Change::Plan(|now| now.guests = !now.guests)),
+    (
+        "the cheapest uplink comes or goes",
+        Change::Plan(|now| now.fiber = if now.fiber.is_some() { None } else { Some(1) }),
+    ),
+    (
+        "the cheapest uplink gets another slot",
+        Change::Plan(|now| now.fiber = if now.fiber == Some(5) { Some(1) } else { Some(5) }),
+    ),
     ("an uplink comes or goes", Change::Plan(|now| now.cellular = if now.cellular.is_some() { None } else { Some(3) })),
     (
         "an uplink gets another slot",
@@ -86,8 +99,11 @@ const PLANS: [Step; 9] = [
     ("copies go to one more path or one less", Change::Plan(|now| now.copies = 3 - now.copies)),
 ];
 
+/// Without copies everything depends on the one path in use.
+const ALONE: [Step; 1] = [("copies are made or not", Change::Plan(|now| now.copied = !now.copied))];
+
 const UPKEEP: [Step; 6] = [
-    ("the site gets another key", Change::Node(|network, fleet| rekey(network, fleet, EDGE, 1))),
+    ("the site gets another key", Change::Node(|network, fleet| rekey(network, fleet, EDGE, 2))),
     ("the anchor gets another key", Change::Node(|network, fleet| rekey(network, fleet, ANCHOR_HOST, 2))),
     (
         "the site's agent and workers are of another version",
@@ -115,7 +131,9 @@ impl Declared {
         let uplink = |slot: u8, kind: &str, card: u8, cost: u8, mtu: u16| {
             format!("slot: {slot}, kind: {kind}, interface: wan{card}, address: dhcp, cost: {cost}, mtu: {mtu}")
         };
-        object("Uplink", &format!("{site}fiber"), &uplink(1, "fiber", 1, first, self.mtu));
+        if let Some(slot) = self.fiber {
+            object("Uplink", &format!("{site}fiber"), &uplink(slot, "fiber", 1, first, self.mtu));
+        }
         object("Uplink", &format!("{site}starlink"), &uplink(2, "starlink", 2, second, 1_500));
         if let Some(slot) = self.cellular {
             object("Uplink", &format!("{site}cellular"), &uplink(slot, "cellular", 3, 30, 1_500));
@@ -140,7 +158,9 @@ impl Declared {
         let prefixes = "172.16.7.0/24, 172.16.8.0/24, \"2001:db8:7::/64\", \"2001:db8:8::/64\"";
         let spec = format!("anchors: [{anchors}], vips: [198.18.7.1, \"2001:db8:7:ff::1\"], prefixes: [{prefixes}]");
         object("Site", &format!("name: {EDGE}"), &spec);
-        object("Mode", "name: fleet", &format!("mode: mirror, copies: {}", self.copies));
+        let mode =
+            if self.copied { format!("mode: mirror, copies: {}", self.copies) } else { "mode: training".to_owned() };
+        object("Mode", "name: fleet", &mode);
         all
     }
 
@@ -149,6 +169,7 @@ impl Declared {
         let gone = [
             (before.policy && !self.policy, ["trafficpolicy", "bulk"]),
             (before.guests && !self.guests, ["vlan", "rv-07/guests"]),
+            (before.fiber.is_some() && self.fiber.is_none(), ["uplink", "rv-07/fiber"]),
             (before.cellular.is_some() && self.cellular.is_none(), ["uplink", "rv-07/cellular"]),
             (before.second_site && !self.second_site, ["uplink", "yacht-2/fiber"]),
             (before.second_site && !self.second_site, ["site", "yacht-2"]),

@@ -1,10 +1,10 @@
 //! Leaving paths before a plan takes them away: as long as there is another, a change that somebody declares costs no packet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pathsteer_crds::ownership::uplink_netns;
-use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
+use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects, RemoteSpec};
 use pathsteer_crds::report::{FollowingReport, SteeringReport};
 
 use crate::ChangeClass;
@@ -27,17 +27,23 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// Of what goes from `old` to `new`. Of remotes that only one of them knows nothing stays, and what loses all of its paths
+    /// Of what is interrupted from `old` to `new`. Of remotes that only one of them knows nothing stays, and what loses all of its paths
     /// cannot leave any. Times are durations since one start, whichever the caller takes.
     pub fn new(old: &PlanObjects, new: &PlanObjects, now: Duration) -> Leaving {
         let mut paths = BTreeSet::new();
+        let (keys, then_keys) = (keys(old), keys(new));
+        let then: BTreeMap<u32, &RemoteSpec> = new.remotes.iter().map(|remote| (remote.id, remote)).collect();
         for remote in &old.remotes {
-            let Some(then) = new.remotes.iter().find(|then| then.id == remote.id) else { continue };
+            let Some(then) = then.get(&remote.id) else { continue };
             let lost: Vec<u8> = remote
                 .slots
                 .iter()
                 .copied()
-                .filter(|slot| !then.slots.contains(slot) || is_interrupted(*slot, old, new))
+                .filter(|slot| {
+                    let path = (remote.node.as_str(), *slot);
+                    let rekeyed = keys.get(&path) != then_keys.get(&path);
+                    !then.slots.contains(slot) || rekeyed || is_interrupted(*slot, old, new)
+                })
                 .collect();
             if lost.len() < remote.slots.len() {
                 paths.extend(lost.into_iter().map(|slot| (remote.id, slot)));
@@ -79,6 +85,19 @@ pub fn followed_by(following: &[FollowingReport]) -> BTreeSet<(u32, u8)> {
     following.iter().flat_map(|one| slots(one).map(|slot| (one.remote, slot))).collect()
 }
 
+/// By which keys WireGuard knows a node in a slot.
+fn keys(objects: &PlanObjects) -> BTreeMap<(&str, u8), BTreeSet<&str>> {
+    let slots: BTreeMap<&str, u8> =
+        objects.wireguard_devices.iter().map(|device| (device.link.as_str(), device.slot)).collect();
+    let mut keys: BTreeMap<(&str, u8), BTreeSet<&str>> = BTreeMap::new();
+    for peer in &objects.wireguard_peers {
+        if let Some(slot) = slots.get(peer.link.as_str()) {
+            keys.entry((&peer.node, *slot)).or_default().insert(&peer.public_key);
+        }
+    }
+    keys
+}
+
 /// Whether the uplink in `slot` has another card, or none, or is another's.
 fn is_interrupted(slot: u8, old: &PlanObjects, new: &PlanObjects) -> bool {
     let netns = uplink_netns(slot);
@@ -91,7 +110,7 @@ fn is_interrupted(slot: u8, old: &PlanObjects, new: &PlanObjects) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use pathsteer_crds::plan::RemoteSpec;
+    use pathsteer_crds::plan::{WireguardDeviceSpec, WireguardPeerSpec};
 
     use super::*;
 
@@ -127,6 +146,32 @@ mod tests {
         assert_eq!(lost(&all, &[(4, "wan1"), (2, "wan2"), (3, "wan3")]), [1], "another slot");
         assert_eq!(lost(&all, &[(1, "wan2"), (2, "wan1"), (3, "wan3")]), [1, 2], "changed about");
         assert_eq!(lost(&all[..1], &all[1..]), NONE, "nothing would be left");
+    }
+
+    #[test]
+    fn a_path_whose_far_end_gets_another_key_is_left() {
+        let with = |key: &str| {
+            let devices = [1, 2].map(|slot| WireguardDeviceSpec {
+                slot,
+                netns: uplink_netns(slot),
+                link: format!("psw{slot}a1"),
+                underlay_netns: uplink_netns(slot),
+                listen_port: 0,
+            });
+            let peer = |(link, key): (&str, &str)| WireguardPeerSpec {
+                link: link.into(),
+                public_key: key.into(),
+                node: "dal-a".into(),
+                endpoint: None,
+                allowed_ips: vec![],
+                keepalive_seconds: 25,
+            };
+            let peers = [("psw1a1", key), ("psw2a1", "same")].map(peer);
+            let edge = edge(&[(1, "wan1"), (2, "wan2")]);
+            PlanObjects { wireguard_devices: devices.into(), wireguard_peers: peers.into(), ..edge }
+        };
+        assert_eq!(Leaving::new(&with("old"), &with("new"), Duration::ZERO).paths(), &BTreeSet::from([(ANCHOR, 1)]));
+        assert!(Leaving::new(&with("old"), &with("old"), Duration::ZERO).paths().is_empty());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub use leaving::{Leaving, followed_by, sent_by};
 pub use link::is_card;
 pub use object::PlanObject;
 pub use pace::Pace;
-pub use renewal::{Renewal, Step, Worker};
+pub use renewal::{Active, Renewal, Step, Worker};
 pub use since::Since;
 pub use turn::{Outcome, Turn, latest, not_as_declared};
 pub use underlay::underlay;

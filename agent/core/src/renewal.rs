@@ -23,6 +23,15 @@ pub struct Worker {
     pub sessions: BTreeSet<String>,
 }
 
+/// Slots by which something is sent, and who has chosen them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Active {
+    /// This node, which can leave one.
+    Chosen(BTreeSet<u8>),
+    /// Far ends. They leave one when they hear of another key for it.
+    Followed(BTreeSet<u8>),
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -68,9 +77,12 @@ impl Renewal {
         self.underway.as_ref().filter(|underway| !used(&underway.stage)).map(|underway| underway.slot)
     }
 
-    /// What there is to do at `now`, on any clock that only goes forward; `active` are the slots by which something is sent.
-    /// To be asked about once a second.
-    pub fn step(&mut self, workers: &BTreeMap<u8, Worker>, active: &BTreeSet<u8>, now: Duration) -> Option<Step> {
+    /// What there is to do at `now`, on any clock that only goes forward. To be asked about once a second.
+    pub fn step(&mut self, workers: &BTreeMap<u8, Worker>, active: &Active, now: Duration) -> Option<Step> {
+        let (is_chosen, active) = match active {
+            Active::Chosen(slots) => (true, slots),
+            Active::Followed(slots) => (false, slots),
+        };
         let Some(underway) = &mut self.underway else {
             let slot = next(workers, active)?;
             self.underway = Some(Underway { slot, since: now, stage: Stage::Leaving });
@@ -85,9 +97,10 @@ impl Renewal {
             return None;
         };
         let is_due = worker.outdated || worker.rekeyed;
+        let is_being_left = active.contains(&slot) && (is_chosen || worker.told);
         match &underway.stage {
             Stage::Replaced(before) if !before.is_subset(&worker.sessions) && waited <= RETURN => None,
-            Stage::Leaving if is_due && active.contains(&slot) && waited <= LEAVE => None,
+            Stage::Leaving if is_due && is_being_left && waited <= LEAVE => None,
             Stage::Leaving if worker.rekeyed && !worker.told => {
                 (underway.stage, underway.since) = (Stage::Telling { in_vain: false }, now);
                 Some(Step::Tell(slot))
@@ -96,7 +109,7 @@ impl Renewal {
                 underway.stage = Stage::Telling { in_vain: waited > LEAVE };
                 None
             }
-            Stage::Telling { in_vain: true } if is_due => {
+            Stage::Telling { in_vain } if is_due && (*in_vain || !is_chosen) => {
                 (underway.stage, underway.since) = (Stage::Leaving, now);
                 None
             }
@@ -135,6 +148,10 @@ mod tests {
         Worker { outdated, sessions, ..Worker::default() }
     }
 
+    fn chosen(slots: &[u8]) -> Active {
+        Active::Chosen(slots.iter().copied().collect())
+    }
+
     fn site(outdated: bool) -> BTreeMap<u8, Worker> {
         [1, 2, 3].map(|slot| (slot, worker(outdated, &["dal-a"]))).into()
     }
@@ -145,7 +162,7 @@ mod tests {
         let mut active = BTreeSet::from([1]);
         let mut replaced = Vec::new();
         for now in 0..20 {
-            if let Some(Step::Replace(slot)) = renewal.step(&workers, &active, second(now)) {
+            if let Some(Step::Replace(slot)) = renewal.step(&workers, &Active::Chosen(active.clone()), second(now)) {
                 assert!(!active.contains(&slot), "it is in use");
                 assert!(workers.values().all(|worker| !worker.sessions.is_empty()), "another one has no session");
                 replaced.push(slot);
@@ -164,7 +181,7 @@ mod tests {
     fn what_is_as_it_should_be_is_left_alone() {
         let (mut renewal, workers) = (Renewal::default(), site(false));
         for now in 0..5 {
-            assert_eq!(renewal.step(&workers, &BTreeSet::from([1]), second(now)), None);
+            assert_eq!(renewal.step(&workers, &chosen(&[1]), second(now)), None);
             assert_eq!(renewal.avoided(), None);
         }
     }
@@ -173,7 +190,7 @@ mod tests {
     fn a_key_is_changed_when_the_operator_knows_the_next_one_and_not_before() {
         let (mut renewal, mut workers) = (Renewal::default(), site(false));
         workers.get_mut(&2).unwrap().rekeyed = true;
-        let active = BTreeSet::from([1]);
+        let active = chosen(&[1]);
         assert_eq!(renewal.step(&workers, &active, second(0)), None);
         assert_eq!(renewal.step(&workers, &active, second(1)), Some(Step::Tell(2)));
         for now in 2..1_000 {
@@ -198,12 +215,11 @@ mod tests {
         workers.insert(1, worker(true, &["dal-a"]));
         workers.values_mut().skip(1).for_each(|worker| worker.outdated = false);
         for now in 0..100 {
-            assert_eq!(renewal.step(&workers, &BTreeSet::from([1]), second(now)), None);
+            assert_eq!(renewal.step(&workers, &chosen(&[1]), second(now)), None);
             assert_eq!(renewal.avoided(), None);
         }
         workers.retain(|slot, _| *slot == 1);
-        let steps: Vec<_> =
-            (100..110).filter_map(|now| renewal.step(&workers, &BTreeSet::from([1]), second(now))).collect();
+        let steps: Vec<_> = (100..110).filter_map(|now| renewal.step(&workers, &chosen(&[1]), second(now))).collect();
         assert_eq!(steps, [Step::Replace(1)], "it cannot be left, and is replaced all the same");
     }
 
@@ -212,12 +228,30 @@ mod tests {
         let (mut renewal, mut workers) = (Renewal::default(), site(true));
         let mut replaced = Vec::new();
         for now in 0..200 {
-            if let Some(Step::Replace(slot)) = renewal.step(&workers, &BTreeSet::new(), second(now)) {
+            if let Some(Step::Replace(slot)) = renewal.step(&workers, &chosen(&[]), second(now)) {
                 replaced.push((slot, now));
                 workers.insert(slot, worker(false, &["yacht-2"]));
             }
         }
         assert_eq!(replaced.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(replaced.windows(2).all(|pair| pair[1].1 - pair[0].1 > 30), "{replaced:?}");
+    }
+
+    #[test]
+    fn an_anchor_gets_another_key_once_the_sites_that_have_heard_of_it_have_left_the_slot_or_cannot() {
+        let (mut renewal, mut workers) = (Renewal::default(), site(false));
+        workers.get_mut(&2).unwrap().rekeyed = true;
+        let followed = |slots: &[u8]| Active::Followed(slots.iter().copied().collect());
+        assert_eq!(renewal.step(&workers, &followed(&[1, 2]), second(0)), None);
+        assert_eq!(renewal.step(&workers, &followed(&[1, 2]), second(1)), Some(Step::Tell(2)), "no site knows before");
+        workers.get_mut(&2).unwrap().told = true;
+        assert_eq!(renewal.step(&workers, &followed(&[1, 2]), second(2)), None);
+        assert_eq!(renewal.step(&workers, &followed(&[1, 2]), second(3)), None, "a site uses it still");
+        let mut late = Renewal { underway: renewal.underway.take() };
+        assert_eq!(late.step(&workers, &followed(&[1, 2]), second(7)), None);
+        assert_eq!(late.step(&workers, &followed(&[1, 2]), second(8)), Some(Step::Replace(2)), "one has no other");
+        let (mut renewal, left) = (Renewal::default(), followed(&[1]));
+        assert_eq!(renewal.step(&workers, &left, second(0)), None);
+        assert_eq!(renewal.step(&workers, &left, second(1)), Some(Step::Replace(2)));
     }
 }
