@@ -16,9 +16,9 @@ impl NextPlan {
         NextPlan { start: Instant::now(), waiting: None }
     }
 
-    /// `plan` is to come after `current`.
-    pub fn put(&mut self, plan: NodePlan, current: &NodePlan) {
-        let leaving = Leaving::new(&current.objects, &plan.objects, self.start.elapsed());
+    /// `plan` is to come after `current`; by paths that are `not_up` nothing comes.
+    pub fn put(&mut self, plan: NodePlan, current: &NodePlan, not_up: &BTreeSet<(u32, u8)>) {
+        let leaving = Leaving::new(&current.objects, &plan.objects, not_up, self.start.elapsed());
         self.waiting = Some((plan, leaving));
     }
 

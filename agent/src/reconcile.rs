@@ -195,9 +195,11 @@ impl Reconciler {
                 tokio::select! {
                     Ok(()) = plans.changed() => {
                         if let Some(plan) = plans.borrow_and_update().clone() {
-                            self.next.put(plan, &self.plan);
+                            // as they are now, not a second ago
+                            let not_up = self.not_up(&self.wireguard.status());
+                            self.next.put(plan, &self.plan, &not_up);
                         }
-                        if self.succeed(&workers) {
+                        if self.succeed() {
                             break;
                         }
                         tracing::info!("paths are left before a plan takes them away");
@@ -217,7 +219,7 @@ impl Reconciler {
                     }
                     () = &mut next => break,
                     () = tokio::time::sleep(LEAVE_LOOK), if self.next.is_waiting() => {
-                        if self.succeed(&workers) {
+                        if self.succeed() {
                             break;
                         }
                     }
@@ -229,8 +231,10 @@ impl Reconciler {
                         };
                         let reset = self.seen.workers.iter().any(other);
                         let expired = self.leases.expire();
-                        let active = self.active(&workers);
-                        let renewed = self.renewing.step(&self.wireguard, &workers, &active);
+                        let renewed = self.renewing.due(&workers).is_some_and(|known| {
+                            let active = self.active(&workers);
+                            self.renewing.step(&self.wireguard, &known, &active)
+                        });
                         let moved = self.watch.put(self.plan.reaches_home());
                         if expired || moved || renewed || turn.verified() && (unpinned || reset) {
                             break;
@@ -243,27 +247,33 @@ impl Reconciler {
     }
 
     /// Puts the next plan in force if the paths that it takes away are left, and says whether it has.
-    fn succeed(&mut self, workers: &BTreeMap<u8, WorkerStatus>) -> bool {
-        let Some(plan) = self.next.take_if_left(&self.used(workers)) else { return false };
+    fn succeed(&mut self) -> bool {
+        let Some(plan) = self.next.take_if_left(&self.used()) else { return false };
         self.plan = plan;
         self.complete = true;
         true
     }
 
-    /// Paths by which something is sent and arrives; those of an edge have been chosen here, those of an anchor there.
-    fn used(&self, workers: &BTreeMap<u8, WorkerStatus>) -> BTreeSet<(u32, u8)> {
-        let used = match self.plan.role {
+    /// Paths by which something is sent; those of an edge have been chosen here, those of an anchor there.
+    fn used(&self) -> BTreeSet<(u32, u8)> {
+        match self.plan.role {
             Role::Edge => sent_by(&self.helm.reports()),
             Role::Anchor => followed_by(&self.shim.as_ref().map(report::following).unwrap_or_default()),
-        };
+        }
+    }
+
+    fn not_up(&self, workers: &BTreeMap<u8, WorkerStatus>) -> BTreeSet<(u32, u8)> {
         let objects = &self.plan.objects;
-        &used - &not_up(&objects.remotes, &report::tunnels(objects, workers))
+        not_up(&objects.remotes, &report::tunnels(objects, workers))
     }
 
     fn active(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Active {
         match self.plan.role {
             Role::Edge => Active::Chosen(self.helm.reports().iter().map(|steering| steering.active).collect()),
-            Role::Anchor => Active::Followed(self.used(workers).into_iter().map(|(_, slot)| slot).collect()),
+            Role::Anchor => {
+                let arrives = &self.used() - &self.not_up(workers);
+                Active::Followed(arrives.into_iter().map(|(_, slot)| slot).collect())
+            }
         }
     }
 
@@ -398,9 +408,9 @@ impl Reconciler {
         if self.plan.role == Role::Anchor {
             return Avoid::default();
         }
-        let objects = &self.plan.objects;
-        let renewed = objects.remotes.iter().filter_map(|remote| Some((remote.id, self.renewing.avoided()?)));
-        let not_up = not_up(&objects.remotes, &report::tunnels(objects, workers));
+        let remotes = self.plan.objects.remotes.iter();
+        let renewed = remotes.filter_map(|remote| Some((remote.id, self.renewing.avoided()?)));
+        let not_up = self.not_up(workers);
         Avoid { leave: renewed.chain(self.next.left()).collect(), not_up }
     }
 

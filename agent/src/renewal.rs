@@ -30,11 +30,18 @@ impl Renewing {
         self.renewal.avoided()
     }
 
+    /// Those who do WireGuard now, if there is a step to go.
+    pub fn due(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Option<BTreeMap<u8, Worker>> {
+        let known: BTreeMap<u8, Worker> =
+            workers.iter().map(|(slot, status)| (*slot, self.worker(*slot, status))).collect();
+        let is_due = |worker: &Worker| worker.outdated || worker.rekeyed;
+        (self.renewal.underway().is_some() || known.values().any(is_due)).then_some(known)
+    }
+
     /// Goes a step on. Says whether a worker has gone and a turn has to make another.
-    pub fn step(&mut self, wireguard: &Wireguard, workers: &BTreeMap<u8, WorkerStatus>, active: &Active) -> bool {
-        let known = workers.iter().map(|(slot, status)| (*slot, self.worker(*slot, status))).collect();
+    pub fn step(&mut self, wireguard: &Wireguard, known: &BTreeMap<u8, Worker>, active: &Active) -> bool {
         let before = self.renewal.underway();
-        let step = self.renewal.step(&known, active, self.start.elapsed());
+        let step = self.renewal.step(known, active, self.start.elapsed());
         match (before, self.renewal.underway()) {
             (None, Some(slot)) => tracing::info!(slot, "renewing WireGuard: another version, or another key"),
             (Some(slot), None) => tracing::info!(slot, "WireGuard renewed"),

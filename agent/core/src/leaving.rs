@@ -21,15 +21,15 @@ const UNDER_WAY: Duration = Duration::from_millis(500);
 pub struct Leaving {
     paths: BTreeSet<(u32, u8)>,
     since: Duration,
-    /// Since when nothing is sent by them, if that was different before.
+    /// Since when nothing is sent by them.
     left: Option<Duration>,
-    was_used: bool,
 }
 
 impl Leaving {
-    /// Of what is interrupted from `old` to `new`. Of remotes that only one of them knows nothing stays, and what loses all of its paths
-    /// cannot leave any. Times are durations since one start, whichever the caller takes.
-    pub fn new(old: &PlanObjects, new: &PlanObjects, now: Duration) -> Leaving {
+    /// Of what is interrupted from `old` to `new`. Of remotes that only one of them knows nothing stays, what loses all of its
+    /// paths cannot leave any, and by those that are `not_up` nothing comes. Times are durations since one start, whichever
+    /// the caller takes.
+    pub fn new(old: &PlanObjects, new: &PlanObjects, not_up: &BTreeSet<(u32, u8)>, now: Duration) -> Leaving {
         let mut paths = BTreeSet::new();
         let (keys, then_keys) = (keys(old), keys(new));
         let then: BTreeMap<u32, &RemoteSpec> = new.remotes.iter().map(|remote| (remote.id, remote)).collect();
@@ -49,7 +49,7 @@ impl Leaving {
                 paths.extend(lost.into_iter().map(|slot| (remote.id, slot)));
             }
         }
-        Leaving { paths, since: now, left: None, was_used: false }
+        Leaving { paths: &paths - not_up, since: now, left: None }
     }
 
     /// The paths, as node index of the remote and slot.
@@ -59,14 +59,14 @@ impl Leaving {
 
     /// Whether they may be taken away at `now`; `used` are those by which something is sent.
     pub fn is_over(&mut self, used: &BTreeSet<(u32, u8)>, now: Duration) -> bool {
-        if now.saturating_sub(self.since) >= LEAVE {
+        if self.paths.is_empty() || now.saturating_sub(self.since) >= LEAVE {
             return true;
         }
         if !self.paths.is_disjoint(used) {
-            (self.was_used, self.left) = (true, None);
+            self.left = None;
             return false;
         }
-        !self.was_used || now.saturating_sub(*self.left.get_or_insert(now)) >= UNDER_WAY
+        now.saturating_sub(*self.left.get_or_insert(now)) >= UNDER_WAY
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn lost(old: &[(u8, &str)], new: &[(u8, &str)]) -> Vec<u8> {
-        let leaving = Leaving::new(&edge(old), &edge(new), Duration::ZERO);
+        let leaving = Leaving::new(&edge(old), &edge(new), &BTreeSet::new(), Duration::ZERO);
         leaving.paths().iter().map(|(remote, slot)| (*remote == ANCHOR).then_some(*slot).unwrap()).collect()
     }
 
@@ -170,31 +170,35 @@ mod tests {
             let edge = edge(&[(1, "wan1"), (2, "wan2")]);
             PlanObjects { wireguard_devices: devices.into(), wireguard_peers: peers.into(), ..edge }
         };
-        assert_eq!(Leaving::new(&with("old"), &with("new"), Duration::ZERO).paths(), &BTreeSet::from([(ANCHOR, 1)]));
-        assert!(Leaving::new(&with("old"), &with("old"), Duration::ZERO).paths().is_empty());
+        assert_eq!(
+            Leaving::new(&with("old"), &with("new"), &BTreeSet::new(), Duration::ZERO).paths(),
+            &BTreeSet::from([(ANCHOR, 1)])
+        );
+        assert!(Leaving::new(&with("old"), &with("old"), &BTreeSet::new(), Duration::ZERO).paths().is_empty());
     }
 
     #[test]
     fn a_remote_that_goes_or_comes_is_not_waited_for() {
         let (some, none) = (edge(&[(1, "wan1"), (2, "wan2")]), PlanObjects::default());
-        assert!(Leaving::new(&some, &none, Duration::ZERO).paths().is_empty());
-        assert!(Leaving::new(&none, &some, Duration::ZERO).paths().is_empty());
+        assert!(Leaving::new(&some, &none, &BTreeSet::new(), Duration::ZERO).paths().is_empty());
+        assert!(Leaving::new(&none, &some, &BTreeSet::new(), Duration::ZERO).paths().is_empty());
     }
 
     #[test]
     fn what_is_in_use_is_waited_for_and_then_what_is_under_way_but_not_for_ever() {
         let at = Duration::from_millis;
-        let new = || Leaving::new(&edge(&[(1, "wan1"), (2, "wan2")]), &edge(&[(2, "wan2")]), at(100));
+        let (old, then) = (edge(&[(1, "wan1"), (2, "wan2")]), edge(&[(2, "wan2")]));
+        let new = |not_up: &[(u32, u8)]| Leaving::new(&old, &then, &not_up.iter().copied().collect(), at(100));
         let (used, other) = (BTreeSet::from([(ANCHOR, 1)]), BTreeSet::from([(ANCHOR, 2), (8, 1)]));
-        assert!(new().is_over(&other, at(100)), "nobody uses it");
-        let mut leaving = new();
+        assert!(new(&[(ANCHOR, 1)]).is_over(&used, at(100)), "nothing comes by it");
+        let mut leaving = new(&[(8, 1), (ANCHOR, 2)]);
         let steps =
             [(&used, 100), (&used, 150), (&other, 200), (&other, 699), (&used, 700), (&other, 710), (&other, 1_209)];
         for (used, now) in steps {
             assert!(!leaving.is_over(used, at(now)), "{now} ms");
         }
         assert!(leaving.is_over(&other, at(1_210)));
-        let mut leaving = new();
+        let mut leaving = new(&[]);
         assert!(!leaving.is_over(&used, at(5_099)));
         assert!(leaving.is_over(&used, at(5_100)), "somebody does not leave it");
     }
