@@ -97,20 +97,8 @@ pub async fn put(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state:
     let mut attributes = attributes(kernel, spec);
     let index = match netlink.ifindex(name).await {
         Ok(index) => index,
-        Err(_) => match &spec.kind {
-            // in one go, unless what comes whole has to be limited before any is let in
-            LinkKind::Veth { peer_netns, peer } if !takes_whole(spec) => {
-                let there = kernel.netlink(peer_netns)?;
-                let mut pair = new_veth(name, peer, there.netns.fd());
-                pair.attributes.append(&mut attributes);
-                set_up(&mut pair);
-                return add(netlink, &format!("{}/{name} type veth", spec.netns), pair).await;
-            }
-            _ => {
-                create(kernel, spec, desired, state).await?;
-                netlink.ifindex(name).await?
-            }
-        },
+        Err(_) if create(kernel, spec, &attributes, desired, state).await? => return Ok(()),
+        Err(_) => netlink.ifindex(name).await?,
     };
     if takes_whole(spec) {
         segments(kernel, spec, offload::limit)?;
@@ -157,15 +145,29 @@ fn set_up(message: &mut LinkMessage) {
     message.header.change_mask = LinkFlags::Up;
 }
 
-async fn create(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state: &StateDir) -> Result<(), KernelError> {
+/// Makes an interface, and says whether it is all that is declared.
+async fn create(
+    kernel: &Kernel,
+    spec: &LinkSpec,
+    attributes: &[LinkAttribute],
+    desired: &PlanObjects,
+    state: &StateDir,
+) -> Result<bool, KernelError> {
     let netlink = kernel.netlink(&spec.netns)?;
     let LinkSpec { netns, name, .. } = spec;
+    let mut is_all = false;
     match &spec.kind {
         LinkKind::Loopback => Ok(()),
         LinkKind::Nic => card::take(kernel, spec, state).await,
         LinkKind::Veth { peer_netns, peer } => {
-            let there = kernel.netlink(peer_netns)?;
-            add(netlink, &format!("{netns}/{name} type veth"), new_veth(name, peer, there.netns.fd())).await
+            let mut pair = new_veth(name, peer, kernel.netlink(peer_netns)?.netns.fd());
+            // in one go, unless what comes whole has to be limited before any is let in
+            is_all = !takes_whole(spec);
+            if is_all {
+                pair.attributes.extend_from_slice(attributes);
+                set_up(&mut pair);
+            }
+            add(netlink, &format!("{netns}/{name} type veth"), pair).await
         }
         LinkKind::Vlan { parent, id } => {
             let parent = netlink.ifindex(parent).await?;
@@ -187,6 +189,7 @@ async fn create(kernel: &Kernel, spec: &LinkSpec, desired: &PlanObjects, state: 
             }
         },
     }
+    .map(|()| is_all)
 }
 
 async fn add(netlink: &Netlink, what: &str, message: LinkMessage) -> Result<(), KernelError> {

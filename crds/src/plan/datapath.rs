@@ -71,8 +71,7 @@ pub struct RemoteSpec {
     /// sequences began anew: what was seen of it before counts no more.
     #[serde(default)]
     pub identity: u32,
-    /// Slots (1-8) by which it can be reached; sorted. What claims to come by another, or asks for copies there, is
-    /// forged.
+    /// Slots (1-8) by which it can be reached; sorted. What comes by another is dropped, no copy is sent there.
     pub slots: Vec<u8>,
     /// Steering classes (1-15) for which sequences and windows exist; sorted.
     pub classes: Vec<u8>,
