@@ -16,20 +16,18 @@ pub(super) struct Target {
 }
 
 /// A forced slot wins over a failed one: a person named it. A forced slot without a tunnel to the remote is passed over.
-/// Where all slots are avoided none is, and `current`, what is in force, stays if it may.
+/// What is avoided comes last, but what is left comes before what is not up if it is `current`, in force: that works.
 pub(super) fn of(spec: &SteeringSpec, paths: &[PathSpec], avoid: &Avoid, current: Option<Choice>) -> Target {
     let slots: Vec<u8> = spec.slots.iter().copied().filter(|slot| (1..=8).contains(slot)).collect();
     let mut usable: Vec<u8> = slots.iter().copied().filter(|slot| !spec.failed.contains(slot)).collect();
     let in_use = |slot: u8| current.is_some_and(|now| now.active == slot || now.copies & copy_bit(slot) as u8 != 0);
-    let is_open = |slot: &u8| {
-        let path = (spec.remote, *slot);
-        !avoid.leave.contains(&path) && (in_use(*slot) || !avoid.not_up.contains(&path))
-    };
-    if usable.iter().any(is_open) {
-        usable.retain(is_open);
-    } else if let Some(now) = current.and_then(|now| usable.iter().position(|slot| *slot == now.active)) {
-        usable[..=now].rotate_right(1);
-    }
+    let is_left = |slot: u8| avoid.leave.contains(&(spec.remote, slot));
+    usable.sort_by_key(|slot| match (is_left(*slot), current) {
+        (true, Some(now)) if now.active == *slot => 1,
+        (true, _) => 3,
+        (false, _) if in_use(*slot) || !avoid.not_up.contains(&(spec.remote, *slot)) => 0,
+        (false, _) => 2,
+    });
     let forced = spec.forced.filter(|slot| slots.contains(slot));
     let Some(active) = forced.or_else(|| usable.first().copied()) else {
         let reason = if slots.is_empty() {
@@ -41,7 +39,8 @@ pub(super) fn of(spec: &SteeringSpec, paths: &[PathSpec], avoid: &Avoid, current
     };
     let copies = match spec.mode {
         ModeKind::Mirror => {
-            let others = usable.iter().filter(|slot| **slot != active).take(usize::from(spec.copies));
+            let may_copy = |slot: &&u8| **slot != active && (is_left(active) || !is_left(**slot));
+            let others = usable.iter().filter(may_copy).take(usize::from(spec.copies));
             others.fold(0, |set, slot| set | copy_bit(*slot) as u8)
         }
         // Nothing measures yet, so nothing trips.
@@ -189,5 +188,8 @@ mod tests {
         assert_eq!(avoiding(&training, &not_up(&[1, 2, 3]), None).0, Some((2, 0)), "after a start nothing is up");
         let leave = Avoid { leave: paths(&[2]), not_up: paths(&[1, 3]) };
         assert_eq!(avoiding(&training, &leave, in_force(2, 0)).0, Some((2, 0)), "better than what has never worked");
+        let mirror = spec(ModeKind::Mirror, 1, None, &[]);
+        assert_eq!(avoiding(&mirror, &not_up(&[1]), in_force(2, 0)).0, Some((2, 0b100)), "copies go where they arrive");
+        assert_eq!(avoiding(&mirror, &not_up(&[1, 3]), in_force(2, 0)).0, Some((2, 0b1)), "or may, soon");
     }
 }
