@@ -33,7 +33,7 @@ pub enum ChangeClass {
     InPlace,
     /// The new one is added before the old one is deleted.
     MakeBeforeBreak,
-    /// Flows over it are interrupted until it is made again.
+    /// Flows over it are interrupted until it is made again, or lose their anchor and with it who knows them.
     Disruptive,
 }
 
@@ -54,7 +54,7 @@ pub struct Change {
 /// [`crate::ownership`].
 ///
 /// `sweep` says that `desired` is complete. Without it nothing is deleted, not even what stands in the way of something
-/// declared. With it, what stands in the way goes first (those are the only [`ChangeClass::Disruptive`] changes), then
+/// declared. With it, what stands in the way goes first (those are the only [`ChangeClass::Disruptive`] deletions), then
 /// everything is made in apply order, and only then, in reverse order, the rest is deleted: a path is made before its
 /// predecessor is broken.
 pub fn changes(desired: &PlanObjects, observed: &PlanObjects, sweep: bool) -> Vec<Change> {
@@ -163,9 +163,8 @@ pub(crate) fn made<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> Vec<C
             None | Some([]) => Some(Change::create(declared)),
             Some(same) if same.iter().any(|found| declared.satisfied_by(found)) => None,
             Some([first, ..]) => {
-                let class = declared.class(first);
                 // What could not be cleared out of the way stays as it is.
-                (class != ChangeClass::Disruptive).then(|| Change::update(declared, first, class))
+                declared.is_turned(first).then(|| Change::update(declared, first, declared.class(first)))
             }
         })
         .collect()

@@ -19,9 +19,13 @@ pub(crate) trait Noun: Clone + Into<PlanObject> + Serialize {
     /// The object as found is what this one declares.
     fn satisfied_by(&self, found: &Self) -> bool;
 
-    /// What turning `found` (same key, not satisfying) into this one does to flows. [`ChangeClass::Disruptive`] means
-    /// that it cannot be turned: it has to be deleted and created.
+    /// What turning `found` (same key, not satisfying) into this one does to flows.
     fn class(&self, found: &Self) -> ChangeClass;
+
+    /// Whether it can be turned into this one; otherwise it has to be deleted and created.
+    fn is_turned(&self, found: &Self) -> bool {
+        self.class(found) != ChangeClass::Disruptive
+    }
 
     /// Noun and name for people.
     fn name(&self) -> String;
