@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Instant};
 use pathsteer_agent_core::Leaving;
 use pathsteer_crds::plan::NodePlan;
 
-/// At most one waits: a later one takes its place.
+/// At most one waits. A later one takes its place and has waited as long: plans that follow each other quickly keep none
+/// from coming into force.
 pub struct NextPlan {
     start: Instant,
     waiting: Option<(NodePlan, Leaving)>,
@@ -18,7 +19,8 @@ impl NextPlan {
 
     /// `plan` is to come after `current`; by paths that are `not_up` nothing comes.
     pub fn put(&mut self, plan: NodePlan, current: &NodePlan, not_up: &BTreeSet<(u32, u8)>) {
-        let leaving = Leaving::new(&current.objects, &plan.objects, not_up, self.start.elapsed());
+        let since = self.waiting.as_ref().map_or_else(|| self.start.elapsed(), |(_, leaving)| leaving.since());
+        let leaving = Leaving::new(&current.objects, &plan.objects, not_up, since);
         self.waiting = Some((plan, leaving));
     }
 

@@ -10,7 +10,7 @@ use pathsteer_crds::report::{FollowingReport, SteeringReport};
 use crate::ChangeClass;
 use crate::noun::Noun;
 
-/// For so long it is waited until nothing is sent by the paths. A far end may be away, a person may have forced one.
+/// For so long it is waited until nothing is sent by the paths. A far end may be away.
 const LEAVE: Duration = Duration::from_secs(5);
 /// And for so long, then, for what is under way: by a geostationary satellite it takes 300 ms, by a mobile network whose
 /// queue is full as much.
@@ -50,6 +50,11 @@ impl Leaving {
             }
         }
         Leaving { paths: &paths - not_up, since: now, left: None }
+    }
+
+    /// When it began.
+    pub fn since(&self) -> Duration {
+        self.since
     }
 
     /// The paths, as node index of the remote and slot.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// For so long it is waited until nothing is sent by the slot. A person may have forced it, or there is no other.
+/// For so long it is waited until nothing is sent by the slot. There may be no other.
 const LEAVE: Duration = Duration::from_secs(5);
 /// For so long it is waited for the sessions that the slot had; sites and anchors may be away. A handshake that gets no
 /// answer is sent again after 5 s (Rekey-Timeout), a keepalive comes every 25.

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use pathsteer_crds::plan::RemoteSpec;
 use pathsteer_crds::report::TunnelReport;
 
-/// Paths that are declared, and that nothing is to be sent by now unless there is no other or a person forces it; as node
-/// index of the remote and slot.
+/// Paths that are declared, and that nothing is to be sent by now unless there is no other; as node index of the remote and
+/// slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Avoid {
     /// They are about to be interrupted.
     pub leave: BTreeSet<(u32, u8)>,
-    /// They have no tunnel that works, yet or any longer: nothing goes there, and what is there stays, since nothing measures
-    /// yet.
+    /// They have no tunnel that works, yet or any longer: nothing goes there unless a person forces it, and what is there
+    /// stays, since nothing measures yet.
     pub not_up: BTreeSet<(u32, u8)>,
 }
 

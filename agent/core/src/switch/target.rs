@@ -15,7 +15,8 @@ pub(super) struct Target {
     pub live: Vec<u8>,
 }
 
-/// A forced slot wins over a failed one: a person named it. A forced slot without a tunnel to the remote is passed over.
+/// A forced slot wins over a failed one: a person named it. A forced slot without a tunnel to the remote is passed over, one
+/// about to be interrupted is left until it has been.
 /// What is avoided comes last, but what is left comes before what is not up if it is `current`, in force: that works.
 pub(super) fn of(spec: &SteeringSpec, paths: &[PathSpec], avoid: &Avoid, current: Option<Choice>) -> Target {
     let slots: Vec<u8> = spec.slots.iter().copied().filter(|slot| (1..=8).contains(slot)).collect();
@@ -28,7 +29,8 @@ pub(super) fn of(spec: &SteeringSpec, paths: &[PathSpec], avoid: &Avoid, current
         (false, _) if in_use(*slot) || !avoid.not_up.contains(&(spec.remote, *slot)) => 0,
         (false, _) => 2,
     });
-    let forced = spec.forced.filter(|slot| slots.contains(slot));
+    let stays = |slot: u8| !is_left(slot) || usable.iter().all(|other| is_left(*other));
+    let forced = spec.forced.filter(|slot| slots.contains(slot) && stays(*slot));
     let Some(active) = forced.or_else(|| usable.first().copied()) else {
         let reason = if slots.is_empty() {
             "no uplink has a tunnel to this remote".to_owned()
@@ -60,8 +62,9 @@ fn reason(spec: &SteeringSpec, slots: &[u8], active: u8, forced: Option<u8>, pat
     let passed_over = passed_over.iter().filter(|(slots, _)| !slots.is_empty());
     let passed_over: Vec<String> = passed_over.map(|(slots, why)| format!("{} {why}", names(slots, paths))).collect();
     let mut reason = if passed_over.is_empty() { "lowest cost".to_owned() } else { passed_over.join("; ") };
-    if let Some(absent) = spec.forced {
-        reason += &format!("; {}, forced by an override, has no tunnel to this remote", name(absent, paths));
+    if let Some(other) = spec.forced {
+        let why = if slots.contains(&other) { "is about to be interrupted" } else { "has no tunnel to this remote" };
+        reason += &format!("; {}, forced by an override, {why}", name(other, paths));
     }
     reason
 }
@@ -162,14 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn a_path_about_to_be_interrupted_is_left_unless_it_is_all_there_is_or_forced() {
+    fn a_path_about_to_be_interrupted_is_left_unless_it_is_all_there_is() {
         let mirror = spec(ModeKind::Mirror, 1, None, &[]);
         let leave = |slots: &[u8]| Avoid { leave: paths(slots), ..Avoid::default() };
         let (wanted, reason) = avoiding(&mirror, &leave(&[2]), in_force(2, 1));
         assert_eq!((wanted, reason.as_str()), (Some((1, 0b100)), "fiber not up, or about to be interrupted"));
         assert_eq!(avoiding(&mirror, &leave(&[2, 1]), in_force(2, 1)).0, Some((3, 0)), "nor is copied by one");
         assert_eq!(avoiding(&mirror, &leave(&[2, 1, 3]), in_force(1, 2)).0, Some((1, 0b10)), "it stays where it is");
-        assert_eq!(avoiding(&spec(ModeKind::Mirror, 1, Some(2), &[]), &leave(&[2]), None).0, Some((2, 0b1)));
+        let forced = spec(ModeKind::Mirror, 1, Some(3), &[]);
+        assert_eq!(avoiding(&forced, &leave(&[1, 2, 3]), in_force(3, 0)).0, Some((3, 0b10)));
+        let (wanted, reason) = avoiding(&forced, &leave(&[3]), in_force(3, 0));
+        let why = "lowest cost; slot 3, forced by an override, is about to be interrupted";
+        assert_eq!((wanted, reason.as_str()), (Some((2, 0b1)), why));
         let both = avoiding(&spec(ModeKind::Training, 1, None, &[1]), &leave(&[2]), in_force(2, 0)).1;
         assert_eq!(both, "slot 1 failed by an override; fiber not up, or about to be interrupted");
     }
