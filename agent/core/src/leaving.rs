@@ -41,7 +41,8 @@ impl Leaving {
                 .copied()
                 .filter(|slot| {
                     let path = (remote.node.as_str(), *slot);
-                    let rekeyed = keys.get(&path) != then_keys.get(&path);
+                    // A site has left a slot before anybody hears of its next key.
+                    let rekeyed = remote.anchor != 0 && keys.get(&path) != then_keys.get(&path);
                     !then.slots.contains(slot) || rekeyed || is_interrupted(*slot, old, new)
                 })
                 .collect();
@@ -180,6 +181,10 @@ mod tests {
             &BTreeSet::from([(ANCHOR, 1)])
         );
         assert!(Leaving::new(&with("old"), &with("old"), &BTreeSet::new(), Duration::ZERO).paths().is_empty());
+        let mut of_site = with("old");
+        of_site.remotes[0].anchor = 0;
+        let leaving = Leaving::new(&of_site, &with("new"), &BTreeSet::new(), Duration::ZERO);
+        assert!(leaving.paths().is_empty(), "a site leaves a slot by itself before its key changes");
     }
 
     #[test]
