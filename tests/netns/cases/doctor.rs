@@ -51,7 +51,7 @@ const IN_THE_WAY: &[Clash] = &[
         undo: "ip rule del pref 200; ip route flush table 51820",
     },
     Clash {
-        make: "ip rule add pref 300 ipproto udp dport 51820 blackhole",
+        make: "ip rule add pref 300 ipproto 17 dport 51820 blackhole",
         found: "warn  foreign rule 300 in the node's own namespace (ip rule): ",
         remedy: "takes a part of our traffic",
         twin: "ip rule del pref 300",
