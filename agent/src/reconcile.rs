@@ -222,6 +222,8 @@ impl Reconciler {
                         if self.succeed() {
                             break;
                         }
+                        // another path may have come up
+                        self.steer(self.avoid(&workers));
                     }
                     () = tokio::time::sleep(TICK) => {
                         let unpinned =

@@ -188,6 +188,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_far_end_has_not_acknowledged_may_still_come_by_any_path() {
+        let sent = |acknowledged| SteeringReport {
+            remote: ANCHOR,
+            class: 1,
+            class_name: "voice".into(),
+            active: 2,
+            copies: vec![3],
+            switch_counter: 1,
+            acknowledged,
+            reason: String::new(),
+        };
+        assert_eq!(sent_by(&[sent(true)]), BTreeSet::from([(ANCHOR, 2), (ANCHOR, 3)]));
+        assert_eq!(sent_by(&[sent(true), sent(false)]), (1..=8).map(|slot| (ANCHOR, slot)).collect());
+        let followed = FollowingReport { remote: 9, class: 1, active: 1, copies: vec![2] };
+        assert_eq!(followed_by(&[followed]), BTreeSet::from([(9, 1), (9, 2)]));
+    }
+
+    #[test]
     fn a_remote_that_goes_or_comes_is_not_waited_for() {
         let (some, none) = (edge(&[(1, "wan1"), (2, "wan2")]), PlanObjects::default());
         assert!(Leaving::new(&some, &none, &BTreeSet::new(), Duration::ZERO).paths().is_empty());
