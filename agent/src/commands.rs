@@ -1,14 +1,14 @@
 //! The command line.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
-use pathsteer_agent_core::{Change, Surroundings, changes, desired};
+use pathsteer_agent_core::{Change, Surroundings, Sweep, bootstrap_plan, changes, desired, names};
 use pathsteer_crds::plan::PlanObjects;
 
 use crate::{
@@ -59,7 +59,7 @@ enum Verb {
         #[arg(long)]
         counters: bool,
     },
-    /// Show what the last good plan would change now.
+    /// Show what the last good plan would change now; before the first one, the configured uplinks.
     Plan {
         #[command(flatten)]
         config: ConfigFile,
@@ -165,11 +165,12 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
         }
         Verb::Plan { config } => {
             let node = Node::open(&config.config).await?;
-            let pending = changes(&node.desired, &node.observe().await?, true);
+            let pending = changes(&node.desired, &node.observe().await?, node.sweep());
             for change in &pending {
                 println!("{}", describe(change));
             }
-            println!("{} changes", pending.len());
+            let which = if node.own.is_some() { ", before the first plan" } else { "" };
+            println!("{} changes{which}", pending.len());
             Ok(true)
         }
         Verb::Doctor { config } => {
@@ -204,6 +205,8 @@ struct Node {
     wireguard: Wireguard,
     state: StateDir,
     desired: PlanObjects,
+    /// Before the first plan: what may go when it is declared no longer.
+    own: Option<BTreeSet<String>>,
 }
 
 impl Node {
@@ -212,18 +215,18 @@ impl Node {
         let state = StateDir::open(&config.state_dir)?;
         let plan = state.plan().context("the saved plan is unusable")?;
         let mut node = Node::declared(state, config.wireguard, PlanObjects::default())?;
-        if let Some((_, plan)) = plan {
-            let uplinks = plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
-            let defaults = route::defaults(&node.kernel, &uplinks).await?.into_keys().collect();
-            let leases = LeaseBook::open(node.state.clone());
-            let in_place = plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
-            let host_defaults = &route::host_defaults(&node.kernel, &in_place).await?;
-            // as the agent found it out
-            let whole_segments = node.shim.as_ref().is_some_and(Shim::takes_whole_segments);
-            let surroundings =
-                Surroundings { leases: leases.held(), defaults: &defaults, host_defaults, whole_segments };
-            node.desired = desired(&plan, surroundings);
-        }
+        let bootstrap = || bootstrap_plan(&config.node, &config.bootstrap.uplinks);
+        node.own = plan.is_none().then(|| names(&bootstrap().objects));
+        let plan = plan.map_or_else(bootstrap, |(_, plan)| plan);
+        let uplinks = plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
+        let defaults = route::defaults(&node.kernel, &uplinks).await?.into_keys().collect();
+        let leases = LeaseBook::open(node.state.clone());
+        let in_place = plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
+        let host_defaults = &route::host_defaults(&node.kernel, &in_place).await?;
+        // as the agent found it out
+        let whole_segments = node.shim.as_ref().is_some_and(Shim::takes_whole_segments);
+        let surroundings = Surroundings { leases: leases.held(), defaults: &defaults, host_defaults, whole_segments };
+        node.desired = desired(&plan, surroundings);
         Ok(node)
     }
 
@@ -231,7 +234,11 @@ impl Node {
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
         let mut kernel = Kernel::open(wireguard.kind())?;
         kernel.at_home = true;
-        Ok(Node { kernel, shim: Shim::adopt()?, wireguard, state, desired })
+        Ok(Node { kernel, shim: Shim::adopt()?, wireguard, state, desired, own: None })
+    }
+
+    fn sweep(&self) -> Sweep<'_> {
+        self.own.as_ref().map_or(Sweep::Everything, Sweep::Only)
     }
 
     async fn observe(&self) -> anyhow::Result<PlanObjects> {
@@ -256,7 +263,7 @@ async fn teardown(config: &Path) -> anyhow::Result<bool> {
     let nothing = PlanObjects::default();
     let state = StateDir::open(&Config::load(config)?.state_dir)?;
     let mut node = Node::declared(state, WireguardChoice::Auto, nothing.clone())?;
-    let pending = changes(&nothing, &node.observe().await?, true);
+    let pending = changes(&nothing, &node.observe().await?, Sweep::Everything);
     // the workers hold what the deletions need to be free
     for slot in 1..=8 {
         node.wireguard.remove(slot)?;

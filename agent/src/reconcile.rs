@@ -8,8 +8,8 @@ use std::{
 };
 
 use pathsteer_agent_core::{
-    Active, ChangeClass, Drifted, History, Outcome, Resolvers, Since, Surroundings, Turn, changes, desired, drift,
-    followed_by, latest, resolvers, sent_by,
+    Active, ChangeClass, Drifted, History, Outcome, Resolvers, Since, Surroundings, Sweep, Turn, changes, desired,
+    drift, followed_by, latest, names, resolvers, sent_by,
     switch::{Avoid, not_up},
 };
 use pathsteer_crds::{
@@ -75,8 +75,9 @@ const KERNEL: &str = "kernel";
 pub struct Reconciler {
     state: StateDir,
     plan: NodePlan,
-    /// Set once the plan comes from an operator, or is what was before one that did: only then may anything be deleted.
-    complete: bool,
+    /// Until the plan comes from an operator, or is what was before one that did: what has been declared, as only that may
+    /// be deleted.
+    own: Option<BTreeSet<String>>,
     next: NextPlan,
     leases: LeaseBook,
     dhcp: Dhcp,
@@ -140,7 +141,7 @@ impl Reconciler {
     ) -> io::Result<Self> {
         let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
         Ok(Reconciler {
-            complete,
+            own: (!complete).then(|| names(&plan.objects)),
             leases: LeaseBook::open(state.clone()),
             plan,
             next: NextPlan::none(),
@@ -252,7 +253,7 @@ impl Reconciler {
     fn succeed(&mut self) -> bool {
         let Some(plan) = self.next.take_if_left(&self.used()) else { return false };
         self.plan = plan;
-        self.complete = true;
+        self.own = None;
         true
     }
 
@@ -354,7 +355,11 @@ impl Reconciler {
             (self.seen.advertised, self.seen.tallies, self.seen.workers) = (advertised, tallies, workers);
             let looked = if pass == 0 { &mut self.pace.observe } else { &mut self.pace.verify };
             *looked += lap(&mut began);
-            let changes = changes(&desired, &observed, self.complete);
+            if let Some(own) = &mut self.own {
+                own.extend(names(&desired));
+            }
+            let sweep = self.own.as_ref().map_or(Sweep::Everything, Sweep::Only);
+            let changes = changes(&desired, &observed, sweep);
             let is_stuck = pass > 0 && of_pass.iter().all(|outcome: &Outcome| outcome.failure.is_some());
             if changes.is_empty() || is_stuck || pass == PASSES {
                 return Ok((desired, observed));

@@ -14,6 +14,7 @@ pub mod merge_patch;
 pub mod meta;
 pub mod ownership;
 pub mod plan;
+pub mod plumbing;
 pub mod report;
 pub mod schema;
 pub mod session;

@@ -2,20 +2,21 @@
 //! as it wants them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use pathsteer_agent_core::bootstrap_plan;
 use pathsteer_compiler::{Inventory, compile};
-use pathsteer_crds::manifest;
-use pathsteer_crds::ownership::uplink_netns;
-use pathsteer_crds::plan::PlanObjects;
+use pathsteer_crds::ownership::{DIRECT_TABLE, uplink_netns};
+use pathsteer_crds::plan::{PlanObjects, RouteKind};
+use pathsteer_crds::{manifest, plumbing};
 use pathsteer_lab::daemon::{Daemon, Recipe};
-use pathsteer_lab::network::plan::{EDGE, INTERNET, LAN, UPLINKS, Uplink};
+use pathsteer_lab::network::plan::{EDGE, INTERNET, LAN, UPLINKS, Uplink, WEB, WEB_SERVER};
 
 use crate::kernel::shell;
-use crate::stage::{Stage, examples, out};
+use crate::stage::{PATIENCE, Stage, examples, out};
 use crate::talk::{ENDS, talk};
 
 pub fn case(stage: &mut Stage) -> Result<()> {
@@ -36,6 +37,9 @@ pub fn case(stage: &mut Stage) -> Result<()> {
         Ok(routes.collect::<Result<Vec<_>>>()?.iter().all(|routes| routes.contains("default")))
     })?;
     ensure!(!shell(stage.edge(), "", "ls /var/lib/pathsteer")?.contains("plan.json"), "there is a plan");
+    // The node itself has its network: by an address of ours, since its cards are elsewhere.
+    let session = Session::open(stage)?;
+    session.goes_on().context("before the first plan")?;
     let before = uplinks(stage)?;
     let monitors = UPLINKS.iter().map(|uplink| monitor(stage, uplink)).collect::<Result<Vec<_>>>()?;
 
@@ -52,10 +56,42 @@ pub fn case(stage: &mut Stage) -> Result<()> {
         ensure!(monitor.last_lines(usize::MAX).len() > 1, "the monitor of {} has seen nothing at all", uplink.name);
     }
     ensure!(uplinks(stage)? == before, "uplinks were {before:#?}, are {:#?}", uplinks(stage)?);
+    session.goes_on().context("after the first plan")?;
     stage.on_fiber(true)?;
     // The same flow again: the anchor remembers the numbers of the node that forgot them.
     talk((&hosts[0], near), (&hosts[1], far), 20)?;
     stage.nobody_notices(Duration::from_secs(2), |_, _, _, _| Ok(()))
+}
+
+/// A TCP session that the node itself has opened with a server on the internet.
+struct Session {
+    node: TcpStream,
+    server: TcpStream,
+}
+
+impl Session {
+    fn open(stage: &Stage) -> Result<Session> {
+        let server = SocketAddr::new(IpAddr::V4(WEB_SERVER), 20_801);
+        let listener = stage.network.host(WEB).net.run(|| Ok(TcpListener::bind(server)?))?;
+        let node = stage.edge().net.run(|| Ok(TcpStream::connect_timeout(&server, PATIENCE)?))?;
+        let (server, _) = listener.accept()?;
+        for end in [&node, &server] {
+            end.set_read_timeout(Some(PATIENCE))?;
+        }
+        let own = node.local_addr()?.ip();
+        ensure!(own == plumbing::host_networks()[0][0].addr(), "the node itself leaves as {own}");
+        Ok(Session { node, server })
+    }
+
+    fn goes_on(&self) -> Result<()> {
+        for (mut from, mut to) in [(&self.node, &self.server), (&self.server, &self.node)] {
+            from.write_all(b"still here")?;
+            let mut heard = [0; 10];
+            to.read_exact(&mut heard)?;
+            ensure!(heard == *b"still here", "{heard:?}");
+        }
+        Ok(())
+    }
 }
 
 /// What the kernel tells about changes in the namespace of `uplink`, as a log.
@@ -97,8 +133,15 @@ pub fn compare() -> Result<()> {
     let compiled = compile(&inventory);
     let plan = compiled.plans.get(EDGE).ok_or_else(|| anyhow!("no plan: {:?}", compiled.diagnostics))?.objects();
     let cards = UPLINKS.iter().map(|uplink| (uplink.slot, uplink.card.to_owned())).collect();
-    // Paths are the session's, which dials by them; they make nothing.
-    let bootstrap = PlanObjects { paths: Vec::new(), ..bootstrap_plan(EDGE, &cards).objects };
+    // Paths are the session's, which dials by them; they make nothing. Tables are replaced in one step. It does not know
+    // how large uplinks are, nor which one is preferred.
+    let mut bootstrap =
+        PlanObjects { paths: Vec::new(), nft_tables: Vec::new(), ..bootstrap_plan(EDGE, &cards).objects };
+    for link in &mut bootstrap.links {
+        let planned = plan.links.iter().find(|one| (&one.netns, &one.name) == (&link.netns, &link.name));
+        link.mtu = link.mtu.or(planned.and_then(|planned| planned.mtu));
+    }
+    bootstrap.routes.retain(|route| route.table != DIRECT_TABLE || route.kind == RouteKind::Blackhole);
     let mut both = plan.clone();
     both.merge(bootstrap.clone());
     ensure!(!bootstrap.links.is_empty() && !bootstrap.dhcp.is_empty(), "the bootstrap plan is empty");

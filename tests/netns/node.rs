@@ -159,7 +159,7 @@ impl Node {
         let printed = self.run(&["plan"]).ok().filter(|printed| printed.well)?;
         let mut lines: Vec<String> = printed.text.lines().map(str::to_owned).collect();
         let last = lines.pop()?;
-        (last == format!("{} changes", lines.len())).then_some(lines)
+        last.starts_with(&format!("{} changes", lines.len())).then_some(lines)
     }
 
     /// What of the plan's nouns the agent finds in the kernel.

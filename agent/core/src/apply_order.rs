@@ -1,5 +1,7 @@
 //! The order in which things are made; they are removed in reverse.
 
+use std::collections::BTreeSet;
+
 use pathsteer_crds::plan::{
     AddressSpec, DatapathSpec, LentSysctlSpec, LinkSpec, NeighbourSpec, NetnsSpec, NftTableSpec, PlanObjects,
     PrefixSpec, ProgramSpec, RemoteSpec, RouteSpec, RuleSpec, SysctlSpec, WireguardDeviceSpec, WireguardPeerSpec,
@@ -57,4 +59,9 @@ pub(crate) const ORDER: [Stage; 15] = [
 
 fn listed<T: Noun>(objects: &PlanObjects) -> Vec<PlanObject> {
     T::list(objects).iter().cloned().map(Into::into).collect()
+}
+
+/// Names of all objects, as [`PlanObject::name`] has them.
+pub fn names(objects: &PlanObjects) -> BTreeSet<String> {
+    ORDER.iter().flat_map(|stage| (stage.listed)(objects)).map(|object| object.name()).collect()
 }

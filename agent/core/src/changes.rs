@@ -1,6 +1,6 @@
 //! From desired and observed to the changes between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 
@@ -48,22 +48,32 @@ pub struct Change {
     pub class: ChangeClass,
 }
 
+/// What may be deleted.
+#[derive(Debug, Clone, Copy)]
+pub enum Sweep<'a> {
+    /// Whatever is ours and not declared: the plan is complete.
+    Everything,
+    /// Of these objects, by their [`names`], what is no longer declared; and nothing that stands in the way.
+    Only(&'a BTreeSet<String>),
+}
+
 /// The changes that turn `observed` into `desired`, in the order in which they have to be applied.
 ///
 /// `observed` holds what is ours in the kernel and, to compare with, everything desired that was found: see
 /// [`crate::ownership`].
 ///
-/// `sweep` says that `desired` is complete. Without it nothing is deleted, not even what stands in the way of something
-/// declared. With it, what stands in the way goes first (those are the only [`ChangeClass::Disruptive`] deletions), then
-/// everything is made in apply order, and only then, in reverse order, the rest is deleted: a path is made before its
-/// predecessor is broken.
-pub fn changes(desired: &PlanObjects, observed: &PlanObjects, sweep: bool) -> Vec<Change> {
+/// With [`Sweep::Everything`], what stands in the way goes first (those are the only [`ChangeClass::Disruptive`]
+/// deletions). Then everything is made in apply order, and only then, in reverse order, the rest is deleted: a path is made
+/// before its predecessor is broken.
+pub fn changes(desired: &PlanObjects, observed: &PlanObjects, sweep: Sweep) -> Vec<Change> {
     let mut found = observed.clone();
     let mut changes = Vec::new();
-    let mut removed = Vec::new();
-    if sweep {
+    if let Sweep::Everything = sweep {
         changes = make_room(desired, &mut found);
-        removed = ORDER.iter().rev().flat_map(|stage| (stage.removed)(desired, &found)).collect();
+    }
+    let mut removed: Vec<Change> = ORDER.iter().rev().flat_map(|stage| (stage.removed)(desired, &found)).collect();
+    if let Sweep::Only(names) = sweep {
+        removed.retain(|change| names.contains(&change.object.name()));
     }
     consequences::lose_tables_bound_to_new_links(&mut found, desired);
     changes.extend(ORDER.iter().flat_map(|stage| (stage.made)(desired, &found)));

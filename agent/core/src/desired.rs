@@ -3,14 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pathsteer_crds::ownership::SHIM_LINK;
-use pathsteer_crds::plan::{AddressSpec, Family, NodePlan, PlanObjects, RouteKind, RouteSpec};
+use pathsteer_crds::plan::{AddressSpec, Family, MAIN_TABLE, NodePlan, PlanObjects, RouteKind, RouteSpec};
 
 use crate::lease::{Leases, asked_for};
-
-/// The kernel's main routing table (RT_TABLE_MAIN).
-pub const MAIN_TABLE: u32 = 254;
 
 /// Metric of the default route from a lease.
 pub const LEASE_ROUTE_METRIC: u32 = 10;
@@ -38,7 +34,7 @@ pub fn desired(plan: &NodePlan, surroundings: Surroundings) -> PlanObjects {
     let Surroundings { leases, defaults, host_defaults, whole_segments } = surroundings;
     let mut objects = plan.objects.clone();
     objects.routes.retain_mut(|route| {
-        let family = if route.destination.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let family = Family::of(route.destination.addr());
         // What is declared now holds without a condition.
         if let Some(link) = route.while_host_default.take() {
             let Some(found) = host_defaults.get(&(link.clone(), family)) else { return false };
@@ -68,18 +64,9 @@ fn leased(plan: &NodePlan, leases: &Leases) -> PlanObjects {
                 link: dhcp.link.clone(),
                 address,
             }));
-            leased.routes.extend(lease.gateway.map(|gateway| RouteSpec {
-                netns: dhcp.netns.clone(),
-                table: MAIN_TABLE,
-                destination: match gateway {
-                    IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
-                    IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
-                },
-                metric: LEASE_ROUTE_METRIC,
-                kind: RouteKind::Unicast { link: dhcp.link.clone(), gateway: Some(gateway), source: None },
-                mtu: None,
-                while_default_in: None,
-                while_host_default: None,
+            leased.routes.extend(lease.gateway.map(|gateway| {
+                let everything = Family::of(gateway).everything();
+                RouteSpec::unicast(&dhcp.netns, MAIN_TABLE, everything, LEASE_ROUTE_METRIC, &dhcp.link, Some(gateway))
             }));
         }
     }
@@ -124,21 +111,26 @@ mod tests {
                 whole_segments: false,
             },
         );
-        let links: Vec<_> = objects.addresses.iter().map(|a| (&*a.netns, &*a.link, a.address.to_string())).collect();
+        let leased = objects.addresses.iter().filter(|address| !plan.objects.addresses.contains(address));
+        let links: Vec<_> = leased.map(|a| (&*a.netns, &*a.link, a.address.to_string())).collect();
         let expected = [
             ("psup1", "wan1", "192.0.2.7/24"),
             ("psup1", "wan1", "2001:db8::7/128"),
             ("psup2", "wan2", "192.0.2.8/24"),
         ];
         assert_eq!(links, expected.map(|(netns, link, address)| (netns, link, address.to_owned())));
-        let [route] = &objects.routes[..] else { panic!("one default route: {:?}", objects.routes) };
+        let leased: Vec<_> =
+            objects.routes.iter().filter(|route| route.netns == "psup1" || route.netns == "psup2").collect();
+        let leased: Vec<_> = leased.into_iter().filter(|route| !plan.objects.routes.contains(route)).collect();
+        let [route] = &leased[..] else { panic!("one default route: {leased:?}") };
         assert_eq!((&*route.netns, route.table, route.metric), ("psup1", 254, 10));
         assert_eq!(route.destination.to_string(), "0.0.0.0/0");
     }
 
     #[test]
     fn what_the_plan_declares_stays_as_it_is() {
-        let plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned())]));
+        let mut plan = bootstrap_plan("rv-07", &BTreeMap::from([(1, "wan1".to_owned())]));
+        plan.objects.routes.retain(|route| route.while_default_in.is_none());
         let (leases, defaults) = nothing_known();
         let surroundings = Surroundings {
             leases: &leases,
@@ -152,14 +144,8 @@ mod tests {
     #[test]
     fn a_conditional_route_is_declared_while_its_namespace_has_a_default_route_of_its_family() {
         let route = |destination: &str, netns: &str| RouteSpec {
-            netns: "psvip".into(),
-            table: 7_990,
-            destination: destination.parse().unwrap(),
-            metric: 10,
-            kind: RouteKind::Unicast { link: "psu1".into(), gateway: None, source: None },
-            mtu: None,
             while_default_in: Some(netns.into()),
-            while_host_default: None,
+            ..RouteSpec::unicast("psvip", 7_990, destination.parse().unwrap(), 10, "psu1", None)
         };
         let mut plan = bootstrap_plan("rv-07", &BTreeMap::new());
         plan.objects.routes = vec![route("0.0.0.0/0", "psup1"), route("::/0", "psup1"), route("0.0.0.0/0", "psup2")];
@@ -195,19 +181,12 @@ mod tests {
 
     #[test]
     fn a_way_by_a_card_in_the_nodes_own_namespace_is_declared_while_the_node_has_one_and_takes_its_gateway() {
-        let route = |netns: &str, link: &str, gateway: Option<&str>| RouteSpec {
-            netns: netns.into(),
-            table: 254,
-            destination: "0.0.0.0/0".parse().unwrap(),
-            metric: 10,
-            kind: RouteKind::Unicast {
-                link: link.into(),
-                gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-                source: None,
-            },
-            mtu: None,
-            while_default_in: None,
-            while_host_default: Some("wwan0".into()),
+        let route = |netns: &str, link: &str, gateway: Option<&str>| {
+            let gateway = gateway.map(|gateway| gateway.parse().unwrap());
+            RouteSpec {
+                while_host_default: Some("wwan0".into()),
+                ..RouteSpec::unicast(netns, 254, "0.0.0.0/0".parse().unwrap(), 10, link, gateway)
+            }
         };
         let mut plan = bootstrap_plan("rv-07", &BTreeMap::new());
         plan.objects.routes = vec![route("", "wwan0", None), route("psup1", "psi", Some("169.254.79.5"))];

@@ -86,6 +86,7 @@ mod tests {
     use pathsteer_crds::plan::{NetnsSpec, PlanObjects};
 
     use super::*;
+    use crate::Sweep;
     use crate::{Drifted, changes};
 
     fn at(uptime: u64) -> Moment {
@@ -99,7 +100,7 @@ mod tests {
     /// A turn that created one namespace and deleted another, with these failures.
     fn turn(made: Option<&str>, deleted: Option<&str>, drift: &[(&str, &str)]) -> Turn {
         let failure = |action| if action == Action::Delete { deleted } else { made };
-        let outcomes = changes(&netns("psup1"), &netns("psup2"), true)
+        let outcomes = changes(&netns("psup1"), &netns("psup2"), Sweep::Everything)
             .into_iter()
             .map(|change| Outcome { failure: failure(change.action).map(str::to_owned), change })
             .collect();

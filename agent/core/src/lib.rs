@@ -45,12 +45,13 @@ mod wireguard_peer;
 
 pub mod switch;
 
+pub use apply_order::names;
 pub use bootstrap::bootstrap_plan;
-pub use changes::{Action, Change, ChangeClass, Drifted, changes, drift};
+pub use changes::{Action, Change, ChangeClass, Drifted, Sweep, changes, drift};
 pub use clock::{Clock, KEEP_TIME_EVERY, TimeKept};
 pub use copy_month::{CopyMonth, month_of};
 pub use dead_man::{Blamed, DeadMan, Expiry, SinceBoot};
-pub use desired::{LEASE_ROUTE_METRIC, MAIN_TABLE, Surroundings, desired};
+pub use desired::{LEASE_ROUTE_METRIC, Surroundings, desired};
 pub use history::History;
 pub use lease::{Lease, Leases, Lender, Resolvers, asked_for, resolvers};
 pub use leaving::{Leaving, followed_by, sent_by};

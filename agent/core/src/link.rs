@@ -132,6 +132,7 @@ fn rest_of_pair(object: &PlanObject) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Sweep;
     use crate::changes;
 
     fn end(name: &str, peer: &str, mtu: Option<u32>) -> LinkSpec {
@@ -141,7 +142,7 @@ mod tests {
 
     fn planned(desired: Vec<LinkSpec>, observed: Vec<LinkSpec>) -> Vec<(Action, String, ChangeClass)> {
         let objects = |links| PlanObjects { links, ..PlanObjects::default() };
-        let changes = changes(&objects(desired), &objects(observed), true);
+        let changes = changes(&objects(desired), &objects(observed), Sweep::Everything);
         changes.into_iter().map(|change| (change.action, change.object.name(), change.class)).collect()
     }
 

@@ -13,7 +13,7 @@ impl Noun for NftTableSpec {
     }
 
     fn satisfied_by(&self, found: &Self) -> bool {
-        self == found
+        self.if_absent || self == found
     }
 
     fn class(&self, _found: &Self) -> ChangeClass {

@@ -41,6 +41,7 @@ impl Noun for PrefixSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Sweep;
     use crate::{Action, changes};
 
     #[test]
@@ -50,7 +51,7 @@ mod tests {
             ..PlanObjects::default()
         };
         let class = |before, after| {
-            let planned = changes(&behind(after), &behind(before), true);
+            let planned = changes(&behind(after), &behind(before), Sweep::Everything);
             assert_eq!(planned.iter().map(|change| change.action).collect::<Vec<_>>(), [Action::Update]);
             planned[0].class
         };

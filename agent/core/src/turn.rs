@@ -6,7 +6,7 @@ use pathsteer_crds::plan::PlanObjects;
 use pathsteer_crds::report::{Moment, ObjectReport};
 use serde_json::Value;
 
-use crate::apply_order::ORDER;
+use crate::apply_order::{ORDER, names};
 use crate::noun::{Noun, by_key};
 use crate::{Action, Change, Drifted};
 
@@ -43,7 +43,7 @@ impl Turn {
             }
         }
         let deletions = || outcomes.iter().filter(|outcome| outcome.change.action == Action::Delete);
-        let left = if deletions().next().is_some() { undeclared(desired, observed) } else { BTreeSet::new() };
+        let left = if deletions().next().is_some() { &names(observed) - &names(desired) } else { BTreeSet::new() };
         for outcome in deletions() {
             let object = outcome.change.object.name();
             let why = match &outcome.failure {
@@ -75,14 +75,6 @@ pub fn latest(outcomes: &mut Vec<Outcome>, later: &[Outcome]) {
 /// The objects of `desired` that `observed` does not hold as declared, in apply order.
 pub fn not_as_declared(desired: &PlanObjects, observed: &PlanObjects) -> Vec<ObjectReport> {
     ORDER.iter().flat_map(|stage| (stage.wrong)(desired, observed)).collect()
-}
-
-/// Names of what is there and not declared.
-fn undeclared(desired: &PlanObjects, observed: &PlanObjects) -> BTreeSet<String> {
-    let names = |objects| -> BTreeSet<String> {
-        ORDER.iter().flat_map(|stage| (stage.listed)(objects)).map(|object| object.name()).collect()
-    };
-    &names(observed) - &names(desired)
 }
 
 pub(crate) fn wrong<T: Noun>(desired: &PlanObjects, observed: &PlanObjects) -> Vec<ObjectReport> {
@@ -121,9 +113,10 @@ fn differences<T: Noun>(declared: &T, found: &T) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pathsteer_crds::plan::{LinkKind, LinkSpec, NetnsSpec, RouteKind, RouteSpec};
+    use pathsteer_crds::plan::{LinkKind, LinkSpec, NetnsSpec, RouteSpec};
 
     use super::*;
+    use crate::Sweep;
     use crate::changes;
 
     fn link(mtu: Option<u32>) -> LinkSpec {
@@ -149,22 +142,11 @@ mod tests {
 
     #[test]
     fn a_missing_object_is_reported_with_the_failure_of_its_creation() {
-        let destination = "0.0.0.0/0".parse().unwrap();
-        let netns = "psvip".to_owned();
-        let route = RouteSpec {
-            netns,
-            table: 7_701,
-            destination,
-            metric: 10,
-            kind: RouteKind::Blackhole,
-            mtu: None,
-            while_default_in: None,
-            while_host_default: None,
-        };
+        let route = RouteSpec::blackhole("psvip", 7_701, "0.0.0.0/0".parse().unwrap(), 10);
         let desired = PlanObjects { routes: vec![route], ..PlanObjects::default() };
         let nothing = PlanObjects::default();
         let failure = Some("the table is full: remove some".to_owned());
-        let outcomes = changes(&desired, &nothing, true)
+        let outcomes = changes(&desired, &nothing, Sweep::Everything)
             .into_iter()
             .map(|change| Outcome { change, failure: failure.clone() })
             .collect();
@@ -180,7 +162,7 @@ mod tests {
         let left = PlanObjects { netns: vec![NetnsSpec { name: "psup8".into() }], ..PlanObjects::default() };
         let nothing = PlanObjects::default();
         let pass = |failure: Option<&str>| -> Vec<Outcome> {
-            let changes = changes(&nothing, &left, true).into_iter();
+            let changes = changes(&nothing, &left, Sweep::Everything).into_iter();
             changes.map(|change| Outcome { change, failure: failure.map(str::to_owned) }).collect()
         };
         let mut outcomes = pass(Some("busy"));
@@ -194,7 +176,7 @@ mod tests {
     fn what_could_not_be_deleted_is_reported_too() {
         let left = PlanObjects { netns: vec![NetnsSpec { name: "psup8".into() }], ..PlanObjects::default() };
         let nothing = PlanObjects::default();
-        let outcomes = changes(&nothing, &left, true)
+        let outcomes = changes(&nothing, &left, Sweep::Everything)
             .into_iter()
             .map(|change| Outcome { change, failure: Some("busy".into()) })
             .collect();
@@ -207,8 +189,12 @@ mod tests {
     fn what_a_deletion_left_although_it_succeeded_is_reported_too() {
         let left = PlanObjects { netns: vec![NetnsSpec { name: "psup8".into() }], ..PlanObjects::default() };
         let nothing = PlanObjects::default();
-        let outcomes =
-            || changes(&nothing, &left, true).into_iter().map(|change| Outcome { change, failure: None }).collect();
+        let outcomes = || {
+            changes(&nothing, &left, Sweep::Everything)
+                .into_iter()
+                .map(|change| Outcome { change, failure: None })
+                .collect()
+        };
         assert!(Turn::new(&nothing, &nothing, outcomes(), Vec::new()).verified());
         let turn = Turn::new(&nothing, &left, outcomes(), Vec::new());
         let [report] = &turn.not_as_declared[..] else { panic!("one: {turn:?}") };

@@ -6,7 +6,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use kernel::{Kernel, Refusal};
-use pathsteer_agent_core::{Action, Change, ChangeClass, PlanObject, changes, drift, not_as_declared};
+use pathsteer_agent_core::{Action, Change, ChangeClass, PlanObject, Sweep, changes, drift, names, not_as_declared};
 use pathsteer_crds::plan::{LinkKind, PlanObjects};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -20,14 +20,14 @@ fn cases(cases: u32) -> ProptestConfig {
 
 /// One turn; what was refused.
 fn turn(kernel: &mut Kernel, desired: &PlanObjects) -> Vec<Refusal> {
-    let changes = changes(desired, &kernel.observe(desired), true);
+    let changes = changes(desired, &kernel.observe(desired), Sweep::Everything);
     changes.iter().filter_map(|change| kernel.apply(change).err()).collect()
 }
 
 fn assert_in_force(kernel: &Kernel, desired: &PlanObjects) -> Result<(), TestCaseError> {
     let observed = kernel.observe(desired);
     prop_assert_eq!(not_as_declared(desired, &observed), vec![]);
-    prop_assert_eq!(changes(desired, &observed, true), vec![]);
+    prop_assert_eq!(changes(desired, &observed, Sweep::Everything), vec![]);
     prop_assert_eq!(kernel.stale_tables(), Vec::<String>::new());
     Ok(())
 }
@@ -52,7 +52,7 @@ proptest! {
         half_build(&mut kernel, &plan(between), gap);
         vandalise(&mut kernel, vandalism);
         let desired = plan(after);
-        for change in changes(&desired, &kernel.observe(&desired), true) {
+        for change in changes(&desired, &kernel.observe(&desired), Sweep::Everything) {
             prop_assert_eq!(kernel.apply(&change), Ok(()));
         }
         assert_in_force(&kernel, &desired)?;
@@ -67,7 +67,8 @@ proptest! {
         let mut kernel = Kernel::holding(&plan(before), &CARDS);
         let desired = plan(after);
         let seen = kernel.observe(&desired);
-        for change in changes(&desired, &seen, false) {
+        let own = names(&desired);
+        for change in changes(&desired, &seen, Sweep::Only(&own)) {
             prop_assert_ne!(change.action, Action::Delete);
             prop_assert!(change.class != ChangeClass::Disruptive || is_prefix(&change));
             // What stands in the way is left there, so some of this is refused.
@@ -104,7 +105,7 @@ proptest! {
         for device in observed.wireguard_devices.iter_mut().filter(|device| !declared(&device.link)) {
             device.underlay_netns.clear();
         }
-        prop_assert_eq!(drift(&before, &after, &observed, &changes(&after, &observed, true)), vec![]);
+        prop_assert_eq!(drift(&before, &after, &observed, &changes(&after, &observed, Sweep::Everything)), vec![]);
     }
 
     #[test]
@@ -114,7 +115,7 @@ proptest! {
         vandalise(&mut kernel, vandalism);
         let observed = kernel.observe(&desired);
         let wrong = not_as_declared(&desired, &observed).len() as u64;
-        let planned = changes(&desired, &observed, true);
+        let planned = changes(&desired, &observed, Sweep::Everything);
         let drift = drift(&desired, &desired, &observed, &planned).len() as u64;
         prop_assert_eq!(drift > 0, !planned.is_empty());
         // Both ends of a pair may be wrong, and somebody may have added what is not declared at all.
@@ -129,7 +130,7 @@ proptest! {
     #[test]
     fn things_are_broken_only_after_everything_is_made_unless_they_stand_in_the_way(before in dice(), after in dice()) {
         let desired = plan(after);
-        let planned = changes(&desired, &Kernel::holding(&plan(before), &CARDS).observe(&desired), true);
+        let planned = changes(&desired, &Kernel::holding(&plan(before), &CARDS).observe(&desired), Sweep::Everything);
         let phase = |change: &Change| match (change.action, change.class) {
             (Action::Delete, ChangeClass::Disruptive) => 0,
             (Action::Create | Action::Update, _) => 1,
@@ -144,8 +145,8 @@ proptest! {
     fn tunnels_come_up_when_every_guard_and_route_is_there_and_go_before_them(before in dice()) {
         let (nothing, some) = (PlanObjects::default(), plan(before));
         let observed = Kernel::holding(&some, &CARDS).observe(&nothing);
-        let made = changes(&some, &Kernel::holding(&nothing, &CARDS).observe(&some), true);
-        let removed = changes(&nothing, &observed, true);
+        let made = changes(&some, &Kernel::holding(&nothing, &CARDS).observe(&some), Sweep::Everything);
+        let removed = changes(&nothing, &observed, Sweep::Everything);
         let is_tunnel = |change: &Change| {
             matches!(change.object, PlanObject::WireguardDevice(_) | PlanObject::WireguardPeer(_))
         };
@@ -167,7 +168,7 @@ proptest! {
         let mut kernel = Kernel::holding(&plan(before), &CARDS);
         vandalise(&mut kernel, vandalism);
         let desired = plan(after);
-        let planned = changes(&desired, &kernel.observe(&desired), true);
+        let planned = changes(&desired, &kernel.observe(&desired), Sweep::Everything);
         for failing in 0..planned.len() {
             let mut kernel = kernel.clone();
             for (index, change) in planned.iter().enumerate() {
@@ -189,7 +190,7 @@ proptest! {
         let mut kernel = Kernel::holding(&plan(before), &CARDS);
         vandalise(&mut kernel, vandalism);
         let desired = plan(after);
-        for change in changes(&desired, &kernel.observe(&desired), true) {
+        for change in changes(&desired, &kernel.observe(&desired), Sweep::Everything) {
             let mut later = kernel.clone();
             prop_assert_eq!(turn(&mut later, &desired), Vec::<Refusal>::new(), "dead before {:?}", change);
             assert_in_force(&later, &desired)?;

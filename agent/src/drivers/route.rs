@@ -6,7 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use pathsteer_agent_core::MAIN_TABLE;
+use pathsteer_crds::plan::MAIN_TABLE;
 use pathsteer_crds::{
     ownership,
     plan::{Family, RouteKind, RouteSpec},
@@ -70,16 +70,7 @@ fn spec_of(netns: &str, message: &RouteMessage, name: impl Fn(u32) -> Option<Str
         _ => return None,
     };
     let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(RouteSpec {
-        netns: netns.to_owned(),
-        table,
-        destination,
-        metric,
-        kind,
-        mtu,
-        while_default_in: None,
-        while_host_default: None,
-    })
+    Some(RouteSpec { mtu, ..RouteSpec::new(netns, table, destination, metric, kind) })
 }
 
 fn mtu_of(metric: &RouteMetric) -> Option<u32> {

@@ -20,7 +20,7 @@ use crate::sys::{KernelError, netlink::Put};
 pub async fn observe(kernel: &Kernel) -> Result<Vec<RuleSpec>, KernelError> {
     let mut observed = Vec::new();
     for (netns, netlink) in kernel.places() {
-        for family in [Family::Ipv4, Family::Ipv6] {
+        for family in Family::BOTH {
             let mut all = RuleMessage::default();
             all.header.family = family_of(family);
             for object in netlink.dump("rule list", RouteNetlinkMessage::GetRule(all)).await? {

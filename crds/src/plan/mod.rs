@@ -21,7 +21,7 @@ pub use netns::{LentSysctlSpec, NetnsSpec, SysctlSpec};
 pub use nft::{
     ClassElement, ClassMap, CopyTarget, FlowTo, NftRule, NftTableSpec, Only, PolicySet, RemoteSide, Welcome,
 };
-pub use route::{Family, RouteKind, RouteSpec, RuleAction, RuleSpec};
+pub use route::{Family, MAIN_TABLE, RouteKind, RouteSpec, RuleAction, RuleSpec};
 pub use steering::{DeadManSpec, PathSpec, SteeringSpec};
 pub use wireguard::{WireguardDeviceSpec, WireguardPeerSpec};
 

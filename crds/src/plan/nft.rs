@@ -17,6 +17,16 @@ pub struct NftTableSpec {
     pub netns: String,
     /// Class maps of one set are tried in this order; otherwise the order means nothing.
     pub rules: Vec<NftRule>,
+    /// Any table of ours that is there will do: who does not know the plan replaces nothing that was made by it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub if_absent: bool,
+}
+
+impl NftTableSpec {
+    /// A table that holds exactly `rules`.
+    pub fn new(netns: &str, rules: Vec<NftRule>) -> NftTableSpec {
+        NftTableSpec { netns: netns.to_owned(), rules, if_absent: false }
+    }
 }
 
 /// What a rule does. What drops, counts under the name in parentheses.
@@ -119,6 +129,13 @@ pub struct ClassMap {
     pub remote: RemoteSide,
     /// Sorted, not overlapping.
     pub elements: Vec<ClassElement>,
+}
+
+impl NftRule {
+    /// From `from` to `to` whatever is forwarded, or `only` that.
+    pub fn forward(from: &str, to: &str, only: Option<Only>) -> NftRule {
+        NftRule::Forward { from: from.to_owned(), to: to.to_owned(), only }
+    }
 }
 
 /// One element: every field it names must fit.

@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// The kernel's main routing table (RT_TABLE_MAIN).
+pub const MAIN_TABLE: u32 = 254;
 
 /// A route; its protocol is always [`crate::ownership::ROUTE_PROTOCOL`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteSpec {
     pub netns: String,
-    /// 254 is the main table; path tables lie in [`crate::ownership::TABLES`].
+    /// [`MAIN_TABLE`], or a path table; these lie in [`crate::ownership::TABLES`].
     pub table: u32,
     #[schemars(with = "String")]
     pub destination: IpNet,
@@ -29,6 +32,40 @@ pub struct RouteSpec {
     /// A route by that very link takes that one's gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub while_host_default: Option<String>,
+}
+
+impl RouteSpec {
+    /// A route without conditions.
+    pub fn new(netns: &str, table: u32, destination: IpNet, metric: u32, kind: RouteKind) -> RouteSpec {
+        RouteSpec {
+            netns: netns.to_owned(),
+            table,
+            destination,
+            metric,
+            kind,
+            mtu: None,
+            while_default_in: None,
+            while_host_default: None,
+        }
+    }
+
+    /// By `link`, to a neighbour there if there is a `gateway`.
+    pub fn unicast(
+        netns: &str,
+        table: u32,
+        destination: IpNet,
+        metric: u32,
+        link: &str,
+        gateway: Option<IpAddr>,
+    ) -> RouteSpec {
+        let kind = RouteKind::Unicast { link: link.to_owned(), gateway, source: None };
+        RouteSpec::new(netns, table, destination, metric, kind)
+    }
+
+    /// To nowhere.
+    pub fn blackhole(netns: &str, table: u32, destination: IpNet, metric: u32) -> RouteSpec {
+        RouteSpec::new(netns, table, destination, metric, RouteKind::Blackhole)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +91,22 @@ pub enum RouteKind {
 pub enum Family {
     Ipv4,
     Ipv6,
+}
+
+impl Family {
+    pub const BOTH: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// `0.0.0.0/0` or `::/0`.
+    pub fn everything(self) -> IpNet {
+        match self {
+            Family::Ipv4 => IpNet::V4(Ipv4Net::default()),
+            Family::Ipv6 => IpNet::V6(Ipv6Net::default()),
+        }
+    }
+
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 }
+    }
 }
 
 /// An ip rule; its priority lies in [`crate::ownership::RULE_PRIORITIES`].

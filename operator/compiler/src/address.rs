@@ -2,24 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
 use pathsteer_crds::AddressMethod;
-use pathsteer_crds::ownership::{
-    ANCHOR_NETNS, HOST, HOST_VETH, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, in_place_veth, uplink_netns,
-    uplink_veth,
-};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, uplink_netns};
 use pathsteer_crds::plan::{AddressSpec, DhcpSpec, Family, NeighbourSpec, PlanObjects};
 
 use crate::anchor::Anchor;
-use crate::link::{SHIM_PEER_MAC, in_place_macs, veth_mac, veth_peer_mac};
+use crate::link::SHIM_PEER_MAC;
 use crate::mtu;
 use crate::pool;
 use crate::resolve::Resolved;
 use crate::site::Site;
 
-const SHIM_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 1);
-/// Every link between two of our own ends is a /30: its two addresses, nothing else.
-const LINK_PREFIX: u8 = 30;
+const SHIM_ADDRESS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 77, 1), 30);
 
 /// Next hop behind the shim pair; nobody has this address, its neighbour entry is enough.
 pub(crate) fn shim_gateway(family: Family) -> IpAddr {
@@ -29,61 +24,11 @@ pub(crate) fn shim_gateway(family: Family) -> IpAddr {
     }
 }
 
-/// Address of the vip namespace's end of the veth to `slot` (1-8).
-pub(crate) fn veth_address(slot: u8) -> Ipv4Addr {
-    Ipv4Addr::new(169, 254, 78, 4 * slot + 1)
-}
-
-/// Address of the uplink namespace's end.
-pub(crate) fn veth_peer_address(slot: u8) -> Ipv4Addr {
-    Ipv4Addr::new(169, 254, 78, 4 * slot + 2)
-}
-
-/// The vip namespace's end as a next hop. Over IPv6 nobody has this address, its neighbour entry is enough.
-pub(crate) fn veth_gateway(slot: u8, family: Family) -> IpAddr {
-    match family {
-        Family::Ipv4 => veth_address(slot).into(),
-        Family::Ipv6 => of_veth_link(4 * u16::from(slot) + 1),
-    }
-}
-
-/// The uplink namespace's end as a next hop.
-pub(crate) fn veth_peer_gateway(slot: u8, family: Family) -> IpAddr {
-    match family {
-        Family::Ipv4 => veth_peer_address(slot).into(),
-        Family::Ipv6 => of_veth_link(4 * u16::from(slot) + 2),
-    }
-}
-
-/// Addresses of the veth to a card that stays in the node's own namespace: of the end there, and of the uplink's. Slot 0 is
-/// the veth to the vip namespace.
-pub(crate) fn in_place_addresses(slot: u8) -> [Ipv4Addr; 2] {
-    [1, 2].map(|end| Ipv4Addr::new(169, 254, 79, 4 * slot + end))
-}
-
-/// Addresses of the veth to the node's own namespace: of the end there, and of the vip namespace's. Over IPv6 they are
-/// unique local ones (RFC 4193), which never leave the node: nobody forwards link-local ones.
-pub(crate) fn host_networks() -> [[IpNet; 2]; 2] {
-    let v6 = |end| IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfd70, 0x7300, 0x79, 0, 0, 0, 0, end), 126));
-    [in_place_addresses(0).map(of_link), [v6(1), v6(2)]]
-}
-
-fn of_veth_link(host: u16) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x78, host))
-}
-
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     plan.addresses.extend(site.spec.vips.iter().map(|vip| address(VIP_NETNS, "lo", IpNet::from(*vip))));
     for vlan in site.segments() {
         let addresses = vlan.spec.addresses.iter();
         plan.addresses.extend(addresses.map(|own| address(VIP_NETNS, &vlan.link(), *own)));
-    }
-    let (host_end, end) = HOST_VETH;
-    let [host_mac, mac] = in_place_macs(0);
-    for [there, here] in host_networks() {
-        plan.addresses.push(address(HOST, host_end, there));
-        plan.neighbours.push(neighbour(HOST, host_end, here.addr(), &mac));
-        plan.neighbours.push(neighbour(VIP_NETNS, end, there.addr(), &host_mac));
     }
     shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
     for uplink in &site.uplinks {
@@ -94,34 +39,16 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
             AddressMethod::Dhcp => plan.dhcp.push(asks(true, false)),
             AddressMethod::Slaac => plan.dhcp.push(asks(false, false)),
             AddressMethod::Dhcpv6 => plan.dhcp.push(asks(false, true)),
-            AddressMethod::Host => to_host(slot, &netns, plan),
+            AddressMethod::Host => {}
             AddressMethod::Static { addresses, .. } => {
                 plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.link(), *own)));
             }
-        }
-        let (veth, peer) = uplink_veth(slot);
-        plan.addresses.push(address(VIP_NETNS, &veth, of_link(veth_address(slot))));
-        plan.addresses.push(address(&netns, peer, of_link(veth_peer_address(slot))));
-        for family in [Family::Ipv4, Family::Ipv6] {
-            let (here, there) = (veth_gateway(slot, family), veth_peer_gateway(slot, family));
-            plan.neighbours.push(neighbour(VIP_NETNS, &veth, there, &veth_peer_mac(slot)));
-            plan.neighbours.push(neighbour(&netns, peer, here, &veth_mac(slot)));
         }
         let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(site.node, slot)));
         for anchor in resolved.anchors_of(site) {
             plan.addresses.push(address(&netns, &edge_tunnel(slot, anchor.index), probe));
         }
     }
-}
-
-/// Of the pair to the node's own namespace.
-fn to_host(slot: u8, netns: &str, plan: &mut PlanObjects) {
-    let (host_end, end) = in_place_veth(slot);
-    let ([here, there], [host_mac, mac]) = (in_place_addresses(slot), in_place_macs(slot));
-    plan.addresses.push(address(HOST, &host_end, of_link(here)));
-    plan.addresses.push(address(netns, end, of_link(there)));
-    plan.neighbours.push(neighbour(HOST, &host_end, there.into(), &mac));
-    plan.neighbours.push(neighbour(netns, end, here.into(), &host_mac));
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
@@ -136,9 +63,9 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
 }
 
 fn shim_pair(netns: &str, mtu: u32, plan: &mut PlanObjects) {
-    plan.addresses.push(address(netns, SHIM_LINK, of_link(SHIM_ADDRESS)));
+    plan.addresses.push(address(netns, SHIM_LINK, IpNet::V4(SHIM_ADDRESS)));
     // Where there is no room for IPv6 the kernel has none, and refuses the neighbour.
-    let families = [Family::Ipv4, Family::Ipv6].into_iter();
+    let families = Family::BOTH.into_iter();
     for family in families.filter(|family| *family == Family::Ipv4 || mtu >= mtu::LEAST_IPV6) {
         plan.neighbours.push(neighbour(netns, SHIM_LINK, shim_gateway(family), SHIM_PEER_MAC));
     }
@@ -146,10 +73,6 @@ fn shim_pair(netns: &str, mtu: u32, plan: &mut PlanObjects) {
 
 fn address(netns: &str, link: &str, address: IpNet) -> AddressSpec {
     AddressSpec { netns: netns.to_owned(), link: link.to_owned(), address }
-}
-
-fn of_link(address: Ipv4Addr) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(address, LINK_PREFIX))
 }
 
 fn neighbour(netns: &str, link: &str, address: IpAddr, mac: &str) -> NeighbourSpec {

@@ -9,11 +9,10 @@ use pathsteer_crds::ownership::{ANCHOR_NETNS, SHIM_PEER, VIP_NETNS, anchor_tunne
 use pathsteer_crds::plan::{
     Behind, DatapathSpec, Family, PlanObjects, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role,
 };
+use pathsteer_crds::plumbing::host_networks;
 
-use crate::address::host_networks;
 use crate::anchor::Anchor;
 use crate::resolve::Resolved;
-use crate::route::everything;
 use crate::site::Site;
 
 /// What has a meaning on one link only.
@@ -45,7 +44,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
     }
     // The preferred anchor carries everything; what is ours comes in by a segment, never through the shim.
     let everywhere = resolved.anchors_of(site).next().map_or(Behind::Nowhere, |anchor| Behind::Remote(anchor.node));
-    let everything = [Family::Ipv4, Family::Ipv6].map(everything);
+    let everything = Family::BOTH.map(Family::everything);
     plan.prefixes.extend(everything.map(|prefix| PrefixSpec { prefix, behind: everywhere }));
     plan.prefixes.extend(behind(site, Behind::Own));
 }

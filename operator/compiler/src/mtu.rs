@@ -13,8 +13,6 @@ use crate::uplink::Uplink;
 const SHIM_BYTES: u32 = 32;
 /// Outer IPv6 header (40), UDP (8) and WireGuard's own header and tag (32): what a tunnel adds at most.
 const TUNNEL_BYTES: u32 = 80;
-/// Of the veth to the node's own namespace: what a node without PathSteer has. Routes say where an uplink has less.
-pub(crate) const HOST: u32 = 1_500;
 /// IPv6 gives every link this much (RFC 8200), so the tunnels of a site that speaks it never carry less.
 pub(crate) const LEAST_IPV6: u32 = 1_280;
 

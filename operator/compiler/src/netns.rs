@@ -1,17 +1,15 @@
 //! Namespaces and their sysctls.
 
 use pathsteer_crds::Attach;
-use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS, in_place_veth, uplink_netns};
-use pathsteer_crds::plan::{LentSysctlSpec, NetnsSpec, PlanObjects, SysctlSpec};
+use pathsteer_crds::ownership::{ANCHOR_NETNS, VIP_NETNS, in_place_veth};
+use pathsteer_crds::plan::{LentSysctlSpec, PlanObjects};
+use pathsteer_crds::plumbing::{namespace, uplink_namespace};
 
 use crate::site::Site;
 
 pub(crate) fn edge(site: &Site<'_>, plan: &mut PlanObjects) {
     namespace(VIP_NETNS, plan);
-    for slot in site.slots() {
-        namespace(&uplink_netns(slot), plan);
-        plan.sysctls.push(SysctlSpec::of_uplink(&uplink_netns(slot)));
-    }
+    site.slots().for_each(|slot| uplink_namespace(slot, plan));
     for uplink in site.uplinks.iter().filter(|uplink| uplink.spec.attach == Attach::InPlace) {
         in_place(&uplink.spec.interface, &in_place_veth(uplink.spec.slot).0, plan);
     }
@@ -19,11 +17,6 @@ pub(crate) fn edge(site: &Site<'_>, plan: &mut PlanObjects) {
 
 pub(crate) fn anchor(plan: &mut PlanObjects) {
     namespace(ANCHOR_NETNS, plan);
-}
-
-fn namespace(name: &str, plan: &mut PlanObjects) {
-    plan.netns.push(NetnsSpec { name: name.to_owned() });
-    plan.sysctls.extend(SysctlSpec::of_namespace(name));
 }
 
 /// The node's own namespace passes on what comes by these two, and only by these: the main switch stays as it is. The card

@@ -4,16 +4,17 @@ mod direct;
 mod host;
 mod in_place;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use pathsteer_crds::AddressMethod;
 use pathsteer_crds::ownership::{
     ANCHOR_NETNS, SHIM_LINK, VIP_NETNS, anchor_tunnel, edge_tunnel, path_table, uplink_netns, uplink_veth,
 };
-use pathsteer_crds::plan::{Family, PlanObjects, RouteKind, RouteSpec};
+use pathsteer_crds::plan::{Family, MAIN_TABLE, PlanObjects, RouteKind, RouteSpec};
+use pathsteer_crds::plumbing::{BACKUP, NO_PATH, PREFERRED, veth_address, veth_peer_address};
 
-use crate::address::{shim_gateway, veth_address, veth_peer_address};
+use crate::address::shim_gateway;
 use crate::anchor::Anchor;
 use crate::fabric::Fabric;
 use crate::mtu;
@@ -21,22 +22,13 @@ use crate::resolve::Resolved;
 use crate::site::Site;
 use crate::uplink::Uplink;
 
-const MAIN: u32 = 254;
-/// The way a packet takes while everything is well.
-const PREFERRED: u32 = 10;
-/// Plus the slot: the ways it takes when the preferred one is gone.
-const BACKUP: u32 = 100;
-/// Where a path table ends.
-const NO_PATH: u32 = 1_000;
-/// Of what the node itself is given: after whatever its own tools or people have set up.
-pub(crate) const AFTER_OTHERS: u32 = 1_000_000;
 /// Below every route that knows where in the overlay to go.
 const OVERLAY_BLACKHOLE: u32 = 4_000;
 
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     overlay_blackhole(VIP_NETNS, &resolved.fabric, plan);
-    for family in [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| site.speaks(*family)) {
-        plan.routes.push(through_shim(VIP_NETNS, everything(family), site.own_address(family), None));
+    for family in Family::BOTH.into_iter().filter(|family| site.speaks(*family)) {
+        plan.routes.push(through_shim(VIP_NETNS, family.everything(), site.own_address(family), None));
     }
     for anchor in resolved.anchors_of(site) {
         for slot in site.slots() {
@@ -56,9 +48,16 @@ fn edge_path(site: &Site<'_>, table: u32, active: u8, plan: &mut PlanObjects) {
     for slot in site.slots() {
         let metric = if slot == active { PREFERRED } else { BACKUP + u32::from(slot) };
         let gateway = Some(IpAddr::V4(veth_peer_address(slot)));
-        plan.routes.push(unicast(VIP_NETNS, table, everything(Family::Ipv4), metric, &uplink_veth(slot).0, gateway));
+        plan.routes.push(RouteSpec::unicast(
+            VIP_NETNS,
+            table,
+            Family::Ipv4.everything(),
+            metric,
+            &uplink_veth(slot).0,
+            gateway,
+        ));
     }
-    plan.routes.push(blackhole(VIP_NETNS, table, everything(Family::Ipv4), NO_PATH));
+    plan.routes.push(RouteSpec::blackhole(VIP_NETNS, table, Family::Ipv4.everything(), NO_PATH));
 }
 
 /// The main table of an uplink's namespace: inwards by the veth, outwards by the tunnels, never by the WAN.
@@ -69,11 +68,11 @@ fn edge_uplink(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>, pl
     overlay_blackhole(&netns, fabric, plan);
     let own = single(fabric.shim_endpoint(site.node));
     let gateway = Some(IpAddr::V4(veth_address(slot)));
-    plan.routes.push(unicast(&netns, MAIN, own, PREFERRED, uplink_veth(slot).1, gateway));
+    plan.routes.push(RouteSpec::unicast(&netns, MAIN_TABLE, own, PREFERRED, uplink_veth(slot).1, gateway));
     for anchor in resolved.anchors_of(site) {
         let tunnel = edge_tunnel(slot, anchor.index);
         for address in [fabric.shim_endpoint(anchor.node), fabric.probe_address(anchor.node, slot)] {
-            plan.routes.push(unicast(&netns, MAIN, single(address), PREFERRED, &tunnel, None));
+            plan.routes.push(RouteSpec::unicast(&netns, MAIN_TABLE, single(address), PREFERRED, &tunnel, None));
         }
     }
     match &uplink.spec.address {
@@ -91,7 +90,7 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
         plan.routes.push(default_by(ANCHOR_NETNS, &anchor.spec.internet.interface, *gateway));
     }
     for slot in resolved.slots_of(anchor) {
-        plan.routes.push(blackhole(ANCHOR_NETNS, path_table(slot, 0), everything(Family::Ipv4), NO_PATH));
+        plan.routes.push(RouteSpec::blackhole(ANCHOR_NETNS, path_table(slot, 0), Family::Ipv4.everything(), NO_PATH));
     }
 }
 
@@ -107,11 +106,11 @@ pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site
     let endpoint = single(fabric.shim_endpoint(site.node));
     for active in site.slots() {
         let probe = single(fabric.probe_address(site.node, active));
-        plan.routes.push(unicast(ANCHOR_NETNS, MAIN, probe, PREFERRED, &anchor_tunnel(active), None));
+        plan.routes.push(RouteSpec::unicast(ANCHOR_NETNS, MAIN_TABLE, probe, PREFERRED, &anchor_tunnel(active), None));
         for slot in site.slots() {
             let metric = if slot == active { PREFERRED } else { BACKUP + u32::from(slot) };
             let table = path_table(active, 0);
-            plan.routes.push(unicast(ANCHOR_NETNS, table, endpoint, metric, &anchor_tunnel(slot), None));
+            plan.routes.push(RouteSpec::unicast(ANCHOR_NETNS, table, endpoint, metric, &anchor_tunnel(slot), None));
         }
     }
 }
@@ -123,49 +122,19 @@ fn through_shim(netns: &str, destination: IpNet, source: Option<IpAddr>, mtu: Op
         IpNet::V6(_) => (Family::Ipv6, 1_024),
     };
     let kind = RouteKind::Unicast { link: SHIM_LINK.to_owned(), gateway: Some(shim_gateway(family)), source };
-    RouteSpec { mtu, ..route(netns, MAIN, destination, metric, kind) }
+    RouteSpec { mtu, ..RouteSpec::new(netns, MAIN_TABLE, destination, metric, kind) }
 }
 
 /// Without it a dead tunnel lets shimmed packets follow the WAN's default route in clear.
 fn overlay_blackhole(netns: &str, fabric: &Fabric<'_>, plan: &mut PlanObjects) {
-    plan.routes.push(blackhole(netns, MAIN, IpNet::V4(fabric.overlay), OVERLAY_BLACKHOLE));
+    plan.routes.push(RouteSpec::blackhole(netns, MAIN_TABLE, IpNet::V4(fabric.overlay), OVERLAY_BLACKHOLE));
 }
 
 fn default_by(netns: &str, link: &str, gateway: IpAddr) -> RouteSpec {
-    let family = if gateway.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
-    unicast(netns, MAIN, everything(family), PREFERRED, link, Some(gateway))
-}
-
-fn unicast(netns: &str, table: u32, destination: IpNet, metric: u32, link: &str, gateway: Option<IpAddr>) -> RouteSpec {
-    let kind = RouteKind::Unicast { link: link.to_owned(), gateway, source: None };
-    route(netns, table, destination, metric, kind)
-}
-
-fn blackhole(netns: &str, table: u32, destination: IpNet, metric: u32) -> RouteSpec {
-    route(netns, table, destination, metric, RouteKind::Blackhole)
-}
-
-fn route(netns: &str, table: u32, destination: IpNet, metric: u32, kind: RouteKind) -> RouteSpec {
-    RouteSpec {
-        netns: netns.to_owned(),
-        table,
-        destination,
-        metric,
-        kind,
-        mtu: None,
-        while_default_in: None,
-        while_host_default: None,
-    }
+    let everything = Family::of(gateway).everything();
+    RouteSpec::unicast(netns, MAIN_TABLE, everything, PREFERRED, link, Some(gateway))
 }
 
 fn single(address: Ipv4Addr) -> IpNet {
     IpNet::from(IpAddr::V4(address))
-}
-
-/// `0.0.0.0/0` or `::/0`.
-pub(crate) fn everything(family: Family) -> IpNet {
-    match family {
-        Family::Ipv4 => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
-        Family::Ipv6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
-    }
 }

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use pathsteer_crds::ownership::{HOST_VETH, vlan_link};
+use pathsteer_crds::plumbing::host_networks;
 use pathsteer_crds::{Kind, SegmentTreatment, VlanSpec};
 
-use crate::address::host_networks;
 use crate::allocate::DEFAULT_SERVICE_CLASS;
 use crate::claim::Networks;
 use crate::datapath;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use pathsteer_agent_core::{PlanObject, changes};
+use pathsteer_agent_core::{PlanObject, Sweep, changes};
 use pathsteer_crds::plan::PlanObjects;
 use pathsteer_lab::clock;
 
@@ -166,10 +166,12 @@ fn made(objects: &PlanObjects) -> BTreeSet<String> {
     // While there is no default route, what waits for one is not declared.
     let mut objects = objects.clone();
     objects.routes.retain(|route| route.while_default_in.is_none());
-    let steps = changes(&objects, &PlanObjects::default(), true).into_iter().filter_map(|change| match change.object {
-        PlanObject::WireguardDevice(device) => Some(format!("Create worker of slot {}", device.slot)),
-        PlanObject::WireguardPeer(_) => None,
-        object => Some(format!("{:?} {}", change.action, object.name())),
+    let steps = changes(&objects, &PlanObjects::default(), Sweep::Everything).into_iter().filter_map(|change| {
+        match change.object {
+            PlanObject::WireguardDevice(device) => Some(format!("Create worker of slot {}", device.slot)),
+            PlanObject::WireguardPeer(_) => None,
+            object => Some(format!("{:?} {}", change.action, object.name())),
+        }
     });
     steps.collect()
 }

@@ -9,12 +9,14 @@ use pathsteer_lab::host::Host;
 
 use super::Case;
 use super::treatments::van;
-use crate::node::{DEADLINE, LOOK, Node, plug};
+use crate::node::{CONFIG, DEADLINE, LOOK, Node, plug};
 use crate::plans::{EDGE, plan};
-use crate::server::dnsmasq;
+use crate::server::{Server, dnsmasq};
 
-pub const CASES: &[(&str, Case)] =
-    &[("a_node_whose_cards_are_all_taken_keeps_its_network_its_names_and_its_ssh", keeps)];
+pub const CASES: &[(&str, Case)] = &[
+    ("a_node_whose_cards_are_all_taken_keeps_its_network_its_names_and_its_ssh", keeps),
+    ("before_its_first_plan_a_node_keeps_its_network_and_its_names", without_a_plan),
+];
 
 /// On the internet, behind both providers.
 const SERVER: &str = "198.18.99.1";
@@ -171,5 +173,63 @@ fn keeps() -> Result<()> {
     ensure!(!left.contains("psh") && !left.contains("169.254"), "left: {left}");
     node.ip("link del mgmt0")?;
     node.wait("as before", |node| resolves(&node.host) && meets(&crew, CREW[0], 22, &key))?;
+    Ok(())
+}
+
+/// Nobody has told it anything yet but which cards are uplinks.
+fn without_a_plan() -> Result<()> {
+    let host = |role: &str| Host::new(Box::leak(format!("edge61-{role}").into_boxed_str()));
+    let providers = [host("isp1")?, host("isp2")?];
+    let mut daemons = Vec::new();
+    let mut node = Node::prepare("edge61", EDGE)?.begin(|node| {
+        for (index, provider) in providers.iter().enumerate() {
+            let card = format!("wan{}", index + 1);
+            plug(&node.host, provider, &card)?;
+            provider.ip(&format!("address add {SERVER}/32 dev far-{card}"))?;
+            let (gateway, lends) = [("192.0.2.1", "192.0.2.7"), ("203.0.113.1", "203.0.113.7")][index];
+            let server = Server { card: &card, gateway, lends, life: 0 };
+            daemons.push(server.start(provider, "edge61", &[&format!("--address=/{NAME}/{SERVER}")])?);
+        }
+        node.host.write("/etc/resolv.conf", &format!("nameserver {SERVER}\noptions timeout:1 attempts:1\n"))?;
+        node.host.ip(
+            "link set lo up\nlink set wan1 up\naddress add 192.0.2.7/24 dev wan1\nroute add default via 192.0.2.1",
+        )?;
+        ensure!(resolves(&node.host) && reaches(&node.host), "no network to begin with");
+        let config = node.host.read(CONFIG)? + "bootstrap: {uplinks: {1: wan1, 2: wan2}}\n";
+        node.host.write(CONFIG, &config)
+    })?;
+    let took = node.wait("by the way it is given", |node| {
+        let cards = node.ip("-br link").unwrap_or_default();
+        !cards.contains("wan") && cards.contains("psh0") && resolves(&node.host) && reaches(&node.host)
+    })?;
+    println!("edge61: names and network by the way it is given {took:?} after the agent's start");
+    node.settle()?;
+
+    providers[0].ip("link set far-wan1 down")?;
+    let took = node.wait("resolved by the other uplink", |node| resolves(&node.host))?;
+    println!("edge61: names by the other uplink {took:?} after the first was gone");
+    providers[0].ip("link set far-wan1 up")?;
+    node.settle()?;
+
+    for script in ["ip link del psh0", "ip netns exec psvip nft flush ruleset", "ip netns exec psup1 nft flush ruleset"]
+    {
+        node.meddle(script)?;
+        let healed = node.wait("put right", |node| node.pending() == Some(vec![]) && resolves(&node.host));
+        healed.with_context(|| script.to_owned())?;
+    }
+
+    // A neighbour of an uplink is not led in, neither to the node nor to where its way begins.
+    providers[0].ip("route replace 169.254.79.0/30 via 192.0.2.7")?;
+    for (address, nth) in [("169.254.79.1", 1), ("169.254.79.2", 2)] {
+        let found = providers[0].output("ping", &["-c", "1", "-W", "1", "-I", "192.0.2.1", address]);
+        let denied = node.ip("netns exec psup1 nft list counter inet pathsteer denied")?;
+        ensure!(found.is_err() && denied.contains(&format!("packets {nth} ")), "to {address}: {found:?}, {denied}");
+    }
+
+    node.kill()?;
+    node.teardown()?;
+    let left = node.ip("route show table all proto 77")? + &node.ip("-br link")?;
+    ensure!(!left.contains("psh") && !left.contains("169.254") && left.contains("wan1"), "left: {left}");
+    ensure!(!node.ip("netns list")?.contains("ps"), "namespaces are left: {}", node.ip("netns list")?);
     Ok(())
 }

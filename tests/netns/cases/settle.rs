@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
-use pathsteer_agent_core::MAIN_TABLE;
+use pathsteer_crds::plan::MAIN_TABLE;
 use pathsteer_crds::plan::PlanObjects;
 
 use super::Case;

@@ -110,16 +110,8 @@ pub(super) fn routing(plan: &mut PlanObjects, dice: &mut Dice) {
                 continue;
             }
             let mut route = |destination: &str, metric, kind| {
-                plan.routes.push(RouteSpec {
-                    netns: netns.clone(),
-                    table,
-                    destination: net(destination),
-                    metric,
-                    kind,
-                    mtu: [None, Some(1_308)][usize::from(metric == 101)],
-                    while_default_in: None,
-                    while_host_default: None,
-                });
+                let mtu = [None, Some(1_308)][usize::from(metric == 101)];
+                plan.routes.push(RouteSpec { mtu, ..RouteSpec::new(&netns, table, net(destination), metric, kind) });
             };
             route("0.0.0.0/0", 1_000, RouteKind::Blackhole);
             for (destination, metric) in [("0.0.0.0/0", 10), ("0.0.0.0/0", 101), ("10.9.0.0/16", 10)] {
@@ -144,7 +136,7 @@ pub(super) fn routing(plan: &mut PlanObjects, dice: &mut Dice) {
                 }
             }
             if table != 254 && dice.throw(3) != 2 {
-                let family = [Family::Ipv4, Family::Ipv6][usize::from(dice.throw(2))];
+                let family = Family::BOTH[usize::from(dice.throw(2))];
                 let fwmark = Some((u32::from(dice.throw(2)) << 8, 0x000f_0f00));
                 let netns = netns.clone();
                 let action = RuleAction::Table(table);
@@ -171,7 +163,7 @@ pub(super) fn nft(plan: &mut PlanObjects, dice: &mut Dice) {
             }
         }
         if dice.throw(3) != 2 {
-            plan.nft_tables.push(NftTableSpec { netns: netns.name.clone(), rules });
+            plan.nft_tables.push(NftTableSpec::new(&netns.name, rules));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod contents;
 
-use pathsteer_agent_core::{PlanObject, changes};
+use pathsteer_agent_core::{PlanObject, Sweep, changes};
 use pathsteer_crds::plan::{
     LentSysctlSpec, LinkKind, LinkSpec, NetnsSpec, PlanObjects, RuleAction, RuleSpec, SysctlSpec,
 };
@@ -124,7 +124,8 @@ pub fn vandalise(kernel: &mut Kernel, mut dice: Dice) {
             // Anything of any noun is taken away, in whatever order.
             1 | 2 => {
                 let is_card = |object: &PlanObject| matches!(object, PlanObject::Link(l) if l.kind == LinkKind::Nic);
-                let all = changes(&PlanObjects::default(), &seen, true).into_iter().map(|change| change.object);
+                let all =
+                    changes(&PlanObjects::default(), &seen, Sweep::Everything).into_iter().map(|change| change.object);
                 kernel.steal(dice.pick(&all.filter(|object| !is_card(object)).collect::<Vec<_>>()));
             }
             3 => {
@@ -143,7 +144,7 @@ pub fn vandalise(kernel: &mut Kernel, mut dice: Dice) {
 
 /// What an agent with another plan leaves that dies in the middle of its work, or fails at half of it.
 pub fn half_build(kernel: &mut Kernel, other: &PlanObjects, mut dice: Dice) {
-    let planned = changes(other, &kernel.observe(other), true);
+    let planned = changes(other, &kernel.observe(other), Sweep::Everything);
     let end = planned.len() * usize::from(dice.throw(8)) / 7;
     let often = 2 + dice.throw(6);
     for change in &planned[..end] {

@@ -124,7 +124,7 @@ pub fn tallies(kernel: &Kernel) -> Result<Tallies, KernelError> {
 
 fn found(netns: &Netns, name: &str, declared: Option<&NftTableSpec>) -> io::Result<Option<NftTableSpec>> {
     // `nft` takes longer than all else that happens until a table that somebody has deleted is back
-    let differs = NftTableSpec { netns: name.to_owned(), rules: Vec::new() };
+    let differs = NftTableSpec::new(name, Vec::new());
     match families(netns)?.len() {
         0 => return Ok(None),
         some if name != ownership::HOST && some < ruleset::FAMILIES.len() => return Ok(Some(differs)),

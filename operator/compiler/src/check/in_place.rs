@@ -3,8 +3,7 @@
 
 use pathsteer_crds::ownership::{HOST, HOST_VETH, TABLES};
 use pathsteer_crds::plan::{Family, LinkKind, LinkSpec, NftRule, RouteKind, RuleAction};
-
-use crate::route::AFTER_OTHERS;
+use pathsteer_crds::plumbing::AFTER_OTHERS;
 
 use super::{MAIN, View, family, out_link, route_name};
 

@@ -5,7 +5,7 @@ use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER, anchor_tunnel};
 use pathsteer_crds::plan::{CopyTarget, FlowTo, NftRule, PolicySet, RemoteSide, Welcome};
 
 use super::class_map::ClassMaps;
-use super::{aggregate, drop_overlay, element, forward};
+use super::{aggregate, drop_overlay, element};
 use crate::allocate::{DEFAULT_CLASS_ID, DEFAULT_SERVICE_CLASS};
 use crate::anchor::Anchor;
 use crate::resolve::Resolved;
@@ -19,12 +19,12 @@ pub(super) fn rules(resolved: &Resolved<'_>, anchor: &Anchor<'_>) -> Vec<NftRule
         let tunnel = anchor_tunnel(slot);
         // A site's budget is for what leaves by its uplink, and kept there.
         rules.push(NftRule::Copy { slot, link: tunnel.clone(), to: CopyTarget::Destination, budget: None });
-        rules.push(forward(&tunnel, SHIM_LINK, None));
-        rules.push(forward(&tunnel, internet, None));
-        rules.push(forward(SHIM_PEER, &tunnel, None));
+        rules.push(NftRule::forward(&tunnel, SHIM_LINK, None));
+        rules.push(NftRule::forward(&tunnel, internet, None));
+        rules.push(NftRule::forward(SHIM_PEER, &tunnel, None));
         rules.push(NftRule::Protect { link: tunnel, welcome: vec![Welcome::Diagnostics] });
     }
-    rules.push(forward(internet, SHIM_LINK, None));
+    rules.push(NftRule::forward(internet, SHIM_LINK, None));
     rules.push(NftRule::Protect { link: internet.to_owned(), welcome: vec![Welcome::Diagnostics] });
     rules.push(NftRule::ClampMss { link: SHIM_LINK.to_owned() });
     rules.push(drop_overlay(resolved, internet));

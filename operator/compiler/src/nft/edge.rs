@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use pathsteer_crds::SegmentTreatment;
 use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER, uplink_veth};
 use pathsteer_crds::plan::{CopyTarget, FlowTo, NftRule, Only, PolicySet, RemoteSide, Welcome};
+use pathsteer_crds::plumbing::{host_networks, veth_peer_address};
 
 use super::class_map::ClassMaps;
-use super::{aggregate, element, forward};
-use crate::address::{host_networks, veth_peer_address};
+use super::{aggregate, element};
 use crate::allocate::{DEFAULT_CLASS_ID, DEFAULT_SERVICE_CLASS};
 use crate::resolve::Resolved;
 use crate::site::Site;
@@ -38,7 +38,7 @@ pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMap
         let to = CopyTarget::Gateway(veth_peer_address(slot));
         rules.push(NftRule::Copy { slot, link: link.clone(), to, budget: uplink.spec.copy_budget });
         rules.push(NftRule::ClampMss { link: link.clone() });
-        rules.push(forward(SHIM_PEER, &link, None));
+        rules.push(NftRule::forward(SHIM_PEER, &link, None));
         rules.push(NftRule::Protect { link, welcome: vec![Welcome::Shimmed] });
     }
     rules.push(NftRule::ClampMss { link: SHIM_LINK.to_owned() });
@@ -109,7 +109,8 @@ fn to_host(site: &Site<'_>) -> Vec<NftRule> {
     let links: BTreeSet<String> = served.iter().map(|vlan| vlan.link()).collect();
     let addresses: BTreeSet<_> = served.iter().flat_map(|vlan| vlan.spec.addresses.iter().map(IpNet::addr)).collect();
     let host = site.host.link();
-    let mut rules: Vec<NftRule> = links.iter().map(|link| forward(link, &host, Some(Only::Redirected))).collect();
+    let mut rules: Vec<NftRule> =
+        links.iter().map(|link| NftRule::forward(link, &host, Some(Only::Redirected))).collect();
     rules.push(NftRule::Redirect {
         links: links.into_iter().collect(),
         addresses: addresses.into_iter().collect(),
@@ -123,26 +124,26 @@ fn to_host(site: &Site<'_>) -> Vec<NftRule> {
 fn borders(site: &Site<'_>, vlan: &Vlan<'_>) -> Vec<NftRule> {
     let link = vlan.link();
     // From one network of the segment to another.
-    let mut rules = vec![forward(&link, &link, None)];
+    let mut rules = vec![NftRule::forward(&link, &link, None)];
     if vlan.in_fabric() {
-        rules.push(forward(&link, SHIM_LINK, None));
+        rules.push(NftRule::forward(&link, SHIM_LINK, None));
     }
     let mut slots: Vec<u8> = site.slots().collect();
     slots.sort_unstable();
     for veth in slots.into_iter().map(|slot| uplink_veth(slot).0) {
         if vlan.in_fabric() {
-            rules.push(forward(&veth, &link, Some(Only::Shimmed)));
+            rules.push(NftRule::forward(&veth, &link, Some(Only::Shimmed)));
         }
         if vlan.goes_direct() {
-            rules.push(forward(&link, &veth, None));
-            rules.push(forward(&veth, &link, Some(Only::Established)));
+            rules.push(NftRule::forward(&link, &veth, None));
+            rules.push(NftRule::forward(&veth, &link, Some(Only::Established)));
         }
     }
     for other in site.segments().filter(|other| other.name != vlan.name) {
         if vlan.reaches.contains(other.name) {
-            rules.push(forward(&link, &other.link(), None));
+            rules.push(NftRule::forward(&link, &other.link(), None));
         } else if other.reaches.contains(vlan.name) {
-            rules.push(forward(&link, &other.link(), Some(Only::Established)));
+            rules.push(NftRule::forward(&link, &other.link(), Some(Only::Established)));
         }
     }
     if vlan.spec.treatment == SegmentTreatment::Guest {

@@ -10,28 +10,25 @@ pub(crate) use edge::SiteMaps;
 
 use ipnet::IpNet;
 use pathsteer_crds::ownership::{ANCHOR_NETNS, HOST, VIP_NETNS, uplink_netns};
-use pathsteer_crds::plan::{NftRule, NftTableSpec, Only, PlanObjects};
+use pathsteer_crds::plan::{NftRule, NftTableSpec, PlanObjects};
 
 use crate::anchor::Anchor;
 use crate::resolve::Resolved;
 use crate::site::Site;
 
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps, plan: &mut PlanObjects) {
-    plan.nft_tables.push(NftTableSpec { netns: VIP_NETNS.to_owned(), rules: edge::rules(resolved, site, made) });
-    plan.nft_tables.extend(site.uplinks.iter().map(|uplink| NftTableSpec {
-        netns: uplink_netns(uplink.spec.slot),
-        rules: uplink::rules(resolved, site, uplink),
-    }));
+    plan.nft_tables.push(NftTableSpec::new(VIP_NETNS, edge::rules(resolved, site, made)));
+    plan.nft_tables.extend(
+        site.uplinks
+            .iter()
+            .map(|uplink| NftTableSpec::new(&uplink_netns(uplink.spec.slot), uplink::rules(resolved, site, uplink))),
+    );
     let in_place: Vec<NftRule> = site.uplinks.iter().flat_map(uplink::in_place).collect();
-    plan.nft_tables.extend((!in_place.is_empty()).then(|| NftTableSpec { netns: HOST.to_owned(), rules: in_place }));
+    plan.nft_tables.extend((!in_place.is_empty()).then(|| NftTableSpec::new(HOST, in_place)));
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
-    plan.nft_tables.push(NftTableSpec { netns: ANCHOR_NETNS.to_owned(), rules: anchor::rules(resolved, anchor) });
-}
-
-fn forward(from: &str, to: &str, only: Option<Only>) -> NftRule {
-    NftRule::Forward { from: from.to_owned(), to: to.to_owned(), only }
+    plan.nft_tables.push(NftTableSpec::new(ANCHOR_NETNS, anchor::rules(resolved, anchor)));
 }
 
 fn drop_overlay(resolved: &Resolved<'_>, link: &str) -> NftRule {

@@ -4,7 +4,7 @@ use pathsteer_crds::Attach;
 use pathsteer_crds::ownership::{edge_tunnel, in_place_veth, uplink_veth};
 use pathsteer_crds::plan::{NftRule, Only, Welcome};
 
-use super::{drop_overlay, forward};
+use super::drop_overlay;
 use crate::resolve::Resolved;
 use crate::site::Site;
 use crate::uplink::Uplink;
@@ -18,12 +18,12 @@ pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_
     let mut rules = vec![drop_overlay(resolved, wan)];
     for anchor in resolved.anchors_of(site) {
         let tunnel = edge_tunnel(slot, anchor.index);
-        rules.push(forward(veth, &tunnel, None));
-        rules.push(forward(&tunnel, veth, None));
+        rules.push(NftRule::forward(veth, &tunnel, None));
+        rules.push(NftRule::forward(&tunnel, veth, None));
         rules.push(NftRule::Protect { link: tunnel, welcome: vec![Welcome::Diagnostics] });
     }
-    rules.push(forward(veth, wan, None));
-    rules.push(forward(wan, veth, Some(Only::Established)));
+    rules.push(NftRule::forward(veth, wan, None));
+    rules.push(NftRule::forward(wan, veth, Some(Only::Established)));
     rules.push(NftRule::Masquerade { from: veth.to_owned(), link: wan.to_owned() });
     rules.push(NftRule::Protect { link: veth.to_owned(), welcome: Vec::new() });
     rules

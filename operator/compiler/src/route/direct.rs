@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use pathsteer_crds::SegmentTreatment;
-use pathsteer_crds::ownership::{DIRECT_TABLE, VIP_NETNS, path_table, uplink_netns, uplink_veth};
+use pathsteer_crds::ownership::{DIRECT_TABLE, VIP_NETNS, path_table};
 use pathsteer_crds::plan::{Family, PlanObjects, RouteSpec};
+use pathsteer_crds::plumbing::{self, PINNED, PREFERRED};
 
-use super::{MAIN, NO_PATH, PREFERRED, blackhole, everything, unicast};
-use crate::address::{veth_gateway, veth_peer_gateway};
 use crate::mtu;
 use crate::resolve::Resolved;
-use crate::rule::PINNED;
 use crate::site::Site;
 use crate::uplink::Uplink;
 use crate::vlan::Vlan;
@@ -23,16 +21,16 @@ pub(super) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         site.uplinks.iter().filter(|uplink| !site.will.failed.contains(&uplink.spec.slot)).collect();
     // Stable: the others stay in the order of their costs.
     uplinks.sort_by_key(|uplink| site.will.forced != Some(uplink.spec.slot));
-    for family in [Family::Ipv4, Family::Ipv6] {
+    for family in Family::BOTH {
         for (uplink, metric) in uplinks.iter().zip(PREFERRED..) {
             plan.routes.push(by(resolved, site, uplink, DIRECT_TABLE, metric, family));
             plan.routes.push(by(resolved, site, uplink, path_table(uplink.spec.slot, PINNED), PREFERRED, family));
         }
-        plan.routes.push(blackhole(VIP_NETNS, DIRECT_TABLE, everything(family), NO_PATH));
+        plan.routes.push(plumbing::direct_end(family));
     }
     neighbourhood(site, plan);
-    for uplink in &site.uplinks {
-        answers(site, uplink.spec.slot, plan);
+    for network in site.segments().filter(|vlan| vlan.goes_direct()).flat_map(Vlan::networks) {
+        plan.routes.extend(site.slots().map(|slot| plumbing::answers(slot, network)));
     }
 }
 
@@ -45,14 +43,9 @@ fn by(
     metric: u32,
     family: Family,
 ) -> RouteSpec {
-    let slot = uplink.spec.slot;
     let own = u32::from(uplink.spec.mtu);
-    let gateway = Some(veth_peer_gateway(slot, family));
-    RouteSpec {
-        mtu: (own < mtu::veth(resolved, site, uplink)).then_some(own),
-        while_default_in: Some(uplink_netns(slot)),
-        ..unicast(VIP_NETNS, table, everything(family), metric, &uplink_veth(slot).0, gateway)
-    }
+    let mtu = (own < mtu::veth(resolved, site, uplink)).then_some(own);
+    RouteSpec { mtu, ..plumbing::direct(uplink.spec.slot, table, metric, family) }
 }
 
 /// Best-effort segments are led past the main table: where they find themselves, the segments they reach, and those
@@ -65,16 +58,8 @@ fn neighbourhood(site: &Site<'_>, plan: &mut PlanObjects) {
         .filter(|other| best_effort(other) || site.segments().any(|one| best_effort(one) && talks(one, other)));
     let routes: BTreeSet<(IpNet, String)> =
         met.flat_map(|vlan| vlan.networks().map(|network| (network, vlan.link()))).collect();
-    let routes =
-        routes.into_iter().map(|(network, link)| unicast(VIP_NETNS, DIRECT_TABLE, network, PREFERRED, &link, None));
+    let routes = routes
+        .into_iter()
+        .map(|(network, link)| RouteSpec::unicast(VIP_NETNS, DIRECT_TABLE, network, PREFERRED, &link, None));
     plan.routes.extend(routes);
-}
-
-/// From the uplink's namespace back to the segments whose flows go straight to the internet.
-fn answers(site: &Site<'_>, slot: u8, plan: &mut PlanObjects) {
-    for network in site.segments().filter(|vlan| vlan.goes_direct()).flat_map(Vlan::networks) {
-        let family = if network.addr().is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
-        let gateway = Some(veth_gateway(slot, family));
-        plan.routes.push(unicast(&uplink_netns(slot), MAIN, network, PREFERRED, uplink_veth(slot).1, gateway));
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::SockProtocol;
+use pathsteer_agent_core::{Sweep, changes};
 use pathsteer_crds::ownership::{VIP_NETNS, path_table};
 use pathsteer_crds::plan::PlanObjects;
 use pathsteer_lab::clock;
@@ -232,5 +233,5 @@ fn idle(node: &Node, turns: &mut Turns) -> Result<Vec<Row>> {
 
 /// How many kernel objects a plan has.
 fn count(plan: &PlanObjects) -> usize {
-    pathsteer_agent_core::changes(plan, &PlanObjects::default(), false).len()
+    changes(plan, &PlanObjects::default(), Sweep::Everything).len()
 }

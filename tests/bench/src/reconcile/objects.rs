@@ -98,16 +98,9 @@ pub fn objects(count: usize) -> PlanObjects {
 
 /// The route of `quad`, of which the path MTU is all that may change.
 pub fn route(quad: Quad, mtu: Option<u32>) -> RouteSpec {
-    RouteSpec {
-        netns: VIP_NETNS.to_owned(),
-        table: quad.table(),
-        destination: IpNet::V4(quad.destination()),
-        metric: 10,
-        kind: RouteKind::Unicast { link: quad.link(), gateway: None, source: Some(IpAddr::V4(quad.address().addr())) },
-        mtu,
-        while_default_in: None,
-        while_host_default: None,
-    }
+    let source = Some(IpAddr::V4(quad.address().addr()));
+    let kind = RouteKind::Unicast { link: quad.link(), gateway: None, source };
+    RouteSpec { mtu, ..RouteSpec::new(VIP_NETNS, quad.table(), IpNet::V4(quad.destination()), 10, kind) }
 }
 
 /// `objects` as an operator sends them, and the root's generation.

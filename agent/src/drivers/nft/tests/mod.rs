@@ -26,7 +26,7 @@ fn in_namespace(test: impl FnOnce(&Netns) + Send + 'static) {
 }
 
 fn spec(rules: Vec<NftRule>) -> NftTableSpec {
-    NftTableSpec { netns: "psvip".into(), rules }
+    NftTableSpec::new("psvip", rules)
 }
 
 fn put_into(netns: &Netns, spec: &NftTableSpec, copied: &BTreeMap<u8, u64>) {

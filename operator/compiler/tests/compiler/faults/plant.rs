@@ -14,17 +14,7 @@ pub fn net(text: &str) -> IpNet {
 
 /// A further route.
 pub fn by(netns: &str, table: u32, destination: &str, link: &str) -> RouteSpec {
-    let kind = RouteKind::Unicast { link: link.to_owned(), gateway: None, source: None };
-    RouteSpec {
-        netns: netns.to_owned(),
-        table,
-        destination: net(destination),
-        metric: 5,
-        kind,
-        mtu: None,
-        while_default_in: None,
-        while_host_default: None,
-    }
+    RouteSpec::unicast(netns, table, net(destination), 5, link, None)
 }
 
 pub fn address(netns: &str, link: &str, address: &str) -> AddressSpec {
