@@ -1,5 +1,7 @@
 //! The reconcile loop: wake up, observe, plan, apply, verify, report. A turn never fails; it has an outcome.
 
+mod paths;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -8,12 +10,11 @@ use std::{
 };
 
 use pathsteer_agent_core::{
-    Active, ChangeClass, Drifted, History, Outcome, Resolvers, Since, Surroundings, Sweep, Turn, changes, desired,
-    drift, followed_by, latest, names, resolvers, sent_by,
-    switch::{Avoid, not_up},
+    ChangeClass, Drifted, History, Outcome, Resolvers, Since, Surroundings, Sweep, Turn, changes, desired, drift,
+    latest, names, resolvers,
 };
 use pathsteer_crds::{
-    plan::{AddressSpec, NodePlan, PlanObjects, Role},
+    plan::{AddressSpec, NodePlan, PlanObjects},
     report::{Moment, NodeReport, ObjectReport},
 };
 use pathsteer_wireguard::WorkerStatus;
@@ -249,37 +250,6 @@ impl Reconciler {
         }
     }
 
-    /// Puts the next plan in force if the paths that it takes away are left, and says whether it has.
-    fn succeed(&mut self) -> bool {
-        let Some(plan) = self.next.take_if_left(&self.used()) else { return false };
-        self.plan = plan;
-        self.own = None;
-        true
-    }
-
-    /// Paths by which something is sent; those of an edge have been chosen here, those of an anchor there.
-    fn used(&self) -> BTreeSet<(u32, u8)> {
-        match self.plan.role {
-            Role::Edge => sent_by(&self.helm.reports()),
-            Role::Anchor => followed_by(&self.shim.as_ref().map(report::following).unwrap_or_default()),
-        }
-    }
-
-    fn not_up(&self, workers: &BTreeMap<u8, WorkerStatus>) -> BTreeSet<(u32, u8)> {
-        let objects = &self.plan.objects;
-        not_up(&objects.remotes, &report::tunnels(objects, workers))
-    }
-
-    fn active(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Active {
-        match self.plan.role {
-            Role::Edge => Active::Chosen(self.helm.reports().iter().map(|steering| steering.active).collect()),
-            Role::Anchor => {
-                let arrives = &self.used() - &self.not_up(workers);
-                Active::Followed(arrives.into_iter().map(|(_, slot)| slot).collect())
-            }
-        }
-    }
-
     async fn turn(&mut self) -> (Turn, PlanObjects) {
         // the kernel works in our name and its answers come at once: this thread is not to be waited for by other tasks
         let runtime = tokio::runtime::Handle::current();
@@ -401,24 +371,6 @@ impl Reconciler {
         }
         self.state.problems().put(Problem::Datapath, why.clone());
         why.unwrap_or_default()
-    }
-
-    /// Hands the plan's steering on. An anchor follows and has none.
-    fn steer(&mut self, avoid: Avoid) {
-        if let (Some(shim), Role::Edge) = (&self.shim, self.plan.role) {
-            self.helm.put(shim, &self.plan.objects, avoid);
-        }
-    }
-
-    /// What steering is to keep off, as `workers` are.
-    fn avoid(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Avoid {
-        if self.plan.role == Role::Anchor {
-            return Avoid::default();
-        }
-        let remotes = self.plan.objects.remotes.iter();
-        let renewed = remotes.filter_map(|remote| Some((remote.id, self.renewing.avoided()?)));
-        let not_up = self.not_up(workers);
-        Avoid { leave: renewed.chain(self.next.left()).collect(), not_up }
     }
 
     fn count(&mut self) {
