@@ -34,8 +34,7 @@ impl Renewing {
     pub fn due(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Option<BTreeMap<u8, Worker>> {
         let known: BTreeMap<u8, Worker> =
             workers.iter().map(|(slot, status)| (*slot, self.worker(*slot, status))).collect();
-        let is_due = |worker: &Worker| worker.outdated || worker.rekeyed;
-        (self.renewal.underway().is_some() || known.values().any(is_due)).then_some(known)
+        (self.renewal.underway().is_some() || known.values().any(Worker::is_due)).then_some(known)
     }
 
     /// Goes a step on. Says whether a worker has gone and a turn has to make another.
@@ -48,6 +47,12 @@ impl Renewing {
             _ => {}
         }
         match step {
+            Some(Step::MakeKey(slot)) => {
+                if let Err(error) = self.state.make_next_key(slot) {
+                    tracing::warn!(slot, %error, "no next key");
+                }
+                false
+            }
             Some(Step::Tell(slot)) => {
                 if let Ok(Some(key)) = self.state.next_key(slot) {
                     self.identity.send_modify(|identity| drop(identity.wireguard_keys.insert(slot, key)));
@@ -69,14 +74,14 @@ impl Renewing {
             tracing::warn!(slot, %error, "the next key");
             None
         });
-        // Somebody died between the change of the key and that of the worker.
         let forgotten = self.state.key(slot).is_ok_and(|key| key.is_some_and(|key| key != status.public_key));
         let told = self.told.borrow();
         let sessions = status.devices.iter().flat_map(|device| &device.peers);
         let sessions = sessions.filter(|peer| peer.handshake_age_seconds.is_some());
         Worker {
             // What the kernel does is of the kernel's version.
-            outdated: status.pid != 0 && status.version != pathsteer_wireguard::version() || forgotten,
+            outdated: status.pid != 0 && status.version != pathsteer_wireguard::version(),
+            forgotten,
             rekeyed: next.is_some(),
             told: next.is_some() && told.wireguard_keys.get(&slot) == next.as_ref(),
             sessions: sessions.map(|peer| peer.public_key.clone()).collect(),

@@ -43,18 +43,22 @@ pub fn keys(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// Agents of another version start, replace their workers one by one, and are in turn replaced by those from before.
+/// Agents of another version start, replace their workers one by one, and are in turn replaced by those from before: these
+/// while nothing is copied.
 pub fn versions(stage: &mut Stage) -> Result<()> {
-    for _forth_and_back in 0..2 {
-        stage.nobody_notices(DURATION, |network, fleet, _, zero| {
-            clock::sleep_until(zero);
-            for node in [EDGE, ANCHOR_HOST] {
-                upgrade(network, fleet, node)?;
-            }
-            in_time(zero, DURATION)
-        })?;
-    }
-    Ok(())
+    upgraded(stage)?;
+    stage.without_copies()?;
+    upgraded(stage)
+}
+
+fn upgraded(stage: &mut Stage) -> Result<()> {
+    stage.nobody_notices(DURATION, |network, fleet, _, zero| {
+        clock::sleep_until(zero);
+        for node in [EDGE, ANCHOR_HOST] {
+            upgrade(network, fleet, node)?;
+        }
+        in_time(zero, DURATION)
+    })
 }
 
 /// Has the agent of `node` replaced by one of the other version, and its workers by it.

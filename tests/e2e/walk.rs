@@ -18,10 +18,10 @@ use crate::renewal::{ALIKE, rekey, relay, upgrade};
 use crate::stage::{Stage, out};
 
 /// Walks: a seed, how long, how long before the end the last step may begin, and the kinds of steps. Any seed will do; a
-/// failure names the one it came with.
+/// failure names the one it came with. The second renews the anchor with copies and without, with copies for half of the time.
 const WALKS: [(u64, Duration, Duration, &[&[Step]]); 2] = [
     (7_007, Duration::from_secs(30), Duration::from_secs(6), &[&ALONE, &PLANS]),
-    (7_008, Duration::from_secs(65), Duration::from_secs(18), &[&PLANS, &UPKEEP]),
+    (9_553, Duration::from_secs(75), Duration::from_secs(25), &[&ALONE, &PLANS, &UPKEEP]),
 ];
 /// A plan is carried out and reported in tenths of a second; the rest is for a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -13,14 +13,23 @@ const RETURN: Duration = Duration::from_secs(30);
 /// Who does WireGuard for a slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Worker {
-    /// Of another version than the agent, or with a key that is no longer the slot's.
+    /// Of another version than the agent.
     pub outdated: bool,
+    /// With a key that is no longer the slot's: somebody died between the change of the one and the other.
+    pub forgotten: bool,
     /// Another key than the one in use is to be used, once the operator knows it.
     pub rekeyed: bool,
     /// The operator knows that key.
     pub told: bool,
     /// Peers that there is a session with.
     pub sessions: BTreeSet<String>,
+}
+
+impl Worker {
+    /// There has to be another.
+    pub fn is_due(&self) -> bool {
+        self.outdated || self.forgotten || self.rekeyed
+    }
 }
 
 /// Slots by which something is sent, and who has chosen them.
@@ -35,6 +44,8 @@ pub enum Active {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// The slot is to get a next key, though its own is good: so that far ends leave it.
+    MakeKey(u8),
     /// The operator is to be told of the slot's next key.
     Tell(u8),
     /// The slot is to get its next key, if it has one, and somebody new who does it.
@@ -96,10 +107,15 @@ impl Renewal {
             }
             return None;
         };
-        let is_due = worker.outdated || worker.rekeyed;
+        let is_due = worker.is_due();
         let is_being_left = active.contains(&slot) && (is_chosen || worker.told);
         match &underway.stage {
             Stage::Replaced(before) if !before.is_subset(&worker.sessions) && waited <= RETURN => None,
+            Stage::Leaving
+                if !is_chosen && worker.outdated && !worker.rekeyed && active.contains(&slot) && waited <= LEAVE =>
+            {
+                Some(Step::MakeKey(slot))
+            }
             Stage::Leaving if is_due && is_being_left && waited <= LEAVE => None,
             Stage::Leaving if worker.rekeyed && !worker.told => {
                 (underway.stage, underway.since) = (Stage::Telling { in_vain: false }, now);
@@ -131,7 +147,7 @@ fn next(workers: &BTreeMap<u8, Worker>, active: &BTreeSet<u8>) -> Option<u8> {
     let others_work = |slot: u8| {
         workers.len() == 1 || workers.iter().any(|(other, worker)| *other != slot && !worker.sessions.is_empty())
     };
-    let due = workers.iter().filter(|(slot, worker)| (worker.outdated || worker.rekeyed) && others_work(**slot));
+    let due = workers.iter().filter(|(slot, worker)| worker.is_due() && others_work(**slot));
     due.map(|(slot, _)| *slot).min_by_key(|slot| (active.contains(slot), *slot))
 }
 
@@ -253,5 +269,37 @@ mod tests {
         let (mut renewal, left) = (Renewal::default(), followed(&[1]));
         assert_eq!(renewal.step(&workers, &left, second(0)), None);
         assert_eq!(renewal.step(&workers, &left, second(1)), Some(Step::Replace(2)));
+    }
+
+    #[test]
+    fn sites_leave_an_outdated_worker_of_their_anchor_since_it_gets_another_key_with_it() {
+        let (mut renewal, mut workers) = (Renewal::default(), site(false));
+        workers.get_mut(&2).unwrap().outdated = true;
+        let followed = |slots: &[u8]| Active::Followed(slots.iter().copied().collect());
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(0)), None);
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(1)), Some(Step::MakeKey(2)));
+        workers.get_mut(&2).unwrap().rekeyed = true;
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(2)), Some(Step::Tell(2)));
+        workers.get_mut(&2).unwrap().told = true;
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(3)), None);
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(4)), None, "it is in use");
+        assert_eq!(renewal.step(&workers, &followed(&[1]), second(5)), Some(Step::Replace(2)));
+    }
+
+    #[test]
+    fn nobody_needs_another_key_where_nothing_is_sent_or_the_worker_has_the_wrong_one_or_the_disk_takes_none() {
+        let (mut renewal, mut workers) = (Renewal::default(), site(false));
+        let followed = |slots: &[u8]| Active::Followed(slots.iter().copied().collect());
+        workers.get_mut(&2).unwrap().outdated = true;
+        assert_eq!(renewal.step(&workers, &followed(&[1]), second(0)), None);
+        assert_eq!(renewal.step(&workers, &followed(&[1]), second(1)), Some(Step::Replace(2)), "nothing is sent");
+        let mut renewal = Renewal::default();
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(0)), None);
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(5)), Some(Step::MakeKey(2)));
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(6)), Some(Step::Replace(2)), "the disk takes none");
+        let mut renewal = Renewal::default();
+        workers.insert(2, Worker { forgotten: true, ..worker(false, &["rv-07"]) });
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(0)), None);
+        assert_eq!(renewal.step(&workers, &followed(&[2]), second(1)), Some(Step::Replace(2)), "sites know its key");
     }
 }
