@@ -87,7 +87,7 @@ enum Verb {
         out: Option<PathBuf>,
     },
     /// Give a slot another WireGuard key. The running agent takes it into use as soon as its operator knows it, with the slot's
-    /// traffic on other uplinks meanwhile; on an anchor that is for copies to cover. Until then the old one holds.
+    /// traffic on other uplinks meanwhile. Until then the old one holds.
     RotateKey {
         #[command(flatten)]
         config: ConfigFile,

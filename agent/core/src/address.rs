@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use pathsteer_crds::plan::{AddressSpec, PlanObjects};
 
 use crate::ChangeClass;
-use crate::noun::Noun;
+use crate::noun::{Noun, place};
 
 impl Noun for AddressSpec {
     type Key<'a> = (&'a str, &'a str, IpNet);
@@ -22,7 +22,7 @@ impl Noun for AddressSpec {
     }
 
     fn name(&self) -> String {
-        format!("address {}/{} {}", self.netns, self.link, self.address)
+        format!("address {}/{} {}", place(&self.netns), self.link, self.address)
     }
 
     fn list(objects: &PlanObjects) -> &[Self] {

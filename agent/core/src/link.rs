@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pathsteer_crds::plan::{CardSpec, LinkKind, LinkSpec, PlanObjects};
 
-use crate::noun::Noun;
+use crate::noun::{Noun, place};
 use crate::{Action, Change, ChangeClass, PlanObject};
 
 impl Noun for LinkSpec {
@@ -33,7 +33,7 @@ impl Noun for LinkSpec {
     }
 
     fn name(&self) -> String {
-        format!("link {}/{}", self.netns, self.name)
+        format!("link {}/{}", place(&self.netns), self.name)
     }
 
     /// Network cards late: with them the world outside can come in, and by then everything inside stands.

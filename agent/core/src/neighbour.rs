@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pathsteer_crds::plan::{NeighbourSpec, PlanObjects};
 
 use crate::ChangeClass;
-use crate::noun::Noun;
+use crate::noun::{Noun, place};
 
 impl Noun for NeighbourSpec {
     type Key<'a> = (&'a str, &'a str, IpAddr);
@@ -23,7 +23,7 @@ impl Noun for NeighbourSpec {
     }
 
     fn name(&self) -> String {
-        format!("neighbour {}/{} {}", self.netns, self.link, self.address)
+        format!("neighbour {}/{} {}", place(&self.netns), self.link, self.address)
     }
 
     fn list(objects: &PlanObjects) -> &[Self] {

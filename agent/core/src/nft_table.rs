@@ -3,7 +3,7 @@
 use pathsteer_crds::plan::{NftRule, NftTableSpec, PlanObjects};
 
 use crate::ChangeClass;
-use crate::noun::Noun;
+use crate::noun::{Noun, place};
 
 impl Noun for NftTableSpec {
     type Key<'a> = &'a str;
@@ -22,7 +22,7 @@ impl Noun for NftTableSpec {
     }
 
     fn name(&self) -> String {
-        format!("nft table {}", self.netns)
+        format!("nft table {}", place(&self.netns))
     }
 
     fn list(objects: &PlanObjects) -> &[Self] {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pathsteer_crds::ownership::HOST;
 use pathsteer_crds::plan::PlanObjects;
 use serde::Serialize;
 
@@ -50,4 +51,9 @@ pub(crate) fn by_key<T: Noun>(objects: &PlanObjects) -> BTreeMap<T::Key<'_>, Vec
         all.entry(one.key()).or_default().push(one);
     }
     all
+}
+
+/// A namespace in words.
+pub(crate) fn place(netns: &str) -> &str {
+    if netns == HOST { "host" } else { netns }
 }

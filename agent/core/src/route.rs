@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use pathsteer_crds::plan::{PlanObjects, RouteKind, RouteSpec};
 
 use crate::ChangeClass;
-use crate::noun::Noun;
+use crate::noun::{Noun, place};
 
 impl Noun for RouteSpec {
     type Key<'a> = (&'a str, u32, IpNet, u32);
@@ -27,7 +27,7 @@ impl Noun for RouteSpec {
             IpNet::V4(net) if net.prefix_len() == 0 => "default".to_owned(),
             other => other.to_string(),
         };
-        format!("route {} {} {destination} metric {}", self.netns, self.table, self.metric)
+        format!("route {} {} {destination} metric {}", place(&self.netns), self.table, self.metric)
     }
 
     /// Blackholes first: no moment without the stop behind the paths. Then what is on the link, by which the gateways

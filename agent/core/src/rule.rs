@@ -3,7 +3,7 @@
 use pathsteer_crds::plan::{Family, PlanObjects, RuleSpec};
 
 use crate::ChangeClass;
-use crate::noun::Noun;
+use crate::noun::{Noun, place};
 
 impl Noun for RuleSpec {
     /// Several rules of one priority differ in what they match.
@@ -27,7 +27,7 @@ impl Noun for RuleSpec {
             Family::Ipv4 => "ipv4",
             Family::Ipv6 => "ipv6",
         };
-        let mut name = format!("rule {} {family} {}", self.netns, self.priority);
+        let mut name = format!("rule {} {family} {}", place(&self.netns), self.priority);
         if let Some((mark, mask)) = self.fwmark {
             name += &format!(" fwmark {mark:#x}/{mask:#x}");
         }
