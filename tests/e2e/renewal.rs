@@ -43,15 +43,10 @@ pub fn keys(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// Agents of another version start, replace their workers one by one, and are in turn replaced by those from before: these
-/// while nothing is copied.
+/// Agents of another version start and replace their workers one by one, while nothing is copied; with copies the walk does
+/// it.
 pub fn versions(stage: &mut Stage) -> Result<()> {
-    upgraded(stage)?;
     stage.without_copies()?;
-    upgraded(stage)
-}
-
-fn upgraded(stage: &mut Stage) -> Result<()> {
     stage.nobody_notices(DURATION, |network, fleet, _, zero| {
         clock::sleep_until(zero);
         for node in [EDGE, ANCHOR_HOST] {
