@@ -16,7 +16,7 @@ use crate::stage::{PATIENCE, Stage};
 use crate::walk::as_planned;
 
 /// What is begun must be over a second before the traffic ends; each slot takes a few seconds.
-const DURATION: Duration = Duration::from_secs(55);
+const DURATION: Duration = Duration::from_secs(50);
 const LONGER: Duration = Duration::from_secs(25);
 const SHORT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(50);
