@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use pathsteer_crds::ownership::uplink_netns;
+use pathsteer_crds::ownership::{VIP_NETNS, uplink_netns};
 use pathsteer_lab::network::plan::{EDGE, INTERNET, LAN, OPERATOR, OPERATOR_PORT, UPLINKS, Uplink};
 
 use crate::kernel::shell;
@@ -38,6 +38,8 @@ fn without_tunnels(stage: &mut Stage) -> Result<()> {
     is_managed(stage, cellular.slot).context("two lines are dead")?;
     cut(stage, fiber, false)?;
     cut(stage, cellular, true)?;
+    // Where bytes cost money, silence alone is noticed after 80 s; with something to say, after 10.
+    shell(stage.edge(), VIP_NETNS, "ip rule delete priority 7990")?;
     is_managed(stage, fiber.slot).context("the first line is back, alone")?;
 
     // Its only way is taken from under it, and given back in another slot.
