@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use pathsteer_crds::ownership::{VIP_NETNS, uplink_netns};
+use pathsteer_crds::ownership::uplink_netns;
 use pathsteer_lab::network::plan::{EDGE, INTERNET, LAN, OPERATOR, OPERATOR_PORT, UPLINKS, Uplink};
 
 use crate::kernel::shell;
@@ -36,11 +36,14 @@ fn without_tunnels(stage: &mut Stage) -> Result<()> {
     is_managed(stage, starlink.slot).context("the first line is dead")?;
     cut(stage, starlink, true)?;
     is_managed(stage, cellular.slot).context("two lines are dead")?;
+
+    // A boot finds nothing in the kernel, and the plan on disk.
     cut(stage, fiber, false)?;
     cut(stage, cellular, true)?;
-    // Where bytes cost money, silence alone is noticed after 80 s; with something to say, after 10.
-    shell(stage.edge(), VIP_NETNS, "ip rule delete priority 7990")?;
-    is_managed(stage, fiber.slot).context("the first line is back, alone")?;
+    stage.fleet.agent(EDGE)?.kill()?;
+    stage.fleet.agent_command(stage.edge(), &["teardown"])?;
+    stage.fleet.agent(EDGE)?.restart()?;
+    is_managed(stage, fiber.slot).context("after a boot, with the first line alone")?;
 
     // Its only way is taken from under it, and given back in another slot.
     let moved = format!("slot: {OTHER_SLOT}, kind: fiber, interface: {}, address: dhcp, cost: 10", fiber.card);
@@ -51,13 +54,7 @@ fn without_tunnels(stage: &mut Stage) -> Result<()> {
     let path = out().join("moved-uplink.yaml");
     std::fs::write(&path, manifest)?;
     stage.fleet.cli(&["apply", "-f", &path.to_string_lossy()])?;
-    is_managed(stage, OTHER_SLOT).context("the uplink that it used has moved")?;
-
-    // A boot finds nothing in the kernel, and the plan on disk.
-    stage.fleet.agent(EDGE)?.kill()?;
-    stage.fleet.agent_command(stage.edge(), &["teardown"])?;
-    stage.fleet.agent(EDGE)?.restart()?;
-    is_managed(stage, OTHER_SLOT).context("after a boot")
+    is_managed(stage, OTHER_SLOT).context("the uplink that it used has moved")
 }
 
 fn cut(stage: &Stage, uplink: &Uplink, dead: bool) -> Result<()> {
