@@ -6,7 +6,6 @@ mod bulk;
 mod change;
 mod class;
 mod cli;
-mod dead_man;
 mod drift;
 mod foreign;
 mod forged;

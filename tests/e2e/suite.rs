@@ -4,8 +4,8 @@ use pathsteer_lab::suite::{Act, Suite};
 
 use crate::stage::Stage;
 use crate::{
-    attack, bootstrap, bulk, change, class, cli, dead_man, drift, foreign, forged, inside, isp, leak, lease,
-    management, nat, one_way, outage, pin, renewal, shape, store, treatment, walk,
+    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, inside, isp, leak, lease, management, nat,
+    one_way, outage, pin, renewal, shape, store, treatment, walk,
 };
 
 /// One fleet for all of them.
@@ -78,7 +78,6 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("traffic_does_not_need_the_control_plane", outage::case),
     ("the_operator_is_reached_by_one_underlay_after_another_without_tunnels", management::case),
     ("drift_is_repaired_object_by_object", drift::case),
-    ("a_plan_that_takes_the_operator_away_is_taken_back_by_the_node_itself", dead_man::case),
     ("nothing_of_ours_reaches_a_wire_in_clear_when_tunnels_are_dead", leak::dead::case),
     ("nothing_leaks_while_tables_are_empty_and_workers_dead", leak::emptied::case),
     ("a_flow_in_clear_is_seen_when_every_layer_is_taken_away", leak::emptied::control_of_clear),

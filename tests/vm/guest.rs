@@ -94,7 +94,7 @@ pub fn named_port(name: &str) -> Result<PathBuf> {
     anyhow::bail!("the machine has no port called {name}")
 }
 
-/// Runs one job, and ends whatever it leaves behind.
+/// Runs one job, and ends whatever it leaves behind unless that stays.
 fn perform(job: &Job) -> Result<Outcome> {
     let output = File::create(OUTPUT)?;
     let start = clock::now();
@@ -115,9 +115,11 @@ fn perform(job: &Job) -> Result<Outcome> {
         code.is_some()
     });
     let seconds = (clock::now() - start).as_secs_f64();
-    // As the first process of this machine it spares itself alone.
-    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    while waitpid(None, None).is_ok() {}
+    if !ended || !job.stays {
+        // As the first process of this machine it spares itself alone.
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        while waitpid(None, None).is_ok() {}
+    }
     Ok(Outcome { code: code.flatten().filter(|_| ended), seconds, output: tail()? })
 }
 

@@ -31,6 +31,8 @@ pub struct Job {
     pub environment: BTreeMap<String, String>,
     /// After that many seconds every process in the machine is killed.
     pub deadline: u64,
+    /// What it leaves running goes on.
+    pub stays: bool,
 }
 
 /// What became of a job.

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use pathsteer_lab::clock;
 
-use crate::hotplug;
 use crate::initramfs;
 use crate::job::{self, Hello, Job, Outcome};
 use crate::kernel::Unpacked;
@@ -34,7 +33,7 @@ const BOARD: &str = "-M q35,memory-backend=memory -accel tcg -cpu max,-cx16 -smp
 const COMMAND_LINE: &str =
     "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr edd=off tsc=unstable no_timer_check";
 
-/// A machine. Dropping it ends it.
+/// A machine. Dropping it takes its power away.
 pub struct Machine {
     /// The emulator, and the server of its root.
     processes: Vec<Child>,
@@ -44,11 +43,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots `kernel`, with `program` as the one that takes orders; what it says on its console goes to `folder`.
+    /// Boots `kernel`, with `program` as the one that takes orders; what it says on its console goes to `folder`. `board`
+    /// tells the emulator what this one has beside what every machine has.
     ///
     /// # Errors
     /// When it does not come up: what it said last.
-    pub fn boot(tools: &Tools, kernel: &Unpacked, program: &Path, folder: &Path) -> Result<Machine> {
+    pub fn boot(tools: &Tools, kernel: &Unpacked, program: &Path, folder: &Path, board: &[String]) -> Result<Machine> {
         fs::create_dir_all(folder)?;
         let file = |name: &str| folder.join(name);
         for name in ["console.log", "share.socket", "orders.socket", "monitor.socket"] {
@@ -78,7 +78,7 @@ impl Machine {
             .arg("-chardev")
             .arg(format!("socket,id=monitor,path={}", file("monitor.socket").display()))
             .args(["-device", &format!("virtserialport,chardev=monitor,name={}", monitor::PORT)])
-            .args(hotplug::board())
+            .args(board)
             .arg("-kernel")
             .arg(&kernel.image)
             .arg("-initrd")
@@ -141,7 +141,10 @@ fn greet(listener: &UnixListener, processes: &mut [Child]) -> Result<(BufReader<
 }
 
 /// Starts `command` so that it ends with this program, however that ends.
-fn start(command: &mut Command, log: &Path) -> Result<Child> {
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(command: &mut Command, log: &Path) -> Result<Child> {
     let log = File::create(log)?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let parent = nix::unistd::getpid();

@@ -6,6 +6,7 @@ mod apt;
 #[path = "../netns/dump.rs"]
 #[allow(dead_code, reason = "the agent in namespaces uses all of it")]
 mod dump;
+mod edge;
 mod guest;
 mod hotplug;
 mod initramfs;
@@ -15,10 +16,10 @@ mod machine;
 mod mirror;
 mod monitor;
 mod node;
-mod offline;
 #[path = "../netns/plans.rs"]
 #[allow(dead_code, reason = "the agent in namespaces uses all of it")]
 mod plans;
+mod power;
 mod stage;
 mod suite;
 mod targets;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 fn inside(words: &[OsString]) -> Result<i32> {
     let examples = Path::new("examples/rv");
     match words.get(1).and_then(|word| word.to_str()) {
-        Some(suite::OFFLINE) => offline::play(examples)?,
+        Some(suite::POWER) => power::play(examples, &stage::cache()?)?,
         _ => mirror::play(examples)?,
     }
     Ok(0)
@@ -51,7 +52,7 @@ fn inside(words: &[OsString]) -> Result<i32> {
 /// Everything else.
 fn outside(words: &[OsString]) -> Result<Option<i32>> {
     match words.get(1).and_then(|word| word.to_str()) {
-        Some(suite::MIRROR | suite::OFFLINE) => return Ok(None),
+        Some(suite::MIRROR | suite::POWER) => return Ok(None),
         Some(guest::INIT) => guest::live()?,
         Some(suite::VERDICT) => verdict::test()?,
         Some(suite::HOTPLUG) => hotplug::play()?,

@@ -2,21 +2,26 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use libtest_mimic::Arguments;
 use nix::fcntl::{Flock, FlockArg};
+use pathsteer_lab::clock;
 use pathsteer_lab::suite::Notes;
 
+use crate::hotplug;
 use crate::kernel::{KERNELS, Kernel};
-use crate::machine::Machine;
-use crate::suite::{Program, SUITES, Suite};
+use crate::machine::{self, Machine};
+use crate::suite::{self, Program, SUITES, Suite};
 use crate::targets::Targets;
 use crate::tools::Tools;
 
 /// Lines of a suite's output in its failure; the whole is kept in a file.
 const LINES: usize = 60;
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs what `arguments` select.
 pub fn run(mut arguments: Arguments) -> i32 {
@@ -34,6 +39,8 @@ pub fn run(mut arguments: Arguments) -> i32 {
             );
         }
     }
+    let name = "a_node_that_loses_its_power_is_what_it_was_before";
+    trials.push(notes.trial(name, move |_| stage.lock().unwrap_or_else(PoisonError::into_inner).lose_power()));
     notes.conclude(&libtest_mimic::run(&arguments, trials), None)
 }
 
@@ -46,7 +53,6 @@ struct Stage {
 }
 
 struct Props {
-    /// What is fetched stays here from run to run. No symbolic links lead to it: in a machine some would lead astray.
     cache: PathBuf,
     tools: Tools,
     targets: Targets,
@@ -81,22 +87,70 @@ impl Stage {
         };
         let log = props.folder(kernel).join(format!("{}.log", suite.name));
         fs::write(&log, &outcome.output)?;
-        let lines: Vec<&str> = outcome.output.lines().collect();
-        let told = |line: &&&str| line.starts_with("test result:") || line.starts_with("vm:");
-        let summary: Vec<&str> = lines.iter().filter(told).copied().collect();
-        println!("    {:.0} s  {}", outcome.seconds, summary.join("\n          "));
-        let Some(wrong) = suite.defect(&outcome) else { return Ok(()) };
-        let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
-        bail!("{wrong}; all it said is in {}, it ends:\n{end}", log.display())
+        tell(outcome.seconds, &outcome.output);
+        suite.defect(&outcome).map_or(Ok(()), |wrong| Err(failure(&wrong, &log, &outcome.output)))
     }
+
+    /// The play around a machine, rather than in one: in a sandbox.
+    fn lose_power(&mut self) -> Result<()> {
+        let props = self.props.get_or_insert_with(|| Props::prepare().map_err(|error| format!("{error:#}")));
+        let props = props.as_ref().map_err(|why| anyhow!("{why}"))?;
+        // In the sandbox there is nobody to fetch it from.
+        KERNELS.iter().try_for_each(|kernel| kernel.fetch(&props.cache).map(drop))?;
+        self.machine = None;
+        let log = props.cache.join("power.log");
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(suite::POWER).current_dir(props.targets.root()).env("PATHSTEER_PATIENCE", "4");
+        let begin = clock::now();
+        let mut play = machine::start(&mut command, &log)?;
+        let mut ended = None;
+        clock::wait_until(begin + Duration::from_secs(suite::POWER_DEADLINE), LOOK, || {
+            ended = play.try_wait().ok().flatten();
+            ended.is_some()
+        });
+        let output = fs::read_to_string(&log)?;
+        tell((clock::now() - begin).as_secs_f64(), &output);
+        let wrong = match ended {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => status.to_string(),
+            None => {
+                play.kill()?;
+                play.wait()?;
+                format!("not done after {} s", suite::POWER_DEADLINE)
+            }
+        };
+        Err(failure(&wrong, &log, &output))
+    }
+}
+
+/// What is fetched for machines stays there from run to run. No symbolic links lead to it: in a machine some would lead
+/// astray.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn cache() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this was built in no folder")?;
+    let cache = root.join("target/vm");
+    fs::create_dir_all(&cache)?;
+    Ok(cache.canonicalize()?)
+}
+
+fn tell(seconds: f64, output: &str) {
+    let told = |line: &&str| line.starts_with("test result:") || line.starts_with("vm:");
+    let summary: Vec<&str> = output.lines().filter(told).collect();
+    println!("    {seconds:.0} s  {}", summary.join("\n          "));
+}
+
+fn failure(wrong: &str, log: &Path, output: &str) -> anyhow::Error {
+    let lines: Vec<&str> = output.lines().collect();
+    let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    anyhow!("{wrong}; all it said is in {}, it ends:\n{end}", log.display())
 }
 
 impl Props {
     fn prepare() -> Result<Props> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this was built in no folder")?;
-        let cache = root.join("target/vm");
-        fs::create_dir_all(&cache)?;
-        let cache = cache.canonicalize()?;
+        let cache = cache()?;
+        let root = cache.ancestors().nth(2).context("this was built in no folder")?;
         let lock = File::create(cache.join("lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
         let tools = Tools::fetch(&cache).context("what machines are emulated with is not to be had")?;
@@ -104,7 +158,8 @@ impl Props {
             Program::Target { name, .. } => Some(name),
             Program::Own => None,
         });
-        Ok(Props { cache, tools, targets: Targets::build(root, names)?, _lock: lock })
+        let targets = Targets::build(root, names)?;
+        Ok(Props { cache, tools, targets, _lock: lock })
     }
 
     fn boot(&self, kernel: &Kernel) -> Result<Machine> {
@@ -112,7 +167,7 @@ impl Props {
             kernel.fetch(&self.cache).with_context(|| format!("linux {} is not to be had", kernel.series))?;
         println!("linux {}: {}", kernel.series, unpacked.origin);
         let program = std::env::current_exe()?;
-        let machine = Machine::boot(&self.tools, &unpacked, &program, &self.folder(kernel))?;
+        let machine = Machine::boot(&self.tools, &unpacked, &program, &self.folder(kernel), &hotplug::board())?;
         println!("linux {}: {} is up after {:.1} s", kernel.series, machine.hello.release, machine.hello.uptime);
         if machine.hello.release != unpacked.release {
             bail!("{} was to be booted, and says it is {}", unpacked.release, machine.hello.release);

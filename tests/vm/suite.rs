@@ -34,8 +34,10 @@ const NETNS: Program = Program::Target { folder: "tests", name: "netns" };
 /// First argument of this program when it is to play the mirror scenario.
 pub const MIRROR: &str = "mirror";
 
-/// First argument of this program when it is to play the machine that is started again with yesterday's time.
-pub const OFFLINE: &str = "offline";
+/// First argument of this program when it is to play the node that loses its power.
+pub const POWER: &str = "power";
+/// Seconds that it may take.
+pub const POWER_DEADLINE: u64 = 600;
 
 /// First argument of this program when it is to pull cards out of the machine.
 pub const HOTPLUG: &str = "hotplug";
@@ -122,13 +124,6 @@ pub const SUITES: &[Suite] = &[
         deadline: 400,
         only: None,
     },
-    Suite {
-        name: "a_node_with_yesterdays_time_has_tunnels_at_once",
-        program: Program::Own,
-        arguments: &[OFFLINE],
-        deadline: 400,
-        only: Some("6.12"),
-    },
     // These two take the machine's own cards, so they come last.
     Suite {
         name: "cards_that_are_pulled_out_are_taken_up_again",
@@ -169,7 +164,7 @@ impl Suite {
         let environment: BTreeMap<String, String> =
             environment.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
         let arguments = self.arguments.iter().map(|word| (*word).to_owned()).collect();
-        Ok(Job { program, arguments, folder, environment, deadline: self.deadline })
+        Ok(Job { program, arguments, folder, environment, deadline: self.deadline, stays: false })
     }
 
     /// What is wrong with `outcome`, if anything is. A test that was left out is.

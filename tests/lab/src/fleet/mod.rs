@@ -122,6 +122,16 @@ impl Fleet {
         self.agents.iter_mut().find(|agent| agent.name() == name).with_context(|| format!("{node} has no agent"))
     }
 
+    /// Kills the agent of `node`, which somebody else runs from now on.
+    ///
+    /// # Errors
+    /// When there is no such node, or the kernel refuses.
+    pub fn dismiss(&mut self, node: &str) -> Result<()> {
+        self.agent(node)?.kill()?;
+        self.agents.retain(|agent| agent.name() != agent_name(node));
+        Ok(())
+    }
+
     /// Kills the operator without a chance to clean up.
     ///
     /// # Errors
