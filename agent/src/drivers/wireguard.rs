@@ -97,6 +97,14 @@ impl Wireguard {
         }
     }
 
+    /// Has peers of `slot` that have never answered spoken to at once: there is a way to them that was not there before.
+    pub fn hurry(&self, slot: u8) {
+        let (backend, _) = self.backends();
+        if let Err(error) = block_in_place(|| backend.hurry(slot)) {
+            tracing::warn!(slot, error = %fail(slot, error), "WireGuard");
+        }
+    }
+
     /// Ends the devices of `slot`, whoever does them.
     ///
     /// # Errors

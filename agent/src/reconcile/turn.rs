@@ -1,12 +1,12 @@
 //! One turn: look, change, look again.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use pathsteer_agent_core::{
     ChangeClass, Drifted, Outcome, Surroundings, Sweep, Turn, changes, desired, drift, latest, names, resolvers,
 };
 use pathsteer_crds::{
-    plan::PlanObjects,
+    plan::{PathSpec, PlanObjects},
     report::{Moment, ObjectReport},
 };
 use tokio::task::block_in_place;
@@ -84,10 +84,12 @@ impl Reconciler {
         let mut began = Instant::now();
         let mut kernel = Kernel::open(self.wireguard.kind())?;
         kernel.at_home = self.plan.reaches_home() || link::any_at_home();
-        let mut of_pass = Vec::new();
+        let (mut of_pass, mut new_ways) = (Vec::new(), BTreeSet::new());
         for pass in 0.. {
             // what was applied may have brought a default route, or taken it away
-            self.seen.defaults = route::defaults(&kernel, &uplinks).await?;
+            let defaults = route::defaults(&kernel, &uplinks).await?;
+            let before = std::mem::replace(&mut self.seen.defaults, defaults);
+            new_ways.extend(self.seen.defaults.keys().filter(|way| !before.contains_key(*way)).cloned());
             self.seen.host_defaults = route::host_defaults(&kernel, &in_place).await?;
             let desired = self.desired();
             let workers = self.wireguard.status();
@@ -106,6 +108,8 @@ impl Reconciler {
             let changes = changes(&desired, &observed, sweep);
             let is_stuck = pass > 0 && of_pass.iter().all(|outcome: &Outcome| outcome.failure.is_some());
             if changes.is_empty() || is_stuck || pass == PASSES {
+                let opened = |path: &&PathSpec| new_ways.iter().any(|(netns, _)| *netns == path.netns);
+                self.plan.objects.paths.iter().filter(opened).for_each(|path| self.wireguard.hurry(path.slot));
                 return Ok((desired, observed));
             }
             if pass == 0 {

@@ -22,6 +22,9 @@ pub trait WireguardBackend: Send + Sync {
     /// that does not work yet is no error here but has a `problem` in its status.
     fn ensure(&self, config: &WorkerConfig) -> Result<WorkerStatus, BackendError>;
 
+    /// There is a way to the slot's peers that was not there before: those that have never answered are spoken to at once.
+    fn hurry(&self, slot: u8) -> Result<(), BackendError>;
+
     /// How the slot's devices are; `None` if it has none.
     fn status(&self, slot: u8) -> Result<Option<WorkerStatus>, BackendError>;
 

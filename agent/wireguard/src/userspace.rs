@@ -147,6 +147,11 @@ impl WireguardBackend for UserspaceBackend {
         self.spawn(config)?.request(&request).map_err(|error| worker_error(slot, error))
     }
 
+    fn hurry(&self, _: u8) -> Result<(), BackendError> {
+        // A worker notices by itself.
+        Ok(())
+    }
+
     fn status(&self, slot: u8) -> Result<Option<WorkerStatus>, BackendError> {
         let Some(mut worker) = self.connect(slot)? else { return Ok(None) };
         match worker.request(&Request::Status) {

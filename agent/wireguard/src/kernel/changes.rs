@@ -85,10 +85,29 @@ fn update(found: &get::Peer, config: &PeerConfig, before: Option<&PeerConfig>) -
     }
 }
 
+/// What makes the device speak at once to the peers that have never answered: they are put in anew. One that could not be
+/// sent to is otherwise tried again only when Rekey-Timeout is over, 5 s later (WireGuard's paper, 6.1).
+pub(super) fn anew(
+    mut found: get::Device,
+    wanted: &DeviceConfig,
+    secret: &StaticSecret,
+    remembered: impl Fn(&str) -> Option<SocketAddr>,
+) -> Changes {
+    let is_unheard = |peer: &get::Peer| peer.endpoint.is_some() && peer.last_handshake_time.is_zero();
+    let (unheard, others): (Vec<_>, _) = found.peers.drain(..).partition(is_unheard);
+    found.peers = others;
+    let mut changes = changes(&found, wanted, Some(wanted), secret, remembered);
+    changes.peers.splice(0..0, unheard.iter().map(removal));
+    changes
+}
+
 /// What a device is left with that shall do nothing: no key, no peers.
 pub(super) fn silence(found: &get::Device) -> Changes {
-    let remove = |peer: &get::Peer| PeerChange { public_key: peer.public_key, remove: true, ..PeerChange::default() };
-    Changes { private_key: Some([0; 32]), listen_port: None, peers: found.peers.iter().map(remove).collect() }
+    Changes { private_key: Some([0; 32]), listen_port: None, peers: found.peers.iter().map(removal).collect() }
+}
+
+fn removal(peer: &get::Peer) -> PeerChange {
+    PeerChange { public_key: peer.public_key, remove: true, ..PeerChange::default() }
 }
 
 impl Changes {
@@ -265,6 +284,31 @@ mod tests {
             .collect();
         assert_eq!(told, [(Some(remembered), Some(1)), (None, Some(0))]);
         assert!(messages[1].private_key.is_none() && messages[1].flags.is_empty());
+    }
+
+    #[test]
+    fn where_there_is_a_way_anew_peers_that_never_answered_are_put_in_anew_and_no_others() {
+        let secret = StaticSecret::random();
+        let peer = |byte| config(byte, Some("192.0.2.1:51821"), "10.0.0.1/32", 25);
+        let config = device(vec![peer(1), peer(2), config(3, None, "10.0.0.3/32", 0)]);
+        let found = |heard: &[usize]| {
+            let mut found = found(&config, &secret);
+            heard.iter().for_each(|peer| found.peers[*peer].last_handshake_time = std::time::Duration::from_secs(7));
+            found
+        };
+        let changes = anew(found(&[1]), &config, &secret, |_| None);
+        let messages = changes.messages("psw1");
+        let [message] = &messages[..] else { panic!("one message: the kernel does it at once") };
+        let told: Vec<_> = message.peers.iter().map(|peer| (peer.public_key, &peer.flags[..], peer.endpoint)).collect();
+        let endpoint = config.peers[0].endpoint;
+        assert_eq!(
+            told,
+            [
+                (&[1; 32], &[set::WgPeerF::RemoveMe][..], None),
+                (&[1; 32], &[set::WgPeerF::ReplaceAllowedIps][..], endpoint.as_ref())
+            ]
+        );
+        assert!(anew(found(&[0, 1]), &config, &secret, |_| None).is_empty());
     }
 
     #[test]

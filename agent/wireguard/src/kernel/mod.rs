@@ -131,6 +131,25 @@ impl WireguardBackend for KernelBackend {
         Ok(self.look(config, &secret))
     }
 
+    fn hurry(&self, slot: u8) -> Result<(), BackendError> {
+        let _turn = file::turn(&self.run_dir, slot)?;
+        let Some(config) = self.applied(slot) else { return Ok(()) };
+        let secret = key::read_private(&config.private_key_path)?;
+        let endpoints = Endpoints::load(&config.state_path);
+        for device in &config.devices {
+            let hurried = visit(device, |socket| {
+                let remembered = |public_key: &str| endpoints.get(&device.link, public_key);
+                let found = get(socket, &device.link)?;
+                set(socket, &device.link, &changes::anew(found, device, &secret, remembered))
+            });
+            // What is not as declared is the next turn's.
+            if let Err(error) = hurried {
+                tracing::debug!(link = device.link, %error, "device not hurried");
+            }
+        }
+        Ok(())
+    }
+
     fn status(&self, slot: u8) -> Result<Option<WorkerStatus>, BackendError> {
         let Some(config) = self.applied(slot) else { return Ok(None) };
         let secret = key::read_private(&config.private_key_path)?;
