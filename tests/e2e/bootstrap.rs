@@ -1,7 +1,7 @@
 //! The first minutes of a node: it reaches its operator by the bootstrap plan, and the first real plan finds the uplinks
 //! as it wants them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use pathsteer_agent_core::bootstrap_plan;
 use pathsteer_compiler::{Inventory, compile};
 use pathsteer_crds::ownership::{DIRECT_TABLE, uplink_netns};
-use pathsteer_crds::plan::{PlanObjects, RouteKind};
+use pathsteer_crds::plan::{NftRule, RouteKind};
 use pathsteer_crds::{manifest, plumbing};
 use pathsteer_lab::daemon::{Daemon, Recipe};
 use pathsteer_lab::network::plan::{EDGE, INTERNET, LAN, UPLINKS, Uplink, WEB, WEB_SERVER};
@@ -133,10 +133,19 @@ pub fn compare() -> Result<()> {
     let compiled = compile(&inventory);
     let plan = compiled.plans.get(EDGE).ok_or_else(|| anyhow!("no plan: {:?}", compiled.diagnostics))?.objects();
     let cards = UPLINKS.iter().map(|uplink| (uplink.slot, uplink.card.to_owned())).collect();
-    // Paths are the session's, which dials by them; they make nothing. Tables are replaced in one step. It does not know
-    // how large uplinks are, nor which one is preferred.
-    let mut bootstrap =
-        PlanObjects { paths: Vec::new(), nft_tables: Vec::new(), ..bootstrap_plan(EDGE, &cards).objects };
+    let mut bootstrap = bootstrap_plan(EDGE, &cards).objects;
+    for table in std::mem::take(&mut bootstrap.nft_tables) {
+        let planned = plan.nft_tables.iter().find(|planned| planned.netns == table.netns).context("no such table")?;
+        let links: BTreeSet<&str> = bootstrap.links.iter().map(|link| &*link.name).collect();
+        let (ours, theirs) = (&table.rules, &planned.rules);
+        let other: Vec<_> = ours.iter().filter(|rule| !theirs.contains(rule)).collect();
+        let more: Vec<_> = theirs.iter().filter(|rule| speaks_of(rule, &links) && !ours.contains(rule)).collect();
+        ensure!(other.is_empty(), "in {} the compiled plan lacks {other:#?}", table.netns);
+        ensure!(more.is_empty(), "in {} the bootstrap plan lacks {more:#?}", table.netns);
+    }
+    // Paths are the session's, which dials by them; they make nothing. It does not know how large uplinks are, nor which one
+    // is preferred.
+    bootstrap.paths.clear();
     for link in &mut bootstrap.links {
         let planned = plan.links.iter().find(|one| (&one.netns, &one.name) == (&link.netns, &link.name));
         link.mtu = link.mtu.or(planned.and_then(|planned| planned.mtu));
@@ -147,4 +156,19 @@ pub fn compare() -> Result<()> {
     ensure!(!bootstrap.links.is_empty() && !bootstrap.dhcp.is_empty(), "the bootstrap plan is empty");
     ensure!(both == plan, "the compiled plan lacks or changes objects of the bootstrap plan: {bootstrap:#?}");
     Ok(())
+}
+
+/// Whether `rule` is about links that are among `links`, and about no tunnels: of those there are none yet.
+fn speaks_of(rule: &NftRule, links: &BTreeSet<&str>) -> bool {
+    let named: Vec<&str> = match rule {
+        // nobody is behind the node's own end
+        NftRule::Forward { from, to, .. } if from != to => vec![from, to],
+        NftRule::Masquerade { from, link } => vec![from, link],
+        NftRule::Segment { link, .. }
+        | NftRule::Direct { link, .. }
+        | NftRule::ClampMss { link }
+        | NftRule::Protect { link, .. } => vec![link],
+        _ => Vec::new(),
+    };
+    !named.is_empty() && named.iter().all(|link| links.contains(link))
 }
