@@ -44,6 +44,7 @@ pub struct AnchorSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AnchorEndpoint {
+    /// Such as `203.0.113.10` or `2001:db8:a::10`.
     #[schemars(with = "String")]
     pub address: IpAddr,
 }

@@ -16,7 +16,7 @@ pub struct List<T = AnyObject> {
     pub resource_version: Option<i64>,
 }
 
-/// Answer of `POST /v1/apply`, in the order of the request.
+/// Answer of `POST /v1/apply`, in the order of the request; what was pruned comes last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
@@ -39,6 +39,8 @@ pub enum Outcome {
     Created,
     Configured,
     Unchanged,
+    /// Its source declares it no longer.
+    Deleted,
 }
 
 /// Answer of `GET /v1/nodes/{node}`.

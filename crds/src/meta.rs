@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The one version of the manifest format.
 pub const API_VERSION: &str = "pathsteer.io/v1alpha1";
 
+/// The label that says which source, such as a repository, declares an object: what it declares no longer is pruned.
+pub const SOURCE_LABEL: &str = "pathsteer.io/source";
+
 /// Who an object is. In a manifest only `name`, `site` (Uplink and Vlan) and `labels` may be written; the server
 /// adds the rest when it answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +61,7 @@ pub struct Status {
     /// The generation (mod_revision of the spec key) these conditions speak of.
     #[serde(default)]
     pub observed_generation: i64,
+    /// One of each type.
     #[serde(default)]
     pub conditions: Vec<Condition>,
 }

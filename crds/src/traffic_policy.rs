@@ -46,6 +46,7 @@ pub struct Match {
     /// A well-known application; only `prefix` and `dscp` may stand beside it, and narrow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// `icmp` is ICMP over IPv4 and ICMPv6 over IPv6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
     /// Remote prefix: the destination of what a site sends, the source of what it receives.

@@ -47,7 +47,9 @@ fn the_committed_schemas_are_those_of_the_types() {
 #[test]
 fn every_example_is_valid_by_schema_and_by_reader() {
     let validators = validators();
-    let files = manifests_below(&root().join("examples"));
+    let mut files = manifests_below(&root().join("examples"));
+    // Pipelines are no manifests.
+    files.retain(|file| !file.starts_with(root().join("examples/gitops")));
     assert!(!files.is_empty(), "there are no examples");
     for path in files {
         let (text, name) = (std::fs::read_to_string(&path).unwrap(), path.display().to_string());

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use pathsteer_lab::network::plan::{ANCHOR_HOST, EDGE};
 
-use crate::stage::{Stage, out};
+use crate::stage::{Stage, examples, out};
 
 /// A slot that there is not, on line 5, and a word that is none, on line 6.
 const WRONG: &str = "apiVersion: pathsteer.io/v1alpha1
@@ -37,6 +37,15 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     for words in [["apply", "-f", &file], ["validate", "-f", &file]] {
         fails(stage, &words, &[&format!("{file}:5:9"), &format!("{file}:6:3"), "kind"])?;
     }
+
+    // What has been applied as it stands does not differ; what has not, does.
+    let examples = examples().display().to_string();
+    let diff = stage.fleet.cli(&["diff", "-f", &examples])?;
+    ensure!(diff.is_empty(), "{diff}");
+    let uplinks = std::fs::read_to_string(format!("{examples}/uplinks.yaml"))?;
+    let dearer = out().join("dearer.yaml");
+    std::fs::write(&dearer, uplinks.replacen("cost: 10", "cost: 11", 1))?;
+    fails(stage, &["diff", "-f", &dearer.display().to_string()], &["1 of 3 differ"])?;
 
     let absent = out().join("absent.yaml");
     std::fs::write(&absent, ABSENT)?;

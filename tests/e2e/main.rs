@@ -9,6 +9,7 @@ mod cli;
 mod drift;
 mod foreign;
 mod forged;
+mod gitops;
 mod inside;
 mod isp;
 mod kernel;

@@ -5,29 +5,35 @@ use std::io::Write;
 use pathsteer_crds::AnyObject;
 use pathsteer_crds::api::{Applied, List, Outcome};
 
-use crate::args::Manifests;
+use crate::args::{Manifests, Pruning};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::load::load;
 use crate::object::{self, ObjectId};
 
-/// Sends `objects` as one request and says what became of each.
+/// Sends `objects` as one request and says what became of each, and of what is pruned.
 pub async fn apply(
     client: &mut Client,
     objects: Vec<AnyObject>,
-    dry_run: bool,
+    (dry_run, pruning): (bool, Pruning),
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let path = if dry_run { "/v1/apply?dryRun=true" } else { "/v1/apply" };
+    let mut options = Vec::new();
+    options.extend(dry_run.then(|| "dryRun=true".to_owned()));
+    if let Some(source) = pruning.source.filter(|_| pruning.prune) {
+        options.push(format!("prune={source}&confirmPrune={}", pruning.confirm_prune));
+    }
+    let path = if options.is_empty() { "/v1/apply".to_owned() } else { format!("/v1/apply?{}", options.join("&")) };
     let body = List { items: objects, resource_version: None };
     let body = serde_json::to_string(&body).expect("objects always serialize");
-    let applied: Applied = client.post(path, body).await?;
+    let applied: Applied = client.post(&path, body).await?;
     for result in applied.results {
         let id = ObjectId { kind: result.kind, key: result.name };
         let word = match result.outcome {
             Outcome::Created => "created",
             Outcome::Configured => "configured",
             Outcome::Unchanged => "unchanged",
+            Outcome::Deleted => "deleted",
         };
         writeln!(out, "{id} {word}{}", if dry_run { " (dry run)" } else { "" })?;
     }

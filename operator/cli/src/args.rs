@@ -44,6 +44,8 @@ pub enum Command {
         /// Say what would happen, change nothing
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        pruning: Pruning,
     },
     /// Show objects of a kind
     Get {
@@ -71,10 +73,23 @@ pub enum Command {
         #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
         files: Vec<String>,
     },
+    /// Show what applying manifests would change: exit code 0 nothing, 1 something, 2 it cannot be told
+    Diff {
+        #[command(flatten)]
+        manifests: Manifests,
+        #[command(flatten)]
+        pruning: Pruning,
+    },
     /// Check manifests without an operator
     Validate {
         #[command(flatten)]
         manifests: Manifests,
+    },
+    /// Say what a kind, or a field of it, means and may be
+    Explain {
+        /// Such as `uplink` or `uplink.spec.cost`
+        #[arg(value_name = "KIND[.FIELD...]")]
+        field: String,
     },
     /// Show the plan compiled for a node
     Plan {
@@ -108,6 +123,17 @@ pub enum Command {
     /// Override which uplink a site uses
     #[command(subcommand)]
     Uplink(UplinkCommand),
+    /// Write completions for a shell: `pathsteer completion bash > /etc/bash_completion.d/pathsteer`
+    Completion {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command
+    Manual {
+        /// Where they are written
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
     /// Show the versions of this program and of the operator
     Version,
     /// Make a private key and a certificate request for a person
@@ -136,6 +162,20 @@ pub struct Manifests {
     /// File, folder (every .yaml, .yml and .json below it) or `-` for standard input; may be given again
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
     pub files: Vec<String>,
+}
+
+/// Whether the manifests are all that somebody declares.
+#[derive(Debug, Default, Args)]
+pub struct Pruning {
+    /// Delete what the same source has applied before and these manifests do not have
+    #[arg(long, requires = "source")]
+    pub prune: bool,
+    /// Whose manifests these are, such as a repository's name; kept as the label `pathsteer.io/source`
+    #[arg(long, value_name = "NAME", requires = "prune", value_parser = source)]
+    pub source: Option<String>,
+    /// Also if that is more than a quarter of a kind
+    #[arg(long, requires = "prune")]
+    pub confirm_prune: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,6 +236,14 @@ fn mode(word: &str) -> Result<ModeKind, String> {
         "tripwire" => Ok(ModeKind::Tripwire),
         "mirror" => Ok(ModeKind::Mirror),
         _ => Err("modes are training, tripwire and mirror".to_owned()),
+    }
+}
+
+/// It stands in a query and in a selector.
+fn source(name: &str) -> Result<String, String> {
+    match !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        true => Ok(name.to_owned()),
+        false => Err("write letters, digits, `-`, `_` and `.`".to_owned()),
     }
 }
 

@@ -54,6 +54,14 @@ impl Entry {
         }
     }
 
+    /// As a manifest without what the operator has added.
+    pub fn declared(&self) -> String {
+        let Some(mut object) = self.object.clone() else { return self.yaml() };
+        object.set_status(None);
+        object.metadata_mut().resource_version = None;
+        manifest::to_yaml(&object)
+    }
+
     /// In the order people write fields in, where the object is readable.
     pub fn json(&self) -> String {
         match &self.object {

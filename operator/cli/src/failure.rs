@@ -19,6 +19,12 @@ pub enum Failure {
     Invalid(Vec<ManifestError>),
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What `diff` was asked.
+    #[error("{differing} of {all} differ")]
+    Differs { differing: usize, all: usize },
+    /// `diff` cannot tell: its exit code is not that of a difference.
+    #[error(transparent)]
+    Untold(Box<Failure>),
     /// The answer is no.
     #[error("{0}")]
     No(String),
@@ -32,19 +38,32 @@ impl Failure {
     /// 1: the request failed or something is invalid; 2: the command or its files are wrong.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Usage(_) | Failure::File { .. } | Failure::Config { .. } => 2,
+            Failure::Usage(_) | Failure::File { .. } | Failure::Config { .. } | Failure::Untold(_) => 2,
             Failure::Client(error) if error.is_of_settings() => 2,
             Failure::Invalid(_)
             | Failure::Client(_)
+            | Failure::Differs { .. }
             | Failure::No(_)
             | Failure::Certificate(_)
             | Failure::Output(_) => 1,
         }
     }
 
+    /// The same where 1 says something else.
+    pub fn untold(self) -> Failure {
+        match self {
+            Failure::Differs { .. } => self,
+            why => Failure::Untold(Box::new(why)),
+        }
+    }
+
     /// Whoever reads our output has stopped (`pathsteer get sites | head -1`): nothing to complain about.
     pub fn is_closed_pipe(&self) -> bool {
-        matches!(self, Failure::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+        match self {
+            Failure::Output(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+            Failure::Untold(why) => why.is_closed_pipe(),
+            _ => false,
+        }
     }
 
     /// What is printed on standard error, without a final newline. Manifest errors stand as they are, in the form
@@ -52,6 +71,7 @@ impl Failure {
     pub fn text(&self) -> String {
         match self {
             Failure::Invalid(_) => self.to_string(),
+            Failure::Untold(why) => why.text(),
             _ => format!("pathsteer: {self}"),
         }
     }

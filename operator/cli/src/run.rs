@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::wait::Wait;
-use crate::{apply, csr, describe, load, show, status, steer};
+use crate::{apply, csr, describe, diff, explain, load, shell, show, status, steer};
 
 /// Carries out a command; what it has to say goes to `out`.
 ///
@@ -19,16 +19,21 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
     let Arguments { connection, command } = arguments;
     let connect = || connect(connection.clone());
     match command {
-        Command::Apply { manifests, dry_run } => {
+        Command::Apply { manifests, dry_run, pruning } => {
             let objects = load::load(&manifests.files)?;
-            apply::apply(&mut connect()?, objects, dry_run, out).await
+            apply::apply(&mut connect()?, objects, (dry_run, pruning), out).await
         }
         Command::Get { object, output, selector } => show::get(&mut connect()?, &object, output, &selector, out).await,
         Command::Describe { object } => describe::describe(&mut connect()?, &object, out).await,
         Command::Delete { kind, name, files } => {
             apply::delete(&mut connect()?, kind.map(|kind| (kind, name)), &files, out).await
         }
+        Command::Diff { manifests, pruning } => {
+            let told = async { diff::diff(&mut connect()?, load::load(&manifests.files)?, &pruning, out).await };
+            told.await.map_err(Failure::untold)
+        }
         Command::Validate { manifests } => apply::validate(&manifests, out),
+        Command::Explain { field } => explain::explain(&field, out),
         Command::Plan { node, output } => show::plan(&mut connect()?, &node, output, out).await,
         Command::Status { output } => status::status(&mut connect()?, output, out).await,
         Command::Wait { condition, timeout, all, objects } => {
@@ -37,6 +42,8 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         }
         Command::Mode(command) => steer::mode(&mut connect()?, command, out).await,
         Command::Uplink(command) => steer::uplink(&mut connect()?, command, out).await,
+        Command::Completion { shell } => shell::completion(shell, out),
+        Command::Manual { dir } => shell::manual(&dir, out),
         Command::Version => version(connection, out).await,
         Command::Csr { name, dir } => csr::csr(&name, &dir, out),
     }

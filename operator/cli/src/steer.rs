@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::apply;
-use crate::args::{ModeCommand, UplinkCommand};
+use crate::args::{ModeCommand, Pruning, UplinkCommand};
 use crate::client::Client;
 use crate::duration::Span;
 use crate::entry;
@@ -84,7 +84,7 @@ async fn write(
         let now = OffsetDateTime::now_utc().format(&Rfc3339).expect("this year can be written");
         object.metadata_mut().labels.insert(SET_AT_LABEL.to_owned(), now);
     }
-    apply::apply(client, vec![object], false, out).await
+    apply::apply(client, vec![object], (false, Pruning::default()), out).await
 }
 
 async fn remove(client: &mut Client, matter: Matter, site: &str, out: &mut dyn Write) -> Result<(), Failure> {

@@ -80,7 +80,9 @@ fn the_version_needs_no_settings() {
 #[test]
 fn each_example_is_valid() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let folders: Vec<_> = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folders = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path());
+    // Pipelines are no manifests.
+    let folders: Vec<_> = folders.filter(|folder| !folder.ends_with("gitops")).collect();
     assert!(folders.len() >= 2, "{folders:?}");
     for folder in folders {
         let (code, out, err) = texts(&pathsteer(&["validate", "-f", folder.to_str().unwrap()], ""));

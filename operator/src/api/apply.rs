@@ -7,11 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use pathsteer_crds::api::{Applied, ApplyResult, List, Outcome};
+use pathsteer_crds::meta::SOURCE_LABEL;
 use pathsteer_crds::{AnyObject, Kind, canonical, keys};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::problem::ProblemItem;
+use super::prune::{self, Pruning};
 use super::{Body, Problem, Query, Server};
 use crate::controller::admission::own_problems;
 use crate::store::{Snapshot, Write};
@@ -24,6 +26,10 @@ const SEEN: Duration = Duration::from_secs(5);
 pub struct Options {
     #[serde(default)]
     dry_run: bool,
+    /// The source whose objects these are, all of them: what it has declared before goes.
+    prune: Option<String>,
+    #[serde(default)]
+    confirm_prune: bool,
 }
 
 pub async fn apply(
@@ -48,7 +54,8 @@ pub async fn apply(
     if !errors.is_empty() {
         return Err(Problem::from(Unfit(errors)));
     }
-    Ok(Json(write(&server, changes, options.dry_run).await?))
+    let pruning = options.prune.map(|source| Pruning { source, confirmed: options.confirm_prune });
+    Ok(Json(write(&server, changes, pruning, options.dry_run).await?))
 }
 
 /// An object somebody wants written, and the revision it was read at, if the write depends on it.
@@ -108,14 +115,28 @@ impl Change {
         self.object.key()
     }
 
+    fn belong_to(&mut self, source: &str) {
+        self.object.metadata_mut().labels.insert(SOURCE_LABEL.to_owned(), source.to_owned());
+    }
+
     fn problem(&self, field: &str, message: &str) -> ProblemItem {
         let object = format!("{} {}", self.kind(), self.key());
         ProblemItem { object, field: field.to_owned(), message: message.to_owned() }
     }
 
-    /// What writing this does to the store.
-    fn outcome(&self, snapshot: &Snapshot) -> Result<Outcome, Problem> {
+    /// What writing this does to the store, for the source that declares it if one does.
+    fn outcome(&self, snapshot: &Snapshot, source: Option<&str>) -> Result<Outcome, Problem> {
         let entry = snapshot.get(&keys::spec(self.kind(), &self.key()));
+        if let (Some(source), Some(other)) = (source, entry.and_then(prune::source_of))
+            && other != source
+        {
+            let detail = format!(
+                "{} {} is declared by source `{other}`, not `{source}`: remove it there first",
+                self.kind(),
+                self.key()
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        }
         let found = entry.map_or(0, |entry| entry.mod_revision);
         if let Some(expected) = self.expected
             && expected != found
@@ -133,20 +154,35 @@ impl Change {
     }
 }
 
-/// Writes what differs, in the order in which kinds refer to each other, and waits until reads show it.
+/// Writes what differs, in the order in which kinds refer to each other, deletes what is pruned, in the other, and waits until
+/// reads show it.
 ///
 /// # Errors
 /// A conflict, found before anything is written or in between; the store does not answer.
-pub async fn write(server: &Server, changes: Vec<Change>, dry_run: bool) -> Result<Applied, Problem> {
-    let (outcomes, mut revision) = server.mirror.read(|snapshot| {
-        let outcomes: Result<Vec<_>, _> = changes.iter().map(|change| change.outcome(snapshot)).collect();
-        (outcomes, snapshot.revision)
+pub async fn write(
+    server: &Server,
+    mut changes: Vec<Change>,
+    pruning: Option<Pruning>,
+    dry_run: bool,
+) -> Result<Applied, Problem> {
+    let source = pruning.as_ref().map(|pruning| &*pruning.source);
+    if let Some(source) = source {
+        changes.iter_mut().for_each(|change| change.belong_to(source));
+    }
+    let (outcomes, gone, mut revision) = server.mirror.read(|snapshot| {
+        let outcomes: Result<Vec<_>, _> = changes.iter().map(|change| change.outcome(snapshot, source)).collect();
+        let declared = changes.iter().map(|change| (change.kind(), change.key())).collect();
+        let gone = pruning.as_ref().map_or(Ok(Vec::new()), |pruning| pruning.gone(snapshot, &declared));
+        (outcomes, gone, snapshot.revision)
     });
-    let outcomes = outcomes?;
+    let (outcomes, mut gone) = (outcomes?, gone?);
+    gone.reverse();
     let results = changes.iter().zip(&outcomes);
     let results =
         results.map(|(change, outcome)| ApplyResult { kind: change.kind(), name: change.key(), outcome: *outcome });
-    let results: Vec<_> = results.collect();
+    let pruned =
+        gone.iter().map(|gone| ApplyResult { kind: gone.kind, name: gone.key.clone(), outcome: Outcome::Deleted });
+    let results: Vec<_> = results.chain(pruned).collect();
     if !dry_run {
         let mut due: Vec<_> = changes.into_iter().zip(outcomes).filter(|(_, o)| *o != Outcome::Unchanged).collect();
         due.sort_by_key(|(change, _)| change.kind());
@@ -157,7 +193,8 @@ pub async fn write(server: &Server, changes: Vec<Change>, dry_run: bool) -> Resu
                 None => write,
             }
         });
-        revision = server.writer.commit(writes.collect()).await?.max(revision);
+        let deletes = gone.iter().map(|gone| Write::delete(keys::spec(gone.kind, &gone.key)).if_at(gone.mod_revision));
+        revision = server.writer.commit(writes.chain(deletes).collect()).await?.max(revision);
         seen(server, revision).await;
     }
     Ok(Applied { results, resource_version: revision })

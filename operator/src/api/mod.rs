@@ -10,6 +10,7 @@ mod objects;
 mod peer;
 mod plans;
 mod problem;
+mod prune;
 mod stored;
 
 use std::sync::Arc;

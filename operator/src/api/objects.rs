@@ -41,7 +41,7 @@ pub async fn put(
             format!("the path names {kind} {key}, the body is {} {}: make them equal", change.kind(), change.key());
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    apply::write(&server, vec![change], false).await?;
+    apply::write(&server, vec![change], None, false).await?;
     Ok(Json(existing(&server, kind, &key)?))
 }
 

@@ -7,5 +7,6 @@ mod client;
 mod node;
 mod objects;
 mod outage;
+mod prune;
 mod rig;
 mod session;

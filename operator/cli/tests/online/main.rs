@@ -46,6 +46,30 @@ spec: {anchors: [dal-a], vips: [198.18.7.1]}
 }
 
 #[test]
+fn diff_exits_with_0_where_nothing_differs_1_where_something_does_and_2_where_it_cannot_tell() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = StandIn::start(&authority, |_: &Asked| -> Answer {
+        Some((200, format!(r#"{{"items":[{}],"resourceVersion":9}}"#, site("True"))))
+    });
+    let config = authority.user(folder.path());
+    let manifest = folder.path().join("site.yaml");
+    let diff = |text: &str| {
+        std::fs::write(&manifest, text).unwrap();
+        server.pathsteer(&config, &["diff", "-f", manifest.to_str().unwrap()])
+    };
+    let same = "apiVersion: pathsteer.io/v1alpha1\nkind: Site\nmetadata: {name: rv-07}\n\
+                spec: {anchors: [dal-a], vips: [198.18.7.1]}\n";
+    assert_eq!(diff(same), (0, String::new(), String::new()));
+    let (code, out, err) = diff(&same.replace("198.18.7.1", "198.18.7.9"));
+    assert_eq!((code, err.as_str()), (1, "pathsteer: 1 of 1 differ\n"));
+    assert!(out.contains("-  - \"198.18.7.1\"\n+  - \"198.18.7.9\"\n"), "{out}");
+    let (code, out, err) = diff(&same.replace("vips", "vip"));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("site.yaml:4:"), "{err}");
+    assert!(server.asked.lock().unwrap().iter().all(|(method, ..)| method == "GET"), "it only asks");
+}
+
+#[test]
 fn a_refusal_is_told_in_the_operators_words_and_exits_with_one() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let server = StandIn::start(&authority, |_: &Asked| -> Answer {
