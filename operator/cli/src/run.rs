@@ -29,7 +29,10 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
             apply::delete(&mut connect()?, kind.map(|kind| (kind, name)), &files, out).await
         }
         Command::Diff { manifests, pruning } => {
-            let told = async { diff::diff(&mut connect()?, load::load(&manifests.files)?, &pruning, out).await };
+            let told = async {
+                let objects = load::load(&manifests.files)?;
+                diff::diff(&mut connect()?, objects, &pruning, out).await
+            };
             told.await.map_err(Failure::untold)
         }
         Command::Validate { manifests } => apply::validate(&manifests, out),
