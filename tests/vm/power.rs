@@ -156,9 +156,9 @@ impl Van<'_> {
             Ok(cards.contains("10.66.1.2"))
         };
         self.wait("the uplinks lead nowhere", leads_nowhere)?;
-        let before = self.edge.said("in sync");
+        let before = self.edge.said("turn: in sync");
         self.edge.restart_agent()?;
-        self.wait("its agent, started again, is in sync", |van| Ok(van.edge.said("in sync") > before))?;
+        self.wait("its agent, started again, is in sync", |van| Ok(van.edge.said("turn: in sync") > before))?;
         ensure!(leads_nowhere(self)?, "the plan did not outlive the agent");
         let trial = clock::now() - begun;
         self.edge.power_off()?;
