@@ -27,6 +27,12 @@ pub const ALLOCATIONS: &str = "/pathsteer/v1/allocations/all";
 /// The store epoch (decimal): raised when the store's revisions ran backwards. Absent means 1.
 pub const EPOCH: &str = "/pathsteer/v1/allocations/epoch";
 
+/// `events/<time>-<number>`: what has happened to objects, JSON, in the order of time; `time` is RFC 3339 in UTC with
+/// microseconds.
+pub fn event(id: &str) -> String {
+    format!("{ROOT}events/{id}")
+}
+
 /// Everything below belongs to one node.
 pub fn node(node: &str) -> String {
     format!("{ROOT}nodes/{node}/")

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod plumbing;
 pub mod report;
 pub mod schema;
+pub mod selector;
 pub mod session;
 
 mod anchor;

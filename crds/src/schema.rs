@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
+use crate::api::openapi;
 use crate::meta::API_VERSION;
 use crate::plan::NodePlan;
 use crate::report::NodeReport;
@@ -19,11 +20,11 @@ use crate::{
 pub fn files() -> BTreeMap<String, String> {
     let kinds = Kind::ALL.map(|kind| (kind.name().to_lowercase(), of_kind(kind)));
     let nodes = [("nodeplan", of::<NodePlan>()), ("nodereport", of::<NodeReport>())];
-    kinds
+    let schemas = kinds
         .into_iter()
         .chain(nodes.map(|(name, schema)| (name.to_owned(), schema)))
-        .map(|(name, schema)| (format!("{name}.schema.json"), format!("{:#}\n", schema.to_value())))
-        .collect()
+        .map(|(name, schema)| (format!("{name}.schema.json"), format!("{:#}\n", schema.to_value())));
+    schemas.chain([("openapi.json".to_owned(), format!("{:#}\n", openapi::document()))]).collect()
 }
 
 /// The schema of a manifest of this kind.

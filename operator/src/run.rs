@@ -65,7 +65,7 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
     let controller = Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected));
     let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror)));
     let controller = tokio::spawn(controller.run());
-    let router = api::router(Server { mirror, writer, connected, ending: ending.clone() });
+    let router = api::router(Server { mirror, writer, connected, limits: Arc::default(), ending: ending.clone() });
     let address = listener.address().unwrap_or(listen);
     let serving = tokio::spawn(listener.serve(router, ending.clone()));
     info!(%address, version = env!("CARGO_PKG_VERSION"), "operator runs");

@@ -7,12 +7,13 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use serde_json::{Value, json};
+use pathsteer_crds::api::{Health, Version, openapi};
+use serde_json::Value;
 
 use super::{Problem, Server};
 
-pub async fn healthz() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+pub async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok".to_owned(), resource_version: None })
 }
 
 /// How long a request waits for the store to be read: longer than a private etcd takes to start.
@@ -24,15 +25,19 @@ pub async fn once_ready(State(server): State<Server>, request: Request, next: Ne
 }
 
 /// Ready once the store was read completely.
-pub async fn readyz(State(server): State<Server>) -> Result<Json<Value>, Problem> {
+pub async fn readyz(State(server): State<Server>) -> Result<Json<Health>, Problem> {
     match server.mirror.revision() {
         0 => Err(unread()),
-        revision => Ok(Json(json!({"status": "ok", "resourceVersion": revision}))),
+        revision => Ok(Json(Health { status: "ok".to_owned(), resource_version: Some(revision) })),
     }
 }
 
-pub async fn version() -> Json<Value> {
-    Json(json!({"version": env!("CARGO_PKG_VERSION")}))
+pub async fn version() -> Json<Version> {
+    Json(Version { version: env!("CARGO_PKG_VERSION").to_owned() })
+}
+
+pub async fn openapi() -> Json<Value> {
+    Json(openapi::document())
 }
 
 fn unread() -> Problem {

@@ -19,7 +19,7 @@ pub async fn list(State(server): State<Server>) -> Json<List<NodeState>> {
         }
         nodes.sort();
         let items = nodes.into_iter().map(|(node, role)| state(&server, snapshot, node, role)).collect();
-        List { items, resource_version: Some(snapshot.revision) }
+        List { items, resource_version: Some(snapshot.revision), next: None }
     }))
 }
 

@@ -19,6 +19,10 @@ impl Problem {
         Problem(api::Problem { status: status.as_u16(), title, detail: detail.into(), errors: Vec::new() })
     }
 
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     pub fn with(mut self, errors: Vec<ProblemItem>) -> Problem {
         self.0.errors = errors;
         self
@@ -42,7 +46,7 @@ impl From<WriteError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
         (status, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
     }

@@ -38,6 +38,17 @@ pub fn source_of(entry: &Entry) -> Option<String> {
 }
 
 impl Pruning {
+    /// # Errors
+    /// A name that cannot be a source's.
+    pub fn of(source: String, confirmed: bool) -> Result<Pruning, Problem> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if (1..=63).contains(&source.len()) && source.chars().all(fits) {
+            return Ok(Pruning { source, confirmed });
+        }
+        let detail = "prune: name the source in 1 to 63 letters, digits, `-`, `_` and `.`";
+        Err(Problem::new(StatusCode::BAD_REQUEST, detail))
+    }
+
     /// What goes when the source declares no more than `declared`, by kind.
     ///
     /// # Errors
@@ -84,7 +95,7 @@ mod tests {
             mod_revision: 7,
         };
         let entries = uplinks.iter().map(|(key, source)| (keys::spec(Kind::Uplink, key), entry(source)));
-        Snapshot { revision: 9, inputs: 9, entries: entries.collect() }
+        Snapshot::listed(9, entries.collect())
     }
 
     fn declared(keys: &[&str]) -> BTreeSet<(Kind, String)> {

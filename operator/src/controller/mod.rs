@@ -6,7 +6,9 @@ pub mod admission;
 mod decision;
 mod declared;
 pub mod epoch;
+mod events;
 mod parsed;
+pub mod preview;
 mod publish;
 mod ready;
 mod status;
@@ -37,7 +39,7 @@ const ECHO: Duration = Duration::from_secs(10);
 
 /// Why a turn was not finished.
 #[derive(Debug, thiserror::Error)]
-enum TurnError {
+pub enum TurnError {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(
@@ -89,6 +91,7 @@ impl Controller {
                 Err(error) => {
                     warn!(%error, "turn failed, it will be taken again");
                     published = None;
+                    self.status.forget();
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     tokio::time::sleep(pause).await;
                     continue;

@@ -111,7 +111,7 @@ impl Node<'_> {
     fn not_as_declared(&self, part: &str) -> Option<Reason> {
         let report = self.report.filter(|report| !report.verified)?;
         if report.not_as_declared.is_empty() {
-            return reason("NotAsDeclared", "the node has not verified its plan yet".to_owned());
+            return reason("NotVerified", "the node has not verified its plan yet".to_owned());
         }
         // of a kernel that cannot be observed nothing is known, whichever part is asked for
         let its = |object: &&ObjectReport| object.object.contains(part) || object.object == UNOBSERVED;
@@ -229,7 +229,7 @@ mod tests {
             assert_eq!(word(Node { report: Some(&old), ..ready }.obstacle()).as_deref(), Some("PlanPending"));
         }
         let unverified = NodeReport { verified: false, ..report.clone() };
-        assert_eq!(word(Node { report: Some(&unverified), ..ready }.obstacle()).as_deref(), Some("NotAsDeclared"));
+        assert_eq!(word(Node { report: Some(&unverified), ..ready }.obstacle()).as_deref(), Some("NotVerified"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decision::{Decision, Reason};
 use super::declared::{Declared, Id};
+use super::events::Events;
 use super::parsed::Parsed;
 use super::ready::{Node, Tunnel, tunnels};
 use crate::store::{Snapshot, Write};
@@ -51,6 +52,7 @@ pub struct StatusWriter {
     roots: Parsed<Option<PlanRoot>>,
     reports: Parsed<Option<NodeReport>>,
     stored: Parsed<Stored>,
+    events: Events,
 }
 
 impl StatusWriter {
@@ -63,6 +65,7 @@ impl StatusWriter {
         now: OffsetDateTime,
     ) -> Due {
         let mut due = Due::default();
+        self.events.read(snapshot);
         let nodes = self.nodes(snapshot, published);
         let nodes: Nodes =
             nodes.iter().map(|(name, facts)| (name.as_str(), facts.node(name, published, &connected))).collect();
@@ -81,6 +84,7 @@ impl StatusWriter {
             if let Some(end) = end {
                 if end <= now {
                     due.expired.push((id.clone(), object.mod_revision));
+                    self.events.gone(id, "Expired", "its time has run out");
                     continue;
                 }
                 due.next_expiry = Some(due.next_expiry.map_or(end, |next| next.min(end)));
@@ -95,14 +99,27 @@ impl StatusWriter {
                 conditions: said.map(|said| said.condition(previous, now)).collect(),
             };
             if before != Some(&stored) {
+                self.events.note(id, previous, &stored.status);
                 let revision = entry.map_or(0, |entry| entry.mod_revision);
                 due.writes.push(Write::put(key, canonical::to_json(&stored)).if_at(revision));
             }
         }
+        for id in self.events.known() {
+            if !published.declared.contains_key(&id) {
+                self.events.gone(&id, "Deleted", "it is declared no longer");
+            }
+        }
+        // An event that comes twice is better than one that never comes: before the statuses they speak of.
+        due.writes.splice(0..0, self.events.take(snapshot, now));
         self.roots.retain(|key| snapshot.get(key).is_some());
         self.reports.retain(|key| snapshot.get(key).is_some());
         self.stored.retain(|key| snapshot.get(key).is_some());
         due
+    }
+
+    /// What was due may not have been written: it will be looked at anew.
+    pub fn forget(&mut self) {
+        self.events.forget();
     }
 
     fn nodes(&mut self, snapshot: &Snapshot, published: &Published) -> BTreeMap<String, NodeFacts> {

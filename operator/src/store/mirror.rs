@@ -1,13 +1,18 @@
 //! The operator's copy of the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use pathsteer_crds::keys;
+
 use super::Topic;
+
+/// So many deletions are remembered, for watches that go on where they ended.
+const REMEMBERED: usize = 1_000;
 
 /// A value and the revision that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +29,44 @@ pub struct Snapshot {
     /// may have gone unseen, the revision of the list.
     pub inputs: i64,
     pub entries: BTreeMap<String, Entry>,
+    /// What was declared and is no longer, the oldest first.
+    deleted: VecDeque<Deleted>,
+    /// Deletions after this revision are in there; of those before nothing is known.
+    remembered_since: i64,
+}
+
+/// A spec key that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// At which revision it was seen to be gone.
+    pub revision: i64,
+    pub key: String,
+    /// What it was.
+    pub last: Entry,
 }
 
 impl Snapshot {
+    /// Everything at `revision`, as listed.
+    pub fn listed(revision: i64, entries: BTreeMap<String, Entry>) -> Snapshot {
+        Snapshot { revision, inputs: revision, entries, deleted: VecDeque::new(), remembered_since: revision }
+    }
+
+    /// What was declared at `revision` or later and is no longer; None if it cannot be told.
+    pub fn deleted_since(&self, revision: i64) -> Option<impl Iterator<Item = &Deleted>> {
+        let known = (self.remembered_since..=self.revision).contains(&revision);
+        known.then(|| self.deleted.iter().filter(move |deleted| deleted.revision > revision))
+    }
+
+    fn remember(&mut self, revision: i64, key: String, last: Entry) {
+        if keys::parse_spec(&key).is_none() {
+            return;
+        }
+        self.deleted.push_back(Deleted { revision, key, last });
+        if self.deleted.len() > REMEMBERED {
+            self.remembered_since = self.deleted.pop_front().map_or(revision, |forgotten| forgotten.revision);
+        }
+    }
+
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)
     }
@@ -97,16 +137,25 @@ impl Mirror {
         {
             let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
             let old = std::mem::replace(&mut *snapshot, fresh);
-            let vanished = old.entries.keys().filter(|key| !snapshot.entries.contains_key(*key));
             let different = snapshot.entries.iter().filter(|(key, entry)| old.entries.get(*key) != Some(*entry));
-            changed.extend(vanished.chain(different.map(|(key, _)| key)).filter_map(|key| Topic::of(key)));
+            changed.extend(different.flat_map(|(key, _)| Topic::of(key)));
+            // Revisions that ran backwards are those of another store: nobody goes on from where the old one was.
+            if old.revision > 0 && old.revision <= revision {
+                (snapshot.deleted, snapshot.remembered_since) = (old.deleted, old.remembered_since);
+            }
+            for (key, entry) in old.entries {
+                if !snapshot.entries.contains_key(&key) {
+                    changed.extend(Topic::of(&key));
+                    snapshot.remember(revision, key, entry);
+                }
+            }
         }
         self.announce(revision, changed);
     }
 
     /// Applies the changes of one watch message: a value, or None where a key was deleted.
     pub(super) fn apply(&self, revision: i64, changes: Vec<(String, Option<Entry>)>) {
-        let changed: Vec<Topic> = changes.iter().filter_map(|(key, _)| Topic::of(key)).collect();
+        let changed: Vec<Topic> = changes.iter().flat_map(|(key, _)| Topic::of(key)).collect();
         {
             let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
             snapshot.revision = revision;
@@ -114,10 +163,11 @@ impl Mirror {
                 snapshot.inputs = revision;
             }
             for (key, entry) in changes {
-                match entry {
-                    Some(entry) => snapshot.entries.insert(key, entry),
-                    None => snapshot.entries.remove(&key),
-                };
+                if let Some(entry) = entry {
+                    snapshot.entries.insert(key, entry);
+                } else if let Some(last) = snapshot.entries.remove(&key) {
+                    snapshot.remember(revision, key, last);
+                }
             }
         }
         self.announce(revision, changed);
@@ -148,11 +198,42 @@ mod tests {
     }
 
     fn snapshot(revision: i64, entries: &[(&str, Entry)]) -> Snapshot {
-        Snapshot {
-            revision,
-            inputs: revision,
-            entries: entries.iter().map(|(k, e)| ((*k).to_owned(), e.clone())).collect(),
+        Snapshot::listed(revision, entries.iter().map(|(k, e)| ((*k).to_owned(), e.clone())).collect())
+    }
+
+    fn deleted_since(mirror: &Mirror, revision: i64) -> Option<Vec<(i64, String)>> {
+        mirror.read(|snapshot| {
+            Some(snapshot.deleted_since(revision)?.map(|gone| (gone.revision, gone.key.clone())).collect())
+        })
+    }
+
+    #[test]
+    fn deletions_are_told_since_any_revision_that_is_known() {
+        let (mirror, site, uplink) =
+            (Mirror::default(), keys::spec(Kind::Site, "rv-07"), keys::spec(Kind::Uplink, "rv-07/fiber"));
+        mirror.replace(snapshot(5, &[(&site, entry("{}", 4)), (&uplink, entry("{}", 5))]));
+        mirror.apply(6, vec![(site.clone(), None)]);
+        assert_eq!(deleted_since(&mirror, 5), Some(vec![(6, site.clone())]));
+        assert_eq!(deleted_since(&mirror, 6), Some(vec![]));
+        assert_eq!(deleted_since(&mirror, 4), None, "before the first list");
+        assert_eq!(deleted_since(&mirror, 7), None, "still to come");
+        mirror.replace(snapshot(9, &[]));
+        assert_eq!(deleted_since(&mirror, 5), Some(vec![(6, site), (9, uplink)]), "found gone by a list");
+        mirror.replace(snapshot(3, &[]));
+        assert_eq!(deleted_since(&mirror, 9), None, "a store restored from a backup is another one");
+    }
+
+    #[test]
+    fn of_deletions_only_the_newest_thousand_are_known() {
+        let mirror = Mirror::default();
+        mirror.replace(snapshot(1, &[]));
+        for n in 0..2_000 {
+            let key = keys::spec(Kind::Mode, &n.to_string());
+            mirror.apply(2 * n + 2, vec![(key.clone(), Some(entry("{}", 2 * n + 2)))]);
+            mirror.apply(2 * n + 3, vec![(key, None)]);
         }
+        assert_eq!(deleted_since(&mirror, 2_001).map(|gone| gone.len()), Some(1_000));
+        assert_eq!(deleted_since(&mirror, 2_000), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod topic;
 mod write;
 
 pub use connect::{Cluster, ConnectError, connect};
-pub use mirror::{Entry, Mirror, Snapshot};
+pub use mirror::{Deleted, Entry, Mirror, Snapshot};
 pub use reflector::reflect;
 pub use topic::Topic;
 pub use write::{Write, WriteError, Writer};

@@ -4,6 +4,7 @@
 //! A watch is never resumed: after a restore of the store from a backup its revisions run backwards, and a watch from
 //! a revision that is still to come stays silent without an error. A list is cheap and always right.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,25 +69,24 @@ pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
 /// Everything of ours at one revision, page by page.
 async fn list(client: &Client) -> Result<Snapshot, ReflectError> {
     let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_LIMIT);
-    let mut snapshot = Snapshot::default();
+    let (mut revision, mut entries) = (0, BTreeMap::new());
     let end = end_of_prefix(keys::ROOT);
     let mut from = keys::ROOT.as_bytes().to_vec();
     loop {
-        let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(snapshot.revision);
+        let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
         let page = tokio::time::timeout(PAGE_TIMEOUT, kv.get(from.clone(), Some(options)))
             .await
             .map_err(|_| ReflectError::Slow)??;
-        if snapshot.revision == 0 {
-            snapshot.revision = page.header().ok_or(ReflectError::Headless)?.revision();
-            snapshot.inputs = snapshot.revision;
+        if revision == 0 {
+            revision = page.header().ok_or(ReflectError::Headless)?.revision();
         }
-        snapshot.entries.extend(page.kvs().iter().filter_map(entry));
+        entries.extend(page.kvs().iter().filter_map(entry));
         match page.kvs().last() {
             Some(last) if page.more() => {
                 from = last.key().to_vec();
                 from.push(0);
             }
-            _ => return Ok(snapshot),
+            _ => return Ok(Snapshot::listed(revision, entries)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a key is about, for those who wait for changes.
 
-use pathsteer_crds::keys;
+use pathsteer_crds::{Kind, keys};
 
-/// Groups of keys somebody waits for. Keys the operator only writes (status, admitted, fragments) belong to none.
+/// Groups of keys somebody waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     /// Whatever plans are compiled from: specs, allocations and store epoch, identities.
@@ -11,16 +11,30 @@ pub enum Topic {
     Reports,
     /// One node's plan: root or withdrawal.
     Plan(String),
+    /// Objects of a kind, as people see them: spec and status.
+    Objects(Kind),
+    /// What has happened to objects.
+    Events,
 }
 
 impl Topic {
-    /// The topic of `key`.
-    pub fn of(key: &str) -> Option<Topic> {
-        let below = key.strip_prefix(keys::ROOT)?;
-        if below.starts_with("spec/") || below.starts_with("allocations/") {
-            return Some(Topic::Inputs);
+    /// The topics of `key`.
+    pub fn of(key: &str) -> Vec<Topic> {
+        let Some((folder, rest)) = key.strip_prefix(keys::ROOT).and_then(|below| below.split_once('/')) else {
+            return Vec::new();
+        };
+        let kind = || Kind::ALL.into_iter().find(|kind| rest.split('/').next() == Some(kind.plural()));
+        match folder {
+            "spec" => kind().map(Topic::Objects).into_iter().chain([Topic::Inputs]).collect(),
+            "status" => kind().map(Topic::Objects).into_iter().collect(),
+            "allocations" => vec![Topic::Inputs],
+            "events" => vec![Topic::Events],
+            "nodes" => rest.split_once('/').and_then(|(node, rest)| Topic::of_node(node, rest)).into_iter().collect(),
+            _ => Vec::new(),
         }
-        let (node, rest) = below.strip_prefix("nodes/")?.split_once('/')?;
+    }
+
+    fn of_node(node: &str, rest: &str) -> Option<Topic> {
         match rest {
             "report/identity" => Some(Topic::Inputs),
             "report/status" => Some(Topic::Reports),
@@ -33,19 +47,21 @@ impl Topic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pathsteer_crds::Kind;
 
     #[test]
     fn every_key_has_the_topic_of_those_who_wait_for_it() {
-        assert_eq!(Topic::of(&keys::spec(Kind::Uplink, "rv-07/fiber")), Some(Topic::Inputs));
-        assert_eq!(Topic::of(keys::ALLOCATIONS), Some(Topic::Inputs));
-        assert_eq!(Topic::of(keys::EPOCH), Some(Topic::Inputs));
-        assert_eq!(Topic::of(&keys::identity("rv-07")), Some(Topic::Inputs));
-        assert_eq!(Topic::of(&keys::report("rv-07")), Some(Topic::Reports));
-        assert_eq!(Topic::of(&keys::plan_root("rv-07")), Some(Topic::Plan("rv-07".into())));
-        assert_eq!(Topic::of(&keys::plan_withdrawn("rv-07")), Some(Topic::Plan("rv-07".into())));
-        assert_eq!(Topic::of(&keys::plan_fragment("rv-07", "00")), None);
-        assert_eq!(Topic::of(&keys::status(Kind::Site, "rv-07")), None);
-        assert_eq!(Topic::of("/elsewhere"), None);
+        let objects = Topic::Objects(Kind::Uplink);
+        assert_eq!(Topic::of(&keys::spec(Kind::Uplink, "rv-07/fiber")), [objects.clone(), Topic::Inputs]);
+        assert_eq!(Topic::of(&keys::status(Kind::Uplink, "rv-07/fiber")), [objects]);
+        assert_eq!(Topic::of(keys::ALLOCATIONS), [Topic::Inputs]);
+        assert_eq!(Topic::of(keys::EPOCH), [Topic::Inputs]);
+        assert_eq!(Topic::of(&keys::identity("rv-07")), [Topic::Inputs]);
+        assert_eq!(Topic::of(&keys::report("rv-07")), [Topic::Reports]);
+        assert_eq!(Topic::of(&keys::plan_root("rv-07")), [Topic::Plan("rv-07".into())]);
+        assert_eq!(Topic::of(&keys::plan_withdrawn("rv-07")), [Topic::Plan("rv-07".into())]);
+        assert_eq!(Topic::of(&keys::event("2026")), [Topic::Events]);
+        assert_eq!(Topic::of(&keys::plan_fragment("rv-07", "00")), []);
+        assert_eq!(Topic::of(&keys::admitted(Kind::Site, "rv-07")), []);
+        assert_eq!(Topic::of("/elsewhere"), []);
     }
 }

@@ -75,7 +75,7 @@ fn an_object_is_put_and_deleted_under_its_own_name_only() {
     assert_eq!(user.delete("/v1/modes/fleet").0, 404);
     assert_eq!(user.get("/v1/modes/fleet").0, 404);
     assert_eq!(user.get("/v1/uplinks/fiber").0, 404);
-    assert_eq!(user.post("/v1/modes", json!({})).0, 405);
+    assert_eq!(user.post("/v1/modes/fleet", json!({})).0, 405);
 }
 
 #[test]

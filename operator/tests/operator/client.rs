@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper::header::{ETAG, IF_MATCH};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::header::{ETAG, IF_MATCH, RETRY_AFTER};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +16,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
+
+/// How long a stream may take to bring what a test waits for.
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// What proves who we are, and whom we believe; PEM.
 pub struct Identity {
@@ -61,6 +65,10 @@ impl Client {
         self.request(Method::POST, path, body)
     }
 
+    pub fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        self.request(Method::PATCH, path, body)
+    }
+
     pub fn delete(&self, path: &str) -> (u16, Value) {
         self.request(Method::DELETE, path, Value::Null)
     }
@@ -87,10 +95,26 @@ impl Client {
         })
     }
 
+    /// Asks for `path` so many times over one connection, as fast as it goes: each status, and the seconds of `Retry-After`.
+    pub fn many(&self, path: &str, times: usize) -> Vec<(u16, Option<u64>)> {
+        self.runtime.block_on(async {
+            let mut sender = self.connect().await.unwrap();
+            let mut answers = Vec::new();
+            for _ in 0..times {
+                sender.ready().await.unwrap();
+                let request = Request::builder().uri(format!("https://{}{path}", self.address));
+                let answer = sender.send_request(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+                let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+                answers.push((answer.status().as_u16(), wait));
+            }
+            answers
+        })
+    }
+
     /// A stream of lines, for as long as it is kept.
     pub fn lines(self, path: &str) -> Lines {
         let body = self.runtime.block_on(self.send(Method::GET, path, Value::Null, None)).unwrap().into_body();
-        Lines { runtime: self.runtime, body, rest: Vec::new() }
+        Lines { runtime: self.runtime, body, rest: Vec::new(), deadline: Instant::now() + DEADLINE }
     }
 
     async fn send(
@@ -100,19 +124,24 @@ impl Client {
         body: Value,
         base: Option<&str>,
     ) -> Result<Response<Incoming>, String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let socket = tokio::net::TcpStream::connect(self.address).await.map_err(|e| text(&e))?;
-        let name = ServerName::IpAddress(self.address.ip().into());
-        let stream = self.tls.connect(name, socket).await.map_err(|e| text(&e))?;
-        let (mut sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|e| text(&e))?;
-        tokio::spawn(connection);
+        let mut sender = self.connect().await?;
         let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.address));
         if let Some(base) = base {
             request = request.header(IF_MATCH, base);
         }
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-        sender.send_request(request.body(Full::new(body)).unwrap()).await.map_err(|e| text(&e))
+        sender.send_request(request.body(Full::new(body)).unwrap()).await.map_err(|e| e.to_string())
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let socket = tokio::net::TcpStream::connect(self.address).await.map_err(|e| text(&e))?;
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let stream = self.tls.connect(name, socket).await.map_err(|e| text(&e))?;
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+        tokio::spawn(connection);
+        Ok(sender)
     }
 }
 
@@ -120,6 +149,7 @@ pub struct Lines {
     runtime: Runtime,
     body: Incoming,
     rest: Vec<u8>,
+    deadline: Instant,
 }
 
 impl Iterator for Lines {
@@ -132,6 +162,7 @@ impl Iterator for Lines {
                 return Some(serde_json::from_slice(&line).unwrap());
             }
             // A heartbeat comes every ten seconds, so this ends.
+            assert!(Instant::now() < self.deadline, "what was waited for has not come within {DEADLINE:?}");
             let frame = self.runtime.block_on(self.body.frame())?.ok()?;
             self.rest.extend_from_slice(frame.data_ref()?);
         }

@@ -92,7 +92,11 @@ impl Rig {
 
     /// A user's client.
     pub fn user(&self) -> Client {
-        Client::new(self.address, &self.identity("user", "kim"))
+        self.user_named("kim")
+    }
+
+    pub fn user_named(&self, name: &str) -> Client {
+        Client::new(self.address, &self.identity("user", name))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
