@@ -17,8 +17,9 @@ set -eu
 # tcpdump                looking at the lab's wires
 # bpftool                tests ask somebody else which programs are attached
 # wireguard-go, -tools   another WireGuard for our workers to talk to in tests
+# python3-venv           schemathesis, which attacks the API by its description, is installed from PyPI
 # kmod                   the stock kernels that tests boot load their modules with it
-packages="clang libbpf-dev libclang-rt-14-dev llvm-14 gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base radvd iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools kmod dropbear-bin"
+packages="clang libbpf-dev libclang-rt-14-dev llvm-14 gcc libc6-dev protobuf-compiler libprotobuf-dev nftables iproute2 dnsmasq-base radvd iputils-ping etcd-client tcpdump bpftool wireguard-go wireguard-tools kmod dropbear-bin python3-venv"
 
 missing=""
 for package in $packages; do

@@ -17,9 +17,11 @@ pub const SOURCE_LABEL: &str = "pathsteer.io/source";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
     /// Lower-case letters, digits and `-`, 1 to 63 characters, starting and ending with a letter or digit (RFC 1123 label).
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     pub name: String,
     /// The Site this object belongs to: required for Uplink and Vlan, not allowed for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     pub site: Option<String>,
     /// Free labels, chosen by people, matched by `-l`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

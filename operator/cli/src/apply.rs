@@ -24,7 +24,7 @@ pub async fn apply(
         options.push(format!("prune={source}&confirmPrune={}", pruning.confirm_prune));
     }
     let path = if options.is_empty() { "/v1/apply".to_owned() } else { format!("/v1/apply?{}", options.join("&")) };
-    let body = List { items: objects, resource_version: None };
+    let body = List::of(objects);
     let body = serde_json::to_string(&body).expect("objects always serialize");
     let applied: Applied = client.post(&path, body).await?;
     for result in applied.results {

@@ -8,6 +8,7 @@ mod events;
 mod limits;
 mod node;
 mod objects;
+mod openapi;
 mod outage;
 mod preview;
 mod prune;

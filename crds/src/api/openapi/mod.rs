@@ -1,16 +1,16 @@
 //! The API described as OpenAPI 3.1, from the types that are sent. Sessions of nodes are not part of it: they are between
 //! an agent and its operator, and versioned by themselves.
 
+mod answers;
+mod schemas;
+
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Applied, ApplyQuery, DeleteQuery, Event, EventQuery, Health, List, ListQuery, NodeState, Operation, PathState,
-    Problem, Version, WatchLine, WatchQuery, WriteQuery,
-};
-use crate::plan::NodePlan;
-use crate::{Kind, schema};
+use self::answers::{answers, problems};
+use self::schemas::{example, reference, schemas, self_contained};
+use super::{ApplyQuery, DeleteQuery, EventQuery, ListQuery, Operation, WatchQuery, WriteQuery};
+use crate::Kind;
 
 /// The whole description.
 pub fn document() -> Value {
@@ -73,6 +73,15 @@ fn described(operation: Operation) -> Value {
     };
     if let Some((media, schema)) = body {
         described["requestBody"] = json!({"required": true, "content": {media: {"schema": schema}}});
+        let example = match operation {
+            Operation::Create(kind) | Operation::Replace(kind) => Some(example(kind)),
+            Operation::Patch(_) => Some(json!({"metadata": {"labels": {"region": "west"}}})),
+            Operation::Apply => Some(json!({"items": Kind::ALL.map(example)})),
+            _ => None,
+        };
+        if let Some(example) = example {
+            described["requestBody"]["content"][media]["example"] = example;
+        }
     }
     described
 }
@@ -108,76 +117,6 @@ fn words(operation: Operation) -> (String, String) {
     }
 }
 
-fn answers(operation: Operation) -> Value {
-    let (status, sentence, media, schema) = match operation {
-        Operation::List(kind) => (200, "the objects", JSON, reference(&format!("{}List", kind.name()))),
-        Operation::Create(kind) => (201, "the object as written", JSON, reference(kind.name())),
-        Operation::Get(kind) | Operation::Replace(kind) | Operation::Patch(kind) => {
-            (200, "the object", JSON, reference(kind.name()))
-        }
-        Operation::Delete(kind) => (200, "what it was", JSON, reference(kind.name())),
-        Operation::Watch(kind) => (200, "lines", LINES, reference(&format!("{}WatchLine", kind.name()))),
-        Operation::Apply => (200, "what was done to each", JSON, reference("Applied")),
-        Operation::ListEvents => (200, "the events", JSON, reference("EventList")),
-        Operation::WatchEvents => (200, "lines", LINES, reference("EventWatchLine")),
-        Operation::ListPaths => (200, "the paths", JSON, reference("PathList")),
-        Operation::ListNodes => (200, "the nodes", JSON, reference("NodeList")),
-        Operation::GetNode => (200, "the node", JSON, reference("NodeState")),
-        Operation::GetPlan => (200, "the plan", JSON, reference("NodePlan")),
-        Operation::Healthz | Operation::Readyz => (200, "it does", JSON, reference("Health")),
-        Operation::Version => (200, "the version", JSON, reference("Version")),
-        Operation::OpenApi => (200, "this document", JSON, json!({"type": "object"})),
-    };
-    let mut answers = Map::new();
-    answers.insert(status.to_string(), json!({"description": sentence, "content": {media: {"schema": schema}}}));
-    for status in refusals(operation) {
-        answers.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{status}")}));
-    }
-    answers.into()
-}
-
-const JSON: &str = "application/json";
-const LINES: &str = "application/x-ndjson";
-
-/// With which statuses it may be refused.
-fn refusals(operation: Operation) -> Vec<u16> {
-    if operation.is_open() {
-        return if operation == Operation::Readyz { vec![503] } else { Vec::new() };
-    }
-    let mut refusals = vec![400, 403, 429, 503];
-    match operation {
-        Operation::Get(_) | Operation::GetNode | Operation::GetPlan => refusals.push(404),
-        Operation::Create(_) | Operation::Replace(_) | Operation::Apply => refusals.extend([408, 409, 413, 422]),
-        Operation::Patch(_) => refusals.extend([404, 408, 409, 413, 422]),
-        Operation::Delete(_) => refusals.extend([404, 409]),
-        Operation::Watch(_) | Operation::WatchEvents => refusals.push(410),
-        _ => {}
-    }
-    refusals.sort_unstable();
-    refusals
-}
-
-fn problems() -> Value {
-    let problem = |(status, sentence): (u16, &str)| {
-        let content = json!({"application/problem+json": {"schema": reference("Problem")}});
-        (status.to_string(), json!({"description": sentence, "content": content}))
-    };
-    REFUSALS.into_iter().map(problem).collect::<Map<_, _>>().into()
-}
-
-const REFUSALS: [(u16, &str); 10] = [
-    (400, "the request cannot be read"),
-    (403, "not for whoever the certificate names"),
-    (404, "there is no such thing"),
-    (408, "the body took too long to come"),
-    (409, "somebody else wrote it in between, or it is there already"),
-    (410, "changes since then are not known any more: list again"),
-    (413, "the body is too large"),
-    (422, "an object is not valid; `errors` has all that is wrong"),
-    (429, "too many requests; `Retry-After` says when to try again"),
-    (503, "the store cannot be read or written now; try again"),
-];
-
 fn names(operation: Operation) -> Vec<Value> {
     let path = operation.path();
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -207,93 +146,6 @@ fn query<Q: JsonSchema>() -> Vec<Value> {
     fields.into_iter().map(parameter).collect()
 }
 
-fn schemas() -> Value {
-    let mut schemas = Map::new();
-    for kind in Kind::ALL {
-        let name = kind.name();
-        schemas.insert(name.to_owned(), moved(schema::of_kind(kind).to_value(), name));
-        schemas.insert(format!("{name}List"), list(reference(name)));
-        schemas.insert(format!("{name}WatchLine"), line(reference(name)));
-    }
-    let any: Vec<Value> = Kind::ALL.iter().map(|kind| reference(kind.name())).collect();
-    schemas.insert("Object".to_owned(), json!({"oneOf": any}));
-    schemas.insert("ObjectList".to_owned(), given(list(reference("Object"))));
-    schemas.insert("EventList".to_owned(), list(reference("Event")));
-    schemas.insert("EventWatchLine".to_owned(), line(reference("Event")));
-    schemas.insert("PathList".to_owned(), list(reference("PathState")));
-    schemas.insert("NodeList".to_owned(), list(reference("NodeState")));
-    for (name, schema) in [
-        ("Applied", self_contained::<Applied>("Applied")),
-        ("Event", self_contained::<Event>("Event")),
-        ("PathState", self_contained::<PathState>("PathState")),
-        ("NodeState", self_contained::<NodeState>("NodeState")),
-        ("NodePlan", self_contained::<NodePlan>("NodePlan")),
-        ("Health", self_contained::<Health>("Health")),
-        ("Version", self_contained::<Version>("Version")),
-        ("Problem", self_contained::<Problem>("Problem")),
-    ] {
-        schemas.insert(name.to_owned(), schema);
-    }
-    schemas.into()
-}
-
-fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-fn list(of: Value) -> Value {
-    let mut schema = self_contained::<List<Value>>("");
-    schema["properties"]["items"] = json!({"type": "array", "items": of});
-    schema.as_object_mut().expect("a list is an object").remove("title");
-    schema
-}
-
-/// A list as the body of a request: no more of them than fit.
-fn given(mut list: Value) -> Value {
-    list["properties"] = json!({"items": list["properties"]["items"]});
-    list
-}
-
-fn line(of: Value) -> Value {
-    let mut schema = self_contained::<WatchLine<Value>>("");
-    let fields = schema.as_object_mut().expect("a line is an object");
-    fields.remove("title");
-    fields.remove("$defs");
-    schema["properties"]["type"] = json!({"enum": ["added", "modified", "deleted", "bookmark"]});
-    schema["properties"]["object"] = of;
-    schema
-}
-
-/// The schema of `T`; what it refers to is inside, found below the component `name`.
-fn self_contained<T: JsonSchema>(name: &str) -> Value {
-    moved(SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value(), name)
-}
-
-/// A document of its own as the component `name`.
-fn moved(mut schema: Value, name: &str) -> Value {
-    if let Some(fields) = schema.as_object_mut() {
-        fields.remove("$schema");
-    }
-    lead(&mut schema, &format!("#/components/schemas/{name}/$defs/"));
-    schema
-}
-
-/// Leads references to definitions to where these are now.
-fn lead(value: &mut Value, to: &str) {
-    match value {
-        Value::Object(fields) => {
-            if let Some(Value::String(reference)) = fields.get_mut("$ref")
-                && let Some(definition) = reference.strip_prefix("#/$defs/")
-            {
-                *reference = format!("{to}{definition}");
-            }
-            fields.values_mut().for_each(|value| lead(value, to));
-        }
-        Value::Array(entries) => entries.iter_mut().for_each(|value| lead(value, to)),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -307,6 +159,14 @@ mod tests {
             let described = &document()["paths"][operation.path()][operation.method().name()];
             assert!(names.insert(described["operationId"].as_str().unwrap().to_owned()), "{described}");
             assert!(!described["summary"].as_str().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_example_of_every_kind_is_a_valid_object() {
+        for kind in Kind::ALL {
+            let object = crate::AnyObject::from_json(kind, &example(kind).to_string()).unwrap();
+            assert_eq!(object.check(), [], "{kind}");
         }
     }
 
