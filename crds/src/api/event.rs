@@ -35,7 +35,7 @@ pub struct WatchLine<T = AnyObject> {
     /// Where to go on after this line, as `resourceVersion` of the next watch.
     pub resource_version: i64,
     /// The object as it is now, or as it was last seen if it was deleted; absent in a bookmark.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<T>,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::follow::Lines;
 use crate::refusal;
 use crate::settings::Settings;
 
@@ -55,6 +57,16 @@ impl ClientError {
     /// The operator says there is no such thing.
     pub fn is_not_found(&self) -> bool {
         matches!(self, ClientError::Refused(problem) if problem.status == StatusCode::NOT_FOUND.as_u16())
+    }
+
+    /// What was sent is not valid, in words.
+    pub fn invalid(&self) -> Option<String> {
+        match self {
+            ClientError::Refused(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY.as_u16() => {
+                Some(refusal::text(problem))
+            }
+            _ => None,
+        }
     }
 
     /// The settings are wrong: nobody was asked anything yet.
@@ -102,6 +114,17 @@ impl Client {
         self.send(Method::DELETE, path, Bytes::new()).await.map(drop)
     }
 
+    pub async fn put<T: DeserializeOwned>(&mut self, path: &str, body: String) -> Result<T, ClientError> {
+        self.request(Method::PUT, path, body.into()).await
+    }
+
+    /// An answer that goes on. The connection is given up to it.
+    pub async fn follow(&mut self, path: &str) -> Result<Lines, ClientError> {
+        let (body, connection) = self.ask(Method::GET, path, Bytes::new()).await?;
+        self.connection = Some(connection);
+        Ok(Lines { server: self.server.clone(), path: path.to_owned(), body, rest: Vec::new() })
+    }
+
     pub async fn post<T: DeserializeOwned>(&mut self, path: &str, body: String) -> Result<T, ClientError> {
         self.request(Method::POST, path, body.into()).await
     }
@@ -120,8 +143,22 @@ impl Client {
         })
     }
 
-    /// The body of a successful answer.
+    /// The whole body of a successful answer.
     async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let (body, connection) = self.ask(method, path, body).await?;
+        let server = self.server.clone();
+        let answer = within(REQUEST_TIMEOUT, &server, collected(&server, body)).await?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    /// The beginning of a successful answer.
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Incoming, SendRequest<Full<Bytes>>), ClientError> {
         let kept = self.connection.take().filter(SendRequest::is_ready);
         let before_any_answer = kept.is_none();
         let mut connection = match kept {
@@ -135,17 +172,15 @@ impl Client {
             .body(Full::new(body))
             .map_err(|_| ClientError::Server(self.server.clone()))?;
         let broken = |source| ClientError::Broken { server: self.server.clone(), before_any_answer, source };
-        let (status, answer) = within(REQUEST_TIMEOUT, &self.server, async {
-            let answer = connection.send_request(request).await.map_err(broken)?;
-            let status = answer.status();
-            Ok((status, answer.into_body().collect().await.map_err(broken)?.to_bytes()))
-        })
-        .await?;
-        self.connection = Some(connection);
+        let asked = async { connection.send_request(request).await.map_err(broken) };
+        let answer = within(REQUEST_TIMEOUT, &self.server, asked).await?;
+        let status = answer.status();
         if status.is_success() {
-            return Ok(answer);
+            return Ok((answer.into_body(), connection));
         }
-        Err(match serde_json::from_slice::<Problem>(&answer) {
+        let said = within(REQUEST_TIMEOUT, &self.server, collected(&self.server, answer.into_body())).await?;
+        self.connection = Some(connection);
+        Err(match serde_json::from_slice::<Problem>(&said) {
             Ok(problem) if !problem.title.is_empty() || !problem.detail.is_empty() => {
                 ClientError::Refused(Box::new(Problem { status: status.as_u16(), ..problem }))
             }
@@ -170,6 +205,11 @@ impl Client {
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
+}
+
+async fn collected(server: &str, body: Incoming) -> Result<Bytes, ClientError> {
+    let broken = |source| ClientError::Broken { server: server.to_owned(), before_any_answer: false, source };
+    Ok(body.collect().await.map_err(broken)?.to_bytes())
 }
 
 async fn within<T>(

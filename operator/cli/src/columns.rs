@@ -9,10 +9,11 @@ use crate::duration;
 use crate::entry::Entry;
 use crate::table::{Cell, Table, Tone};
 
-/// The table of `entries`, all of one kind.
-pub fn table(kind: Kind, entries: &[Entry]) -> Table {
+/// The table of `entries`, all of one kind; a wide one says more of each.
+pub fn table(kind: Kind, entries: &[Entry], is_wide: bool) -> Table {
     let own = titles(kind);
-    let mut table = Table::new(&[&["NAME"], own, &["READY", "REASON"]].concat());
+    let more: &[&str] = if is_wide { &["SINCE", "LABELS", "MESSAGE"] } else { &[] };
+    let mut table = Table::new(&[&["NAME"], own, &["READY", "REASON"], more].concat());
     for entry in entries {
         let mut row = vec![entry.id.key.as_str().into()];
         match &entry.object {
@@ -21,6 +22,13 @@ pub fn table(kind: Kind, entries: &[Entry]) -> Table {
         }
         let [ready, reason] = readiness(entry);
         row.extend([ready, reason]);
+        if is_wide {
+            let condition = entry.readiness();
+            let labels = entry.metadata.labels.iter().map(|(key, value)| format!("{key}={value}"));
+            row.push(condition.map_or("-", |condition| &condition.last_transition_time).into());
+            row.push(Cell::list(labels));
+            row.push(condition.map_or("", |condition| &condition.message).into());
+        }
         table.rows.push(row);
     }
     table
@@ -113,7 +121,7 @@ fn sites(names: &[String]) -> Cell {
     if names.is_empty() { "all".into() } else { Cell::list(names) }
 }
 
-fn action(action: &OverrideAction) -> String {
+pub fn action(action: &OverrideAction) -> String {
     match action {
         OverrideAction::Mode(mode) => format!("mode {}", mode_word(*mode)),
         OverrideAction::ForceUplink(uplink) => format!("force {uplink}"),
@@ -171,7 +179,7 @@ mod tests {
             samples::site(6, "True", "Verified", ""),
         ];
         assert_eq!(
-            table(Kind::Site, &entries).render(false),
+            table(Kind::Site, &entries, false).render(false),
             "\
 NAME    ANCHORS   PREFIXES                      READY     REASON
 rv-07   dal-a     172.16.7.0/24,198.18.7.1/32   True
@@ -216,6 +224,6 @@ rv-07   dal-a     172.16.7.0/24,198.18.7.1/32   Unknown   not looked at yet
     #[test]
     fn an_unreadable_object_keeps_its_row() {
         let entry = samples::entry("{kind: Mode, metadata: {name: m}, spec: {mode: 3}}");
-        assert_eq!(table(Kind::Mode, &[entry]).rows[0].len(), 6);
+        assert_eq!(table(Kind::Mode, &[entry], false).rows[0].len(), 6);
     }
 }

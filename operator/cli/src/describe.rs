@@ -11,10 +11,10 @@ use crate::args::ObjectWords;
 use crate::client::{Client, ClientError};
 use crate::entry::{self, Entry};
 use crate::failure::Failure;
+use crate::get::indented;
 use crate::node::SlotNames;
 use crate::object;
 use crate::report::{self, Names};
-use crate::show::indented;
 use crate::table::{Cell, Table, Tone, wants_colour};
 
 pub async fn describe(client: &mut Client, words: &ObjectWords, out: &mut dyn Write) -> Result<(), Failure> {

@@ -49,7 +49,7 @@ pub async fn diff(
     for id in &all {
         let difference = difference(id, stored.get(id), declared.get(id));
         differing += usize::from(!difference.is_empty());
-        out.write_all(if colour { coloured(&difference) } else { difference }.as_bytes())?;
+        out.write_all(painted(&difference, colour).as_bytes())?;
     }
     if differing == 0 { Ok(()) } else { Err(Failure::Differs { differing, all: all.len() }) }
 }
@@ -63,13 +63,17 @@ fn difference(id: &ObjectId, stored: Option<&Entry>, declared: Option<&AnyObject
     TextDiff::from_lines(&before, &after).unified_diff().context_radius(CONTEXT).header(&from, &to).to_string()
 }
 
-fn coloured(difference: &str) -> String {
-    let colour = |line: &str| match line.as_bytes().first() {
+/// In colour where that is wanted.
+pub fn painted(difference: &str, colour: bool) -> String {
+    if !colour {
+        return difference.to_owned();
+    }
+    let paint = |line: &str| match line.as_bytes().first() {
         Some(b'+') => format!("\x1b[32m{line}\x1b[0m\n"),
         Some(b'-') => format!("\x1b[31m{line}\x1b[0m\n"),
         _ => format!("{line}\n"),
     };
-    difference.lines().map(colour).collect()
+    difference.lines().map(paint).collect()
 }
 
 #[cfg(test)]
@@ -139,7 +143,8 @@ mod tests {
     fn colour_is_all_that_a_terminal_adds() {
         let stored = samples::site(7, "True", "CarriedOut", "");
         let plain = difference(&stored.id, Some(&stored), Some(&site("172.16.9.0/24")));
-        let stripped = ["\x1b[31m", "\x1b[32m", "\x1b[0m"].iter().fold(coloured(&plain), |t, code| t.replace(code, ""));
+        let stripped =
+            ["\x1b[31m", "\x1b[32m", "\x1b[0m"].iter().fold(painted(&plain, true), |t, code| t.replace(code, ""));
         assert_eq!(stripped, plain);
     }
 }

@@ -6,8 +6,10 @@ use pathsteer_crds::meta::{Condition, ConditionStatus, Metadata, Status};
 use pathsteer_crds::{AnyObject, Kind, manifest};
 use serde_json::Value;
 
+use crate::args::Selection;
 use crate::client::{Client, ClientError};
 use crate::object::ObjectId;
+use crate::query;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -71,8 +73,13 @@ impl Entry {
         .expect("objects always serialize")
     }
 
-    pub fn has_labels(&self, wanted: &[(String, String)]) -> bool {
-        wanted.iter().all(|(key, value)| self.metadata.labels.get(key) == Some(value))
+    /// The same in one line.
+    pub fn json_line(&self) -> String {
+        match &self.object {
+            Some(object) => serde_json::to_string(object),
+            None => serde_json::to_string(&self.json),
+        }
+        .expect("objects always serialize")
     }
 }
 
@@ -82,10 +89,18 @@ pub async fn get(client: &mut Client, id: &ObjectId) -> Result<Entry, ClientErro
 
 /// Every object of a kind, sorted by key.
 pub async fn list(client: &mut Client, kind: Kind) -> Result<Vec<Entry>, ClientError> {
-    let list: List<Value> = client.get(&format!("/v1/{}", kind.plural())).await?;
+    Ok(select(client, kind, &Selection::default()).await?.0)
+}
+
+/// Those of a kind that are selected, sorted by key, and the revision they are of.
+pub async fn select(client: &mut Client, kind: Kind, selection: &Selection) -> Result<(Vec<Entry>, i64), ClientError> {
+    let Selection { selector, field_selector } = selection;
+    let path = format!("/v1/{}", kind.plural());
+    let path = query::with(&path, &[("labelSelector", selector), ("fieldSelector", field_selector)]);
+    let list: List<Value> = client.get(&path).await?;
     let mut entries: Vec<Entry> = list.items.into_iter().map(|json| Entry::new(kind, json)).collect();
     entries.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(entries)
+    Ok((entries, list.resource_version.unwrap_or_default()))
 }
 
 /// Every object of every kind.
@@ -141,13 +156,5 @@ status: {observedGeneration: 3, conditions: [{type: Admitted, status: 'False', r
         assert_eq!(entry.object, None);
         assert_eq!(entry.readiness().unwrap().reason, "Invalid");
         assert!(entry.yaml().contains("slot: eleven"), "{}", entry.yaml());
-    }
-
-    #[test]
-    fn labels_select_by_key_and_value() {
-        let entry = samples::entry("kind: Site\nmetadata: {name: a, labels: {region: west}}");
-        let wanted = |key: &str, value: &str| [(key.to_owned(), value.to_owned())];
-        assert!(entry.has_labels(&wanted("region", "west")) && entry.has_labels(&[]));
-        assert!(!entry.has_labels(&wanted("region", "east")) && !entry.has_labels(&wanted("tier", "west")));
     }
 }

@@ -1,25 +1,33 @@
 //! `pathsteer`: declares, shows and steers a fabric from the command line.
 
+mod api_resources;
 mod apply;
 mod args;
 mod client;
 mod columns;
+mod context;
 mod csr;
 mod describe;
 mod diff;
 mod duration;
+mod edit;
 mod entry;
+mod events;
 mod explain;
 mod failure;
+mod follow;
+mod get;
 mod load;
 mod node;
 mod object;
+mod paths;
+mod plan;
+mod query;
 mod refusal;
 mod report;
 mod run;
 mod settings;
 mod shell;
-mod show;
 mod status;
 mod steer;
 mod table;

@@ -253,7 +253,7 @@ fn counters_table(counters: &[CounterReport], names: &Names) -> Table {
 }
 
 /// `1.5 MiB`: three figures are enough to see whether a tunnel carries traffic.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let mut value = count as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

@@ -4,12 +4,13 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::args::{Arguments, Command, Connection};
+use crate::args::{Arguments, Command, Connection, DryRun};
 use crate::client::Client;
+use crate::events::Events;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::wait::Wait;
-use crate::{apply, csr, describe, diff, explain, load, shell, show, status, steer};
+use crate::{api_resources, apply, context, csr, describe, diff, edit, explain, get, load, plan, shell, status, steer};
 
 /// Carries out a command; what it has to say goes to `out`.
 ///
@@ -21,13 +22,26 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
     match command {
         Command::Apply { manifests, dry_run, pruning } => {
             let objects = load::load(&manifests.files)?;
-            apply::apply(&mut connect()?, objects, (dry_run, pruning), out).await
+            match dry_run {
+                Some(DryRun::Client) => apply::unasked(&objects, "valid", out),
+                _ => apply::apply(&mut connect()?, objects, (dry_run.is_some(), pruning), out).await,
+            }
         }
-        Command::Get { object, output, selector } => show::get(&mut connect()?, &object, output, &selector, out).await,
+        Command::Get { object, output, selection, watch } => {
+            get::get(&mut connect()?, &object, output, &selection, watch, out).await
+        }
         Command::Describe { object } => describe::describe(&mut connect()?, &object, out).await,
-        Command::Delete { kind, name, files } => {
-            apply::delete(&mut connect()?, kind.map(|kind| (kind, name)), &files, out).await
+        Command::Delete { kind, name, files, dry_run } => {
+            let ids = apply::meant(kind.map(|kind| (kind, name)), &files)?;
+            match dry_run {
+                Some(DryRun::Client) => {
+                    ids.iter().try_for_each(|id| writeln!(out, "{id} to be deleted (dry run, no operator asked)"))?;
+                    Ok(())
+                }
+                _ => apply::delete(&mut connect()?, ids, dry_run.is_some(), out).await,
+            }
         }
+        Command::Edit { object } => edit::edit(&mut connect()?, &object, out).await,
         Command::Diff { manifests, pruning } => {
             let told = async {
                 let objects = load::load(&manifests.files)?;
@@ -37,7 +51,17 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         }
         Command::Validate { manifests } => apply::validate(&manifests, out),
         Command::Explain { field } => explain::explain(&field, out),
-        Command::Plan { node, output } => show::plan(&mut connect()?, &node, output, out).await,
+        Command::Plan { node, output, changes: false, files: _ } => {
+            plan::plan(&mut connect()?, &node, output, out).await
+        }
+        Command::Plan { node, files, .. } if files.is_empty() => plan::pending(&mut connect()?, &node, out).await,
+        Command::Plan { node, files, .. } => {
+            let objects = load::load(&files)?;
+            plan::changes(&mut connect()?, &node, objects, out).await
+        }
+        Command::Events { object, site, limit, follow, output } => {
+            Events { object, site, limit, follow, output }.run(&mut connect()?, out).await
+        }
         Command::Status { output } => status::status(&mut connect()?, output, out).await,
         Command::Wait { condition, timeout, all, objects } => {
             let wait = Wait::new(condition, timeout, all, &objects)?;
@@ -45,6 +69,9 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         }
         Command::Mode(command) => steer::mode(&mut connect()?, command, out).await,
         Command::Uplink(command) => steer::uplink(&mut connect()?, command, out).await,
+        Command::Override(command) => steer::overrides(&mut connect()?, command, out).await,
+        Command::ApiResources { output } => api_resources::api_resources(output, out),
+        Command::Context { name } => context::context(name.as_deref(), out),
         Command::Completion { shell } => shell::completion(shell, out),
         Command::Manual { dir } => shell::manual(&dir, out),
         Command::Version => version(connection, out).await,

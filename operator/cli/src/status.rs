@@ -28,10 +28,13 @@ pub async fn status(client: &mut Client, output: Output, out: &mut dyn Write) ->
 fn render(mut nodes: Vec<NodeState>, entries: &[Entry], slots: &SlotNames, output: Output, colour: bool) -> String {
     nodes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
     match output {
-        Output::Table if nodes.is_empty() => "there are no nodes: apply a Site and an Anchor\n".to_owned(),
-        Output::Table => fleet(&nodes, entries, slots).render(colour),
+        Output::Table | Output::Wide if nodes.is_empty() => {
+            "there are no nodes: apply a Site and an Anchor\n".to_owned()
+        }
+        Output::Table | Output::Wide => fleet(&nodes, entries, slots).render(colour),
         Output::Name => nodes.iter().map(|node| format!("{}/{}\n", role(node.role), node.name)).collect(),
         Output::Json => format!("{:#}\n", serde_json::json!({"items": detailed(&nodes, entries)})),
+        Output::Jsonl => detailed(&nodes, entries).iter().map(|node| format!("{node}\n")).collect(),
         Output::Yaml => {
             serde_saphyr::to_string(&detailed(&nodes, entries)).expect("JSON can always be written as YAML")
         }

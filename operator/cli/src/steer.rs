@@ -7,12 +7,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::apply;
-use crate::args::{ModeCommand, Pruning, UplinkCommand};
+use crate::args::{ModeCommand, OverrideCommand, Pruning, UplinkCommand};
 use crate::client::Client;
-use crate::duration::Span;
-use crate::entry;
+use crate::columns;
+use crate::duration::{self, Span};
+use crate::entry::{self, Entry};
 use crate::failure::Failure;
 use crate::object::{self, ObjectId};
+use crate::table::Table;
 
 /// Label of an override that says when its time was last set to run.
 const SET_AT_LABEL: &str = "set-at";
@@ -39,6 +41,56 @@ pub async fn uplink(client: &mut Client, command: UplinkCommand, out: &mut dyn W
         }
         UplinkCommand::Auto { site } => remove(client, Matter::Uplink, &site, out).await,
     }
+}
+
+pub async fn overrides(client: &mut Client, command: OverrideCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    let entries = entry::list(client, Kind::Override).await?;
+    let (sites, all) = match command {
+        OverrideCommand::List => {
+            return Ok(out.write_all(list(&entries, OffsetDateTime::now_utc()).as_bytes())?);
+        }
+        OverrideCommand::Clear { sites, all } => (sites, all),
+    };
+    for site in &sites {
+        check_site(client, site).await?;
+    }
+    let meant = entries.iter().filter(|entry| all || site_of(entry).is_some_and(|site| sites.contains(site)));
+    let ids: Vec<ObjectId> = meant.map(|entry| entry.id.clone()).collect();
+    if ids.is_empty() {
+        return Ok(writeln!(out, "nothing is overridden")?);
+    }
+    apply::delete(client, ids, false, out).await
+}
+
+fn site_of(entry: &Entry) -> Option<&String> {
+    match &entry.object {
+        Some(AnyObject::Override(over)) => Some(&over.spec.site),
+        _ => None,
+    }
+}
+
+fn list(entries: &[Entry], now: OffsetDateTime) -> String {
+    let mut table = Table::new(&["NAME", "SITE", "ACTION", "LEFT"]);
+    for entry in entries {
+        let Some(AnyObject::Override(over)) = &entry.object else { continue };
+        let left = match (over.spec.duration_seconds, end(entry)) {
+            (None, _) => "until cleared".to_owned(),
+            (Some(_), Some(end)) => {
+                let seconds = (end - now).whole_seconds().clamp(0, u32::MAX.into());
+                duration::text(u32::try_from(seconds).unwrap_or_default())
+            }
+            (Some(seconds), None) => duration::text(seconds),
+        };
+        let action = columns::action(&over.spec.action);
+        table.rows.push(vec![entry.id.key.as_str().into(), over.spec.site.as_str().into(), action.into(), left.into()]);
+    }
+    if table.rows.is_empty() { "nothing is overridden\n".to_owned() } else { table.render(false) }
+}
+
+/// When it ends, as the operator says in the message of `Admitted`.
+fn end(entry: &Entry) -> Option<OffsetDateTime> {
+    let (_, time) = entry.status.condition("Admitted")?.message.split_once("in force until ")?;
+    OffsetDateTime::parse(time.split([';', ' ']).next()?, &Rfc3339).ok()
 }
 
 /// What an override is about. A site has one of each at most, so that a new one replaces the old.
@@ -134,7 +186,6 @@ fn no_such<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::duration;
 
     #[test]
     fn an_override_is_named_after_its_site_and_matter_and_lasts_as_long_as_told() {

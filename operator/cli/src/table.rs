@@ -53,31 +53,45 @@ impl Table {
         Table { headline: headline.to_vec(), rows: Vec::new() }
     }
 
-    /// Columns three spaces apart, no spaces at the ends of lines.
-    pub fn render(&self, colour: bool) -> String {
-        let width = |text: &str| text.chars().count();
+    /// How wide each column is.
+    pub fn widths(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = self.headline.iter().map(|title| width(title)).collect();
         for row in &self.rows {
             for (widest, cell) in widths.iter_mut().zip(row) {
                 *widest = (*widest).max(width(&cell.text));
             }
         }
-        let line = |cells: &mut dyn Iterator<Item = (String, usize)>| {
-            let mut line = String::new();
-            for ((text, length), column) in cells.zip(&widths) {
-                line.push_str(&text);
-                line.extend(std::iter::repeat_n(' ', column - length + 3));
-            }
-            line.truncate(line.trim_end().len());
-            line.push('\n');
-            line
-        };
-        let mut text = line(&mut self.headline.iter().map(|title| ((*title).to_owned(), width(title))));
-        for row in &self.rows {
-            text.push_str(&line(&mut row.iter().map(|cell| (paint(cell, colour), width(&cell.text)))));
-        }
-        text
+        widths
     }
+
+    /// Columns three spaces apart, no spaces at the ends of lines.
+    pub fn render(&self, colour: bool) -> String {
+        let widths = self.widths();
+        let titles = self.headline.iter().map(|title| ((*title).to_owned(), width(title)));
+        line(titles, &widths) + &self.rows_as_wide_as(&widths, colour)
+    }
+
+    /// The rows alone, below others of these widths.
+    pub fn rows_as_wide_as(&self, widths: &[usize], colour: bool) -> String {
+        let row = |row: &Vec<Cell>| line(row.iter().map(|cell| (paint(cell, colour), width(&cell.text))), widths);
+        self.rows.iter().map(row).collect()
+    }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Texts and how long each is seen to be.
+fn line(cells: impl Iterator<Item = (String, usize)>, widths: &[usize]) -> String {
+    let mut line = String::new();
+    for ((text, length), column) in cells.zip(widths) {
+        line.push_str(&text);
+        line.extend(std::iter::repeat_n(' ', column.saturating_sub(length) + 3));
+    }
+    line.truncate(line.trim_end().len());
+    line.push('\n');
+    line
 }
 
 fn paint(cell: &Cell, colour: bool) -> String {

@@ -1,9 +1,14 @@
 //! The command line as a value.
 
+mod steer;
+mod words;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use pathsteer_crds::ModeKind;
+use clap::{Args, Parser, Subcommand};
+
+pub use steer::{ModeCommand, OverrideCommand, UplinkCommand};
+pub use words::{DryRun, Manifests, ObjectWords, Output, PlanOutput, Pruning, Selection};
 
 use crate::duration::{self, Span};
 
@@ -21,6 +26,9 @@ pub struct Arguments {
 /// `~/.config/pathsteer/config.yaml` (or `PATHSTEER_CONFIG`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Connection {
+    /// Which of the contexts in the configuration file is meant, if not its current one
+    #[arg(long, global = true, value_name = "NAME", env = "PATHSTEER_CONTEXT")]
+    pub context: Option<String>,
     /// Where the operator listens [default: https://127.0.0.1:7443]
     #[arg(long, global = true, value_name = "URL", env = "PATHSTEER_SERVER")]
     pub server: Option<String>,
@@ -42,20 +50,22 @@ pub enum Command {
         #[command(flatten)]
         manifests: Manifests,
         /// Say what would happen, change nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[arg(long, value_name = "WHO", num_args = 0..=1, require_equals = true, default_missing_value = "server")]
+        dry_run: Option<DryRun>,
         #[command(flatten)]
         pruning: Pruning,
     },
-    /// Show objects of a kind
+    /// Show objects of a kind, or `paths`: every way between a site and an anchor
     Get {
         #[command(flatten)]
         object: ObjectWords,
         #[arg(short, long, default_value = "table")]
         output: Output,
-        /// Only objects with these labels, such as `region=west,tier=gold`
-        #[arg(short = 'l', long, value_name = "LABELS", value_delimiter = ',')]
-        selector: Vec<String>,
+        #[command(flatten)]
+        selection: Selection,
+        /// Go on showing what changes
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Show everything known about one object, its node's report included
     Describe {
@@ -72,6 +82,14 @@ pub enum Command {
         /// File, folder or `-`; may be given again
         #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
         files: Vec<String>,
+        /// Say what would happen, change nothing
+        #[arg(long, value_name = "WHO", num_args = 0..=1, require_equals = true, default_missing_value = "server")]
+        dry_run: Option<DryRun>,
+    },
+    /// Change an object in your editor ($VISUAL, $EDITOR or vi)
+    Edit {
+        #[command(flatten)]
+        object: ObjectWords,
     },
     /// Show what applying manifests would change: exit code 0 nothing, 1 something, 2 it cannot be told
     Diff {
@@ -91,11 +109,34 @@ pub enum Command {
         #[arg(value_name = "KIND[.FIELD...]")]
         field: String,
     },
-    /// Show the plan compiled for a node
+    /// Show the plan compiled for a node, or how it would change
     Plan {
         node: String,
         #[arg(short, long, default_value = "yaml")]
         output: PlanOutput,
+        /// Show what the node has yet to carry out; with manifests, what applying them would change in its plan
+        #[arg(long)]
+        changes: bool,
+        /// File, folder or `-`; may be given again
+        #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", requires = "changes")]
+        files: Vec<String>,
+    },
+    /// Show what has happened to objects
+    Events {
+        /// Only of this object, such as `site/rv-07`
+        #[arg(long = "for", value_name = "KIND/NAME")]
+        object: Option<String>,
+        /// Only of this site and what belongs to it
+        #[arg(long, value_name = "SITE", conflicts_with = "object")]
+        site: Option<String>,
+        /// The newest so many
+        #[arg(long, value_name = "NUMBER", default_value = "100")]
+        limit: usize,
+        /// Go on showing what happens
+        #[arg(short, long)]
+        follow: bool,
+        #[arg(short, long, default_value = "table")]
+        output: Output,
     },
     /// Show the whole fleet: nodes, plans, active paths, tunnels
     Status {
@@ -123,6 +164,19 @@ pub enum Command {
     /// Override which uplink a site uses
     #[command(subcommand)]
     Uplink(UplinkCommand),
+    /// Show and clear what people have overridden
+    #[command(subcommand)]
+    Override(OverrideCommand),
+    /// Show the kinds and what can be done with them
+    ApiResources {
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// Show the operators in the configuration file, or change which one is current
+    Context {
+        /// The one to be current
+        name: Option<String>,
+    },
     /// Write completions for a shell: `pathsteer completion bash > /etc/bash_completion.d/pathsteer`
     Completion {
         #[arg(value_enum)]
@@ -146,107 +200,6 @@ pub enum Command {
     },
 }
 
-/// `KIND`, `KIND NAME` or `KIND/NAME`.
-#[derive(Debug, Args)]
-pub struct ObjectWords {
-    /// Such as `site`, `sites` or `site/rv-07`
-    #[arg(value_name = "KIND")]
-    pub kind: String,
-    /// Uplinks and Vlans are named SITE/NAME
-    #[arg(value_name = "NAME")]
-    pub name: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct Manifests {
-    /// File, folder (every .yaml, .yml and .json below it) or `-` for standard input; may be given again
-    #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-", required = true)]
-    pub files: Vec<String>,
-}
-
-/// Whether the manifests are all that somebody declares.
-#[derive(Debug, Default, Args)]
-pub struct Pruning {
-    /// Delete what the same source has applied before and these manifests do not have
-    #[arg(long, requires = "source")]
-    pub prune: bool,
-    /// Whose manifests these are, such as a repository's name; kept as the label `pathsteer.io/source`
-    #[arg(long, value_name = "NAME", requires = "prune", value_parser = source)]
-    pub source: Option<String>,
-    /// Also if that is more than a quarter of a kind
-    #[arg(long, requires = "prune")]
-    pub confirm_prune: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    Table,
-    Json,
-    Yaml,
-    /// `kind/name`, one a line
-    Name,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PlanOutput {
-    Yaml,
-    Json,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ModeCommand {
-    /// Set a site's mode, whatever its Mode objects say
-    Set {
-        site: String,
-        #[arg(value_parser = mode)]
-        mode: ModeKind,
-        /// How long, such as 30m or 1h; without it until `mode auto`
-        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
-        time: Option<Span>,
-    },
-    /// Go back to what is declared
-    Auto { site: String },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum UplinkCommand {
-    /// Make this uplink the active path of every class
-    Force {
-        #[arg(value_name = "SITE/UPLINK")]
-        uplink: String,
-        /// How long, such as 30m or 1h; without it until `uplink auto`
-        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
-        time: Option<Span>,
-    },
-    /// Treat this uplink as failed: neither active path nor copies
-    Fail {
-        #[arg(value_name = "SITE/UPLINK")]
-        uplink: String,
-        /// How long, such as 30m or 1h; without it until `uplink auto`
-        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
-        time: Option<Span>,
-    },
-    /// Go back to what is declared
-    Auto { site: String },
-}
-
-fn mode(word: &str) -> Result<ModeKind, String> {
-    match word.to_ascii_lowercase().as_str() {
-        "training" => Ok(ModeKind::Training),
-        "tripwire" => Ok(ModeKind::Tripwire),
-        "mirror" => Ok(ModeKind::Mirror),
-        _ => Err("modes are training, tripwire and mirror".to_owned()),
-    }
-}
-
-/// It stands in a query and in a selector.
-fn source(name: &str) -> Result<String, String> {
-    match !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        true => Ok(name.to_owned()),
-        false => Err("write letters, digits, `-`, `_` and `.`".to_owned()),
-    }
-}
-
 fn condition(words: &str) -> Result<String, String> {
     match words.split_once('=') {
         Some(("condition", kind)) if !kind.is_empty() => Ok(kind.to_owned()),
@@ -256,6 +209,8 @@ fn condition(words: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use pathsteer_crds::ModeKind;
+
     use super::*;
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
