@@ -5,6 +5,7 @@
 
 mod page;
 mod stage;
+mod terminal;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,15 @@ fn main() -> ExitCode {
         })
         .collect();
     trials.push(Trial::test("every_command_has_a_page", every_command_has_a_page));
+    trials.extend([
+        Trial::test("in_a_terminal_colour_is_for_who_wants_it", terminal::colour_is_for_terminals_and_for_who_wants_it),
+        Trial::test(
+            "in_a_terminal_a_watch_shows_what_changes_and_ends_by_ctrl_c",
+            terminal::a_watch_shows_what_changes_as_it_changes_and_ends_by_ctrl_c,
+        ),
+        Trial::test("in_a_terminal_events_are_followed_until_ctrl_c", terminal::events_are_followed_until_ctrl_c),
+        Trial::test("in_a_terminal_an_editor_gets_the_keyboard", terminal::an_editor_gets_the_terminal),
+    ]);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

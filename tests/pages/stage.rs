@@ -73,18 +73,21 @@ impl Stage {
 
     /// By a shell, as a person would: in the folder of the project, with our programs on the path.
     pub fn run(&self, command: &str) -> io::Result<Output> {
+        self.shell(command).stdin(Stdio::null()).output()
+    }
+
+    /// The same, not started yet.
+    pub fn shell(&self, command: &str) -> Command {
         let programs = program("pathsteer");
         let programs = programs.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
-        Command::new("sh")
-            .args(["-c", command])
-            .current_dir(root())
-            .env_clear()
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).current_dir(root()).env_clear();
+        shell
             .env("PATH", format!("{programs}:/usr/bin:/bin:/usr/sbin:/sbin"))
             .env("HOME", self.folder.join("home"))
             .env("TMPDIR", &self.folder)
-            .env("DATA", self.folder.join("operator"))
-            .stdin(Stdio::null())
-            .output()
+            .env("DATA", self.folder.join("operator"));
+        shell
     }
 }
 
