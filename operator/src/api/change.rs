@@ -12,6 +12,9 @@ use super::prune;
 use crate::controller::admission::own_problems;
 use crate::store::{Snapshot, Write};
 
+/// Bytes of one object in the store, a third of what etcd takes for a value.
+const LARGEST: usize = 512 << 10;
+
 /// An object somebody wants written, and the revision it was read at, if the write depends on it.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -53,7 +56,11 @@ impl Change {
         // A client may send back what it was shown, status included: it is the operator's and not stored with the spec.
         object.set_status(None);
         let expected = object.metadata_mut().resource_version.take();
-        let problems = own_problems(kind, &object);
+        let mut problems = own_problems(kind, &object);
+        let size = canonical::to_json(&object).len();
+        if size > LARGEST {
+            problems.push((String::new(), format!("has {size} bytes, {LARGEST} at most are kept: make it smaller")));
+        }
         let change = Change { object, expected };
         if problems.is_empty() {
             return Ok(change);

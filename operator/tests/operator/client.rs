@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
@@ -108,6 +109,22 @@ impl Client {
                 answers.push((answer.status().as_u16(), wait));
             }
             answers
+        })
+    }
+
+    /// Sends the beginning of a body and no more of it; the status of the answer.
+    pub fn begin_a_body_and_stop(&self, path: &str) -> u16 {
+        self.runtime.block_on(async {
+            let socket = tokio::net::TcpStream::connect(self.address).await.unwrap();
+            let name = ServerName::IpAddress(self.address.ip().into());
+            let mut tls = tokio_rustls::rustls::ClientConfig::clone(self.tls.config());
+            tls.alpn_protocols.clear();
+            let mut stream = TlsConnector::from(Arc::new(tls)).connect(name, socket).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{{");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            String::from_utf8_lossy(&answer[9..]).parse().unwrap()
         })
     }
 

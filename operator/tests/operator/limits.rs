@@ -1,8 +1,13 @@
 //! What one client cannot take from all others.
 
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::objects;
+use crate::rig::{Rig, eventually_within};
 
 #[test]
 fn a_user_who_asks_too_much_is_told_to_wait_and_others_are_not() {
@@ -41,4 +46,53 @@ fn a_body_that_is_too_large_is_refused() {
     let body = json!({"items": [], "padding": "x".repeat(33 << 20)});
     let (status, problem) = rig.user().post("/v1/apply", body);
     assert_eq!((status, &problem["status"]), (413, &json!(413)));
+}
+
+#[test]
+fn an_object_that_is_too_large_to_be_kept_is_refused_with_its_size() {
+    let rig = Rig::start();
+    let mut mode = objects::mode("fleet", 1);
+    mode["metadata"]["labels"] = json!({"padding": "x".repeat(2 << 20)});
+    let (status, problem) = rig.user().put("/v1/modes/fleet", mode);
+    assert_eq!(status, 422);
+    assert!(problem["errors"][0]["message"].as_str().unwrap().contains("524288 at most"), "{problem}");
+}
+
+#[test]
+fn a_body_that_stands_still_is_given_up() {
+    let rig = Rig::start();
+    let began = Instant::now();
+    assert_eq!(rig.user().begin_a_body_and_stop("/v1/apply"), 408);
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed() {
+    let rig = Rig::start();
+    let mut silent = TcpStream::connect(rig.address).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0, "the operator hangs up first");
+}
+
+#[test]
+fn a_watch_that_nobody_reads_ends_and_others_can_begin() {
+    let rig = Rig::start();
+    let user = rig.user();
+    // More than what lies between the two can hold.
+    let modes: Vec<_> = (0..200)
+        .map(|n| {
+            let mut mode = objects::mode(&format!("m{n}"), 1);
+            mode["metadata"]["labels"] = json!({"padding": "x".repeat(50_000)});
+            mode
+        })
+        .collect();
+    assert_eq!(user.post("/v1/apply", json!({"items": modes})).0, 200);
+    let unread: Vec<_> = (0..100).map(|_| rig.user().lines("/v1/watch/modes")).collect();
+    assert_eq!(user.get("/v1/watch/modes").0, 429);
+    eventually_within(Duration::from_secs(90), "there is room for another", || {
+        let (status, _) = user.get("/v1/watch/modes?resourceVersion=999999999");
+        // With room it is looked at, and is from the future.
+        if status == 410 { Ok(()) } else { Err(status) }
+    });
+    drop(unread);
 }

@@ -152,8 +152,17 @@ fn spawn(data: &TempDir, arguments: &[&str]) -> (Child, SocketAddr) {
 }
 
 /// Waits until `look` finds something; says `what` was waited for, and what was seen last, if it never does.
-pub fn eventually<T, S: std::fmt::Debug>(what: &str, mut look: impl FnMut() -> Result<T, S>) -> T {
-    let deadline = Instant::now() + DEADLINE;
+pub fn eventually<T, S: std::fmt::Debug>(what: &str, look: impl FnMut() -> Result<T, S>) -> T {
+    eventually_within(DEADLINE, what, look)
+}
+
+/// The same for what takes longer.
+pub fn eventually_within<T, S: std::fmt::Debug>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<T, S>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         match look() {
             Ok(found) => return found,
