@@ -30,6 +30,9 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     shows(stage, &["plan", EDGE], &["psup1", "psw1a1", "7717", "wan1"])?;
     shows(stage, &["plan", ANCHOR_HOST, "-o", "json"], &["\"psan\"", "\"psw1\""])?;
     shows(stage, &["version"], &[env!("CARGO_PKG_VERSION")])?;
+    shows(stage, &["get", "paths", EDGE], &["fiber", "starlink", "cellular", ANCHOR_HOST, "up", "default"])?;
+    shows(stage, &["events", "--for", &format!("site/{EDGE}")], &["Admitted True", "Ready True", "CarriedOut"])?;
+    shows(stage, &["plan", EDGE, "--changes"], &["rv-07 carries out its plan"])?;
 
     let wrong = out().join("wrong.yaml");
     std::fs::write(&wrong, WRONG)?;
@@ -46,6 +49,10 @@ pub fn case(stage: &mut Stage) -> Result<()> {
     let dearer = out().join("dearer.yaml");
     std::fs::write(&dearer, uplinks.replacen("cost: 10", "cost: 11", 1))?;
     fails(stage, &["diff", "-f", &dearer.display().to_string()], &["1 of 3 differ"])?;
+    let slower = out().join("slower.yaml");
+    std::fs::write(&slower, uplinks.replacen("cost: 10", "cost: 10\n  mtu: 1400", 1))?;
+    let changes = ["plan", EDGE, "--changes", "-f", &slower.display().to_string()];
+    shows(stage, &changes, &["--- published/rv-07", "+++ planned/rv-07", "-  mtu: 1420", "+  mtu: 1320"])?;
 
     let absent = out().join("absent.yaml");
     std::fs::write(&absent, ABSENT)?;
