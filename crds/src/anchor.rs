@@ -65,7 +65,7 @@ pub struct InternetInterface {
 
 /// How sessions leave the anchor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Egress {
     /// Site prefixes are routed to this anchor from outside; nothing is translated.
     #[default]

@@ -5,6 +5,8 @@ use crate::plan::CardSpec;
 
 /// The kernel's interface names have 15 characters (IFNAMSIZ 16 with the final zero).
 const LONGEST_NAME: usize = 15;
+/// What every namespace has one of, and what the kernel calls all interfaces together in its settings.
+const NO_CARDS: [&str; 3] = ["lo", "all", "default"];
 /// No interface name has a colon (`dev_valid_name` of the kernel), so these begin nothing else.
 const BY_MAC: &str = "mac:";
 const BY_BUS: &str = "bus:";
@@ -42,6 +44,9 @@ impl<'a> Interface<'a> {
             return Err(format!(
                 "`{text}` is not an interface name: 1 to {LONGEST_NAME} characters, no `/`, `:` or space"
             ));
+        }
+        if NO_CARDS.contains(&text) {
+            return Err(format!("`{text}` is no card: name the interface as `ip link` shows it"));
         }
         if text.starts_with(ownership::PREFIX) {
             return Err(format!(
@@ -111,6 +116,7 @@ mod tests {
             "wan:1",
             "sixteen-letters-",
             "ps0",
+            "lo",
             "mac:02:00",
             "mac:02:00:5g:10:00:01",
             "bus:",

@@ -118,7 +118,7 @@ impl UplinkSpec {
 
 /// How an uplink gets its address.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum AddressMethod {
     /// IPv4 by DHCP, with a default route from the lease; and IPv6 by whatever routers advertise: addresses of their
     /// prefixes, and DHCPv6 where they say so (flag M for addresses, O for resolvers alone).

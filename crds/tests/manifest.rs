@@ -51,6 +51,17 @@ fn an_unknown_field_is_named_with_its_place_and_what_was_meant() {
 }
 
 #[test]
+fn an_unknown_field_is_no_less_wrong_further_inside() {
+    let address = "{static: {addresses: [172.16.7.1/24], gateways: [], gatways: [172.16.7.2]}}";
+    assert_eq!(
+        errors(&format!("{UPLINK}  address: {address}\n")),
+        ["site.yaml:8:64: spec.address.static.gatways: unknown field `gatways` (did you mean `gateways`?)"]
+    );
+    let anchor = "apiVersion: pathsteer.io/v1alpha1\nkind: Anchor\nmetadata: {name: dal-a}\nspec:\n  endpoints: [{address: 203.0.113.10}]\n  internet: {interface: inet0, addresses: [198.51.100.1/24]}\n  egress: {snat: {pool: [198.51.100.9/32], pol: x}}\n";
+    assert_eq!(errors(anchor), ["site.yaml:7:44: spec.egress.snat.pol: unknown field `pol` (did you mean `pool`?)"]);
+}
+
+#[test]
 fn everything_wrong_in_a_file_is_named_at_once_in_the_order_of_lines() {
     let text = "\
 apiVersion: pathsteer.io/v2
