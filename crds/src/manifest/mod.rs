@@ -96,7 +96,24 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Located>, Vec<ManifestError>>
 /// # Panics
 /// Never: the types of this crate have text as keys, and nothing in them refuses to be written.
 pub fn to_yaml(object: &AnyObject) -> String {
-    serde_saphyr::to_string(object).expect("objects always serialize")
+    // Written as it is, an empty list in a variant (`static: {gateways: []}`) comes out where no reader takes it. So
+    // serde-saphyr is given a tree of nothing but mappings and lists, in the same order.
+    let json = serde_json::to_string(object).expect("objects always serialize");
+    let tree: Node = serde_saphyr::from_str(&escaped(&json)).expect("escaped JSON is YAML");
+    serde_saphyr::to_string(&tree).expect("trees always serialize")
+}
+
+/// JSON as YAML reads it, whatever people call things: it takes some characters, such as U+0085, only if they are escaped.
+fn escaped(json: &str) -> String {
+    let mut yaml = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            ' '..='~' => yaml.push(character),
+            // Only inside of quotes is there anything else.
+            other => yaml.push_str(&format!("\\U{:08x}", u32::from(other))),
+        }
+    }
+    yaml
 }
 
 struct Finding {
