@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use pathsteer_crds::{AnchorSpec, Kind};
 
 use crate::pool;
+use crate::reason::Reason;
 use crate::resolve::Admission;
 
 pub(crate) struct Anchor<'a> {
@@ -43,7 +44,7 @@ pub(crate) fn admit<'a>(admission: &mut Admission<'a>) -> BTreeMap<&'a str, Anch
             admission.diagnostics.error(
                 Kind::Anchor,
                 name,
-                "PoolExhausted",
+                Reason::PoolExhausted,
                 "a fabric has at most 15 anchors: delete one first".to_owned(),
             );
             continue;
@@ -65,7 +66,7 @@ pub(crate) fn out_of_nodes(admission: &mut Admission<'_>, kind: Kind, name: &str
         fabric.overlay,
         fabric.last_node()
     );
-    admission.diagnostics.error(kind, name, "PoolExhausted", message);
+    admission.diagnostics.error(kind, name, Reason::PoolExhausted, message);
 }
 
 /// Whether the anchor's own networks and endpoints lie outside the overlay, whose addresses never leave the fabric.
@@ -79,7 +80,7 @@ fn clear_of_overlay(admission: &mut Admission<'_>, name: &str, spec: &AnchorSpec
             clear = false;
             let overlay = admission.fabric.overlay;
             let message = format!("spec.{field}: {network} overlaps the overlay {overlay}: one of them must move");
-            admission.diagnostics.error(Kind::Anchor, name, "OverlayOverlap", message);
+            admission.diagnostics.error(Kind::Anchor, name, Reason::OverlayOverlap, message);
         }
     }
     clear

@@ -9,7 +9,8 @@ use crate::nft::SiteMaps;
 use crate::resolve::{Resolved, resolve};
 use crate::site::Site;
 use crate::{
-    Allocations, Diagnostic, Inventory, address, datapath, link, netns, nft, route, rule, steering, wireguard,
+    Allocations, Diagnostic, Inventory, address, datapath, link, netns, nft, route, rule, steering, traffic_policy,
+    wireguard,
 };
 
 /// What an inventory comes to.
@@ -45,18 +46,19 @@ impl CompiledPlan {
 
 /// Compiles everything that is sound. Never panics, whatever the inventory holds.
 pub fn compile(inventory: &Inventory) -> Compiled {
-    let (resolved, allocations, diagnostics) = resolve(inventory);
+    let (resolved, allocations, mut diagnostics) = resolve(inventory);
     let mut plans = BTreeMap::new();
     if let Some(resolved) = resolved {
-        let mut maps = SiteMaps::new();
+        let mut maps = SiteMaps::default();
         for site in resolved.sites.values() {
             plans.insert(site.name.to_owned(), edge(&resolved, site, &mut maps));
         }
         for one in resolved.anchors.values() {
             plans.insert(one.name.to_owned(), anchor(&resolved, one));
         }
+        traffic_policy::diagnose(&resolved, &maps.live(), &mut diagnostics);
     }
-    Compiled { plans, allocations, diagnostics }
+    Compiled { plans, allocations, diagnostics: diagnostics.into_vec() }
 }
 
 fn edge(resolved: &Resolved<'_>, site: &Site<'_>, maps: &mut SiteMaps) -> CompiledPlan {

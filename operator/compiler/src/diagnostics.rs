@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::{Kind, Resource, manifest};
 
+use crate::reason::Reason;
+use crate::uplink::split_key;
+
 /// How bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -20,8 +23,7 @@ pub struct Diagnostic {
     /// `name`, or `site/name`.
     pub key: String,
     pub severity: Severity,
-    /// One CamelCase word for programs.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people, with the fix where there is one.
     pub message: String,
 }
@@ -38,15 +40,15 @@ impl std::fmt::Display for Diagnostic {
 pub(crate) struct Diagnostics(BTreeSet<Diagnostic>);
 
 impl Diagnostics {
-    pub fn add(&mut self, severity: Severity, kind: Kind, key: &str, reason: &'static str, message: String) {
+    pub fn add(&mut self, severity: Severity, kind: Kind, key: &str, reason: Reason, message: String) {
         self.0.insert(Diagnostic { kind, key: key.to_owned(), severity, reason, message });
     }
 
-    pub fn error(&mut self, kind: Kind, key: &str, reason: &'static str, message: String) {
+    pub fn error(&mut self, kind: Kind, key: &str, reason: Reason, message: String) {
         self.add(Severity::Error, kind, key, reason, message);
     }
 
-    pub fn warning(&mut self, kind: Kind, key: &str, reason: &'static str, message: String) {
+    pub fn warning(&mut self, kind: Kind, key: &str, reason: Reason, message: String) {
         self.add(Severity::Warning, kind, key, reason, message);
     }
 
@@ -60,10 +62,18 @@ impl Diagnostics {
     ) {
         if existing.contains_key(name) {
             let message = format!("{target} `{name}` is itself in error: put that right first");
-            return self.add(severity, kind, key, "ReferenceInvalid", message);
+            return self.add(severity, kind, key, Reason::ReferenceInvalid, message);
         }
-        let hint = hint(name, existing.keys().map(String::as_str));
-        self.add(severity, kind, key, "ReferenceMissing", format!("there is no {target} `{name}`{hint}"));
+        // Nobody means themselves, or what belongs to another site.
+        let others = existing.keys().filter(|one| kind != target || *one != key);
+        let (site, wrong) = split_key(name);
+        let names = others.map(|one| split_key(one)).filter(|(of, _)| *of == site).map(|(_, name)| name);
+        let hint = manifest::nearest(wrong, names).map(|near| match site {
+            "" => format!(": did you mean `{near}`?"),
+            _ => format!(": did you mean `{site}/{near}`?"),
+        });
+        let message = format!("there is no {target} `{name}`{}", hint.unwrap_or_default());
+        self.add(severity, kind, key, Reason::ReferenceMissing, message);
     }
 
     /// The objects whose own fields are sound. Admission refuses others, but a compilation must hold for any input.
@@ -75,7 +85,7 @@ impl Diagnostics {
                 sound.insert(key.as_str(), spec);
             }
             for (path, message) in problems {
-                self.error(S::KIND, key, "Invalid", format!("spec.{path}: {message}"));
+                self.error(S::KIND, key, Reason::Invalid, format!("spec.{path}: {message}"));
             }
         }
         sound
@@ -84,9 +94,4 @@ impl Diagnostics {
     pub fn into_vec(self) -> Vec<Diagnostic> {
         self.0.into_iter().collect()
     }
-}
-
-/// ``: did you mean `dal-a`?`` for the nearest of `names`; empty when none is near.
-pub(crate) fn hint<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> String {
-    manifest::nearest(wrong, names).map(|name| format!(": did you mean `{name}`?")).unwrap_or_default()
 }

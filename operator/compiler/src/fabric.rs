@@ -7,6 +7,7 @@ use pathsteer_crds::{FabricSpec, Kind};
 
 use crate::diagnostics::Diagnostics;
 use crate::inventory::Inventory;
+use crate::reason::Reason;
 
 /// The name of the one Fabric.
 const NAME: &str = "default";
@@ -61,7 +62,7 @@ pub(crate) fn admit<'a>(inventory: &'a Inventory, diagnostics: &mut Diagnostics)
         diagnostics.error(
             Kind::Fabric,
             name,
-            "NotDefault",
+            Reason::NotDefault,
             format!("Fabric `{name}` is ignored: there is one fabric, and it must be named `{NAME}`"),
         );
     }
@@ -69,7 +70,7 @@ pub(crate) fn admit<'a>(inventory: &'a Inventory, diagnostics: &mut Diagnostics)
         diagnostics.error(
             Kind::Fabric,
             NAME,
-            "FabricMissing",
+            Reason::FabricMissing,
             format!("there is no Fabric named `{NAME}`: nothing can be compiled until one is applied"),
         );
     }

@@ -6,6 +6,7 @@ use pathsteer_crds::Kind;
 
 use crate::diagnostics::Diagnostics;
 use crate::inventory::Inventory;
+use crate::reason::Reason;
 use crate::resolve::Resolved;
 
 /// Gives every site and anchor the keys its node has reported, and says which are still missing.
@@ -31,7 +32,7 @@ pub(crate) fn attach<'a>(inventory: &'a Inventory, resolved: &mut Resolved<'a>, 
             let message = format!(
                 "its node reports the same WireGuard keys as `{owner}`: delete the key files of one of them and restart its agent"
             );
-            diagnostics.warning(Kind::Site, site.name, "KeysShared", message);
+            diagnostics.warning(Kind::Site, site.name, Reason::KeysShared, message);
         }
     }
     for anchor in resolved.anchors.values() {
@@ -67,7 +68,7 @@ fn pending(
             "its node has not reported WireGuard keys for these slots: {}; no tunnel there until its agent has",
             slots.join(", ")
         );
-        diagnostics.warning(kind, name, "KeysPending", message);
+        diagnostics.warning(kind, name, Reason::KeysPending, message);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pathsteer_crds::{Kind, UplinkSpec, VlanSpec};
+use pathsteer_crds::{Kind, SegmentTreatment, UplinkSpec, VlanSpec};
 
+use crate::reason::Reason;
 use crate::resolve::Admission;
 use crate::uplink::split_key;
 
@@ -47,7 +48,7 @@ fn cards<'a>(
                 "interface `{interface}` is taken by {} `{}`: give one of them another interface",
                 holder.0, holder.1
             );
-            admission.diagnostics.error(kind, key, "InterfaceTaken", message);
+            admission.diagnostics.error(kind, key, Reason::InterfaceTaken, message);
             losers.insert((kind, key));
         }
     }
@@ -74,11 +75,14 @@ fn segments<'a>(
         let holder = admission.claims.grant(thing, &claimants);
         for (kind, key) in claimants.into_iter().filter(|one| *one != holder) {
             let (reason, message) = match vlans[key].id {
+                _ if shares_with_guests(vlans[key], vlans[holder.1]) => {
+                    (Reason::GuestsAmongOthers, among_others(vlans[key], holder.1))
+                }
                 Some(id) => {
-                    ("IdTaken", format!("id {id} is taken by Vlan `{}`: give one of them another id", holder.1))
+                    (Reason::IdTaken, format!("id {id} is taken by Vlan `{}`: give one of them another id", holder.1))
                 }
                 None => (
-                    "InterfaceTaken",
+                    Reason::InterfaceTaken,
                     format!(
                         "what `{}` carries untagged is taken by Vlan `{}`: give one of them an id or another interface",
                         vlans[key].interface, holder.1
@@ -90,4 +94,24 @@ fn segments<'a>(
         }
     }
     losers
+}
+
+/// Whether of two segments that are one on the wire exactly one is for guests.
+fn shares_with_guests(one: &VlanSpec, other: &VlanSpec) -> bool {
+    let guests = |spec: &VlanSpec| spec.treatment == SegmentTreatment::Guest;
+    one.interface == other.interface && guests(one) != guests(other)
+}
+
+fn among_others(loser: &VlanSpec, holder: &str) -> String {
+    let wire = match loser.id {
+        Some(id) => format!("VLAN {id} of `{}`", loser.interface),
+        None => format!("what `{}` carries untagged", loser.interface),
+    };
+    let guests = match loser.treatment {
+        SegmentTreatment::Guest => "this segment",
+        _ => "that one",
+    };
+    format!(
+        "{wire} is Vlan `{holder}`, and {guests} is for guests: on one wire nothing keeps them from the others; give the guests an id or interface of their own"
+    )
 }

@@ -5,6 +5,7 @@ use pathsteer_crds::plan::Family;
 
 use crate::anchor::Anchor;
 use crate::diagnostics::Diagnostics;
+use crate::reason::Reason;
 use crate::resolve::Resolved;
 use crate::site::Site;
 use crate::uplink::Uplink;
@@ -66,7 +67,7 @@ pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
                         tunnel + TUNNEL_BYTES
                     );
                     let key = format!("{}/{}", site.name, uplink.name);
-                    diagnostics.warning(Kind::Uplink, &key, "MtuBelowIpv6", message);
+                    diagnostics.warning(Kind::Uplink, &key, Reason::MtuBelowIpv6, message);
                 }
             }
         }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_crds::{Kind, ModeKind, OverrideAction};
 
-use crate::diagnostics::{Severity, hint};
+use crate::diagnostics::Severity;
 use crate::mode::{self, Modes};
+use crate::reason::Reason;
 use crate::resolve::Admission;
 use crate::site::Site;
 
@@ -67,7 +68,7 @@ pub(crate) fn admit<'a>(admission: &mut Admission<'a>, modes: &Modes<'a>, sites:
         };
         if first != name {
             let message = format!("Override `{first}` wants something else of Site `{}` and goes first", site.name);
-            admission.diagnostics.warning(Kind::Override, name, "Overruled", message);
+            admission.diagnostics.warning(Kind::Override, name, Reason::Overruled, message);
         }
     }
 }
@@ -76,9 +77,9 @@ pub(crate) fn admit<'a>(admission: &mut Admission<'a>, modes: &Modes<'a>, sites:
 fn slot(admission: &mut Admission<'_>, name: &str, site: &Site<'_>, uplink: &str) -> Option<u8> {
     let found = site.uplinks.iter().find(|one| one.name == uplink);
     if found.is_none() {
-        let hint = hint(uplink, site.uplinks.iter().map(|uplink| uplink.name));
-        let message = format!("Site `{}` has no Uplink `{uplink}` that takes part{hint}", site.name);
-        admission.diagnostics.error(Kind::Override, name, "ReferenceMissing", message);
+        let target = format!("{}/{uplink}", site.name);
+        let (this, target) = ((Kind::Override, name), (Kind::Uplink, target.as_str()));
+        admission.diagnostics.dangling(Severity::Error, this, target, &admission.inventory.uplinks);
     }
     found.map(|uplink| uplink.spec.slot)
 }

@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use pathsteer_crds::{AnchorSpec, Egress, Kind};
 
 use crate::diagnostics::Diagnostics;
+use crate::reason::Reason;
 use crate::resolve::{Admission, Resolved};
 
 /// Of a network 256 addresses are used: as many as can sensibly be given to an interface.
@@ -58,7 +59,7 @@ pub(crate) fn is_usable(admission: &mut Admission<'_>, name: &str, spec: &Anchor
         if let Some(network) = of(spec).find(|network| network.contains(&address)) {
             usable = false;
             let message = format!("spec.egress.snat.pool: {network} contains {address}, which is {what}: take another");
-            admission.diagnostics.error(Kind::Anchor, name, "PoolTaken", message);
+            admission.diagnostics.error(Kind::Anchor, name, Reason::PoolTaken, message);
         }
     }
     usable
@@ -76,7 +77,7 @@ pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
                     "the pool has no {family} address, and Site `{}` has {family} prefixes: they leave as they are; add one",
                     site.name
                 );
-                diagnostics.warning(Kind::Anchor, anchor.name, "PoolLacksFamily", message);
+                diagnostics.warning(Kind::Anchor, anchor.name, Reason::PoolLacksFamily, message);
             }
         }
     }

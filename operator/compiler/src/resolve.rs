@@ -7,7 +7,7 @@ use pathsteer_crds::Kind;
 use crate::allocate::{Allocations, Pools};
 use crate::anchor::{self, Anchor};
 use crate::claim::Claims;
-use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
+use crate::diagnostics::{Diagnostics, Severity};
 use crate::fabric::{self, Fabric};
 use crate::identity;
 use crate::inventory::Inventory;
@@ -67,11 +67,11 @@ impl Admission<'_> {
 }
 
 /// Follows every reference. Without a fabric nothing takes part and the allocations stay as they were.
-pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocations, Vec<Diagnostic>) {
+pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocations, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let before = &inventory.allocations;
     let Some(fabric) = fabric::admit(inventory, &mut diagnostics) else {
-        return (None, before.clone(), diagnostics.into_vec());
+        return (None, before.clone(), diagnostics);
     };
     let class_keys = traffic_policy::class_keys(inventory);
     let pools = Pools::new(
@@ -101,5 +101,5 @@ pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocatio
     wireguard::diagnose(&resolved, &mut diagnostics);
     mtu::diagnose(&resolved, &mut diagnostics);
     pool::diagnose(&resolved, &mut diagnostics);
-    (Some(resolved), pools.into_allocations(claims.into_map()), diagnostics.into_vec())
+    (Some(resolved), pools.into_allocations(claims.into_map()), diagnostics)
 }

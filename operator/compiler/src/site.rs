@@ -12,6 +12,7 @@ use crate::claim::Networks;
 use crate::datapath;
 use crate::diagnostics::Severity;
 use crate::overrides::Will;
+use crate::reason::Reason;
 use crate::resolve::Admission;
 use crate::uplink::Uplink;
 use crate::vlan::Vlan;
@@ -114,12 +115,12 @@ fn name_is_free(admission: &mut Admission<'_>, name: &str) -> bool {
     if admission.inventory.anchors.contains_key(name) {
         free = false;
         let message = format!("an Anchor is named `{name}` too, and nodes need names of their own: rename the Site");
-        admission.diagnostics.error(Kind::Site, name, "NameTaken", message);
+        admission.diagnostics.error(Kind::Site, name, Reason::NameTaken, message);
     }
     if name == NODE_SCOPE {
         free = false;
         let message = format!("`{NODE_SCOPE}` marks what belongs to a node itself in every plan: rename the Site");
-        admission.diagnostics.error(Kind::Site, name, "NameTaken", message);
+        admission.diagnostics.error(Kind::Site, name, Reason::NameTaken, message);
     }
     free
 }
@@ -148,24 +149,30 @@ fn prefixes_are_usable<'a>(
 ) -> bool {
     let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
     let mut usable = true;
-    let mut fault = |reason: &'static str, message: String| {
+    let mut fault = |reason: Reason, message: String| {
         usable = false;
         admission.diagnostics.error(Kind::Site, name, reason, message);
     };
     for prefix in spec.all_prefixes() {
         if admission.fabric.overlaps(&prefix) {
             let overlay = admission.fabric.overlay;
-            fault("OverlayOverlap", format!("{prefix} overlaps the fabric's overlay {overlay}: one of them must move"));
+            fault(
+                Reason::OverlayOverlap,
+                format!("{prefix} overlaps the fabric's overlay {overlay}: one of them must move"),
+            );
         }
         for reserved in datapath::never_shimmed().into_iter().filter(|reserved| overlap(reserved, &prefix)) {
-            fault("PrefixReserved", format!("{prefix} overlaps {reserved}, which no router carries: use another"));
+            fault(
+                Reason::PrefixReserved,
+                format!("{prefix} overlaps {reserved}, which no router carries: use another"),
+            );
         }
         for anchor in spec.anchors.iter().filter_map(|anchor| anchors.get(anchor.as_str())) {
             let internet = anchor.spec.internet.addresses.iter().map(IpNet::trunc);
             for network in internet.chain(anchor.pool()).filter(|network| overlap(network, &prefix)) {
                 let anchor = anchor.name;
                 fault(
-                    "PrefixOverlap",
+                    Reason::PrefixOverlap,
                     format!(
                         "{prefix} overlaps {network}, a network of Anchor `{anchor}` towards the internet: use another"
                     ),
@@ -180,7 +187,7 @@ fn report_overlaps(admission: &mut Admission<'_>, name: &str, spec: &SiteSpec, n
     for prefix in spec.all_prefixes() {
         if let Some((network, owner)) = networks.overlapping(prefix, name) {
             let message = format!("{prefix} overlaps {network} of Site `{owner}`: a prefix lies behind one site only");
-            admission.diagnostics.error(Kind::Site, name, "PrefixOverlap", message);
+            admission.diagnostics.error(Kind::Site, name, Reason::PrefixOverlap, message);
         }
     }
 }

@@ -9,6 +9,7 @@ use pathsteer_crds::{AddressMethod, Kind, UplinkSpec};
 
 use crate::anchor::Anchor;
 use crate::diagnostics::Severity;
+use crate::reason::Reason;
 use crate::resolve::Admission;
 use crate::site::Site;
 
@@ -59,7 +60,7 @@ pub(crate) fn admit<'a>(
         site.uplinks.sort_by_key(|uplink| (uplink.spec.cost, uplink.spec.slot));
         if site.uplinks.is_empty() {
             let message = "no uplink takes part: the site reaches nobody until an Uplink is applied".to_owned();
-            admission.diagnostics.warning(Kind::Site, site.name, "NoUplinks", message);
+            admission.diagnostics.warning(Kind::Site, site.name, Reason::NoUplinks, message);
         }
     }
 }
@@ -80,7 +81,7 @@ fn contest_slots<'a>(admission: &mut Admission<'a>, uplinks: &BTreeMap<&'a str, 
         let (_, holder) = admission.claims.grant(format!("slot {site}/{slot}"), &claimants);
         for (kind, key) in claimants.into_iter().filter(|(_, key)| *key != holder) {
             let message = format!("slot {slot} is taken by Uplink `{holder}`: give one of them another slot");
-            admission.diagnostics.error(kind, key, "SlotTaken", message);
+            admission.diagnostics.error(kind, key, Reason::SlotTaken, message);
             losers.insert(key);
         }
     }
@@ -94,7 +95,7 @@ fn clear_of_overlay(admission: &mut Admission<'_>, key: &str, spec: &UplinkSpec)
         clear = false;
         let overlay = admission.fabric.overlay;
         let message = format!("{network} overlaps the fabric's overlay {overlay}: one of them must move");
-        admission.diagnostics.error(Kind::Uplink, key, "OverlayOverlap", message);
+        admission.diagnostics.error(Kind::Uplink, key, Reason::OverlayOverlap, message);
     }
     clear
 }

@@ -12,6 +12,7 @@ use crate::allocate::DEFAULT_SERVICE_CLASS;
 use crate::claim::Networks;
 use crate::datapath;
 use crate::diagnostics::Severity;
+use crate::reason::Reason;
 use crate::resolve::Admission;
 use crate::site::Site;
 use crate::uplink::split_key;
@@ -129,7 +130,7 @@ fn addresses_fit(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, pref
     let own = || prefixes.iter().filter(|(_, owner)| *owner == site).map(|(prefix, _)| prefix);
     let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
     let mut fit = true;
-    let mut fault = |admission: &mut Admission<'_>, reason: &'static str, message: String| {
+    let mut fault = |admission: &mut Admission<'_>, reason: Reason, message: String| {
         fit = false;
         admission.diagnostics.error(Kind::Vlan, key, reason, message);
     };
@@ -139,7 +140,7 @@ fn addresses_fit(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, pref
                 let message = format!(
                     "{network} lies in none of the prefixes of Site `{site}`: nothing could reach it; add it there"
                 );
-                fault(admission, "AddressOutsidePrefixes", message);
+                fault(admission, Reason::AddressOutsidePrefixes, message);
             }
             continue;
         }
@@ -147,22 +148,22 @@ fn addresses_fit(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, pref
             let message = format!(
                 "{network} overlaps {prefix} of Site `{site}`, which the fabric carries, and this segment it does not: use another"
             );
-            fault(admission, "AddressInsidePrefixes", message);
+            fault(admission, Reason::AddressInsidePrefixes, message);
         }
         if admission.fabric.overlaps(&network) {
             let overlay = admission.fabric.overlay;
             let message = format!("{network} overlaps the fabric's overlay {overlay}: one of them must move");
-            fault(admission, "OverlayOverlap", message);
+            fault(admission, Reason::OverlayOverlap, message);
         }
         if let Some(reserved) = datapath::never_shimmed().into_iter().find(|reserved| overlap(reserved, &network)) {
             let message = format!("{network} overlaps {reserved}, which no router carries: use another");
-            fault(admission, "PrefixReserved", message);
+            fault(admission, Reason::PrefixReserved, message);
         }
         // Not this segment's fault alone, and nobody is harmed but the two of them.
         for (prefix, other) in prefixes.iter().filter(|(prefix, owner)| *owner != site && overlap(prefix, &network)) {
             let message =
                 format!("{network} overlaps {prefix} of Site `{other}`, which Site `{site}` cannot reach there");
-            admission.diagnostics.warning(Kind::Vlan, key, "AddressInsidePrefixes", message);
+            admission.diagnostics.warning(Kind::Vlan, key, Reason::AddressInsidePrefixes, message);
         }
     }
     fit
@@ -172,7 +173,7 @@ fn report_overlaps(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, ta
     for segment in networks(spec) {
         if let Some((network, owner)) = taken.overlapping(segment, key) {
             let message = format!("{segment} overlaps {network} of Vlan `{owner}`: use another");
-            admission.diagnostics.error(Kind::Vlan, key, "AddressOverlap", message);
+            admission.diagnostics.error(Kind::Vlan, key, Reason::AddressOverlap, message);
         }
     }
 }
@@ -184,7 +185,7 @@ fn class_exists(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec) -> bo
         let message = format!(
             "there is no room for steering class `{DEFAULT_SERVICE_CLASS}`: a fabric has at most 15; let two policies share one"
         );
-        admission.diagnostics.error(Kind::Vlan, key, "PoolExhausted", message);
+        admission.diagnostics.error(Kind::Vlan, key, Reason::PoolExhausted, message);
     }
     exists
 }
@@ -200,7 +201,7 @@ fn reach<'a>(admission: &mut Admission<'a>, site: &mut Site<'a>) {
                 Some(SegmentTreatment::Guest) => {
                     let message =
                         format!("`{name}` is a guest segment, which nobody reaches: leave it out of `reaches`");
-                    admission.diagnostics.warning(Kind::Vlan, &key, "GuestsApart", message);
+                    admission.diagnostics.warning(Kind::Vlan, &key, Reason::GuestsApart, message);
                 }
                 Some(_) => drop(vlan.reaches.insert(name)),
                 None => {
@@ -222,6 +223,6 @@ fn operators_known(admission: &mut Admission<'_>, site: &Site<'_>) {
         let message =
             "guests may reach the operators, which the Fabric does not name: list their addresses in its `operators`";
         let key = format!("{}/{}", site.name, vlan.name);
-        admission.diagnostics.warning(Kind::Vlan, &key, "OperatorsUnknown", message.to_owned());
+        admission.diagnostics.warning(Kind::Vlan, &key, Reason::OperatorsUnknown, message.to_owned());
     }
 }

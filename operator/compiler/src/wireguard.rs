@@ -10,6 +10,7 @@ use pathsteer_crds::plan::{Family, PlanObjects, WireguardDeviceSpec, WireguardPe
 use crate::anchor::Anchor;
 use crate::diagnostics::Diagnostics;
 use crate::fabric::Fabric;
+use crate::reason::Reason;
 use crate::resolve::Resolved;
 use crate::site::Site;
 
@@ -71,9 +72,19 @@ pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site
     }
 }
 
-/// Says which uplinks have no address family in common with an anchor, or not the one they prefer.
+/// Says which uplinks have no address family in common with an anchor, or not the one they prefer; and which sites no
+/// uplink connects to any.
 pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
     for site in resolved.sites.values() {
+        let reaches = |anchor: &Anchor<'_>| site.uplinks.iter().any(|uplink| uplink.endpoint(anchor).is_some());
+        if !site.uplinks.is_empty() && !resolved.anchors_of(site).any(reaches) {
+            let anchors: Vec<String> = site.spec.anchors.iter().map(|anchor| format!("`{anchor}`")).collect();
+            let message = format!(
+                "none of its uplinks has an address family that {} has an endpoint of: no tunnel at all; give an Anchor an endpoint of the other family, or the site an uplink of it",
+                anchors.join(" or ")
+            );
+            diagnostics.warning(Kind::Site, site.name, Reason::NoAnchor, message);
+        }
         for uplink in &site.uplinks {
             let key = format!("{}/{}", site.name, uplink.name);
             let mut warn = |reason, message| diagnostics.warning(Kind::Uplink, &key, reason, message);
@@ -81,13 +92,13 @@ pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
                 let name = anchor.name;
                 match (uplink.endpoint(anchor).map(|endpoint| endpoint.is_ipv6()), uplink.spec.underlay) {
                     (None, _) => warn(
-                        "NoCommonFamily",
+                        Reason::NoCommonFamily,
                         format!(
                             "Anchor `{name}` has no endpoint of an address family this uplink has: no tunnel to it; add an endpoint"
                         ),
                     ),
                     (Some(v6), Some(wanted)) if v6 != (wanted == Family::Ipv6) => warn(
-                        "OtherFamily",
+                        Reason::OtherFamily,
                         format!(
                             "its tunnel to Anchor `{name}` runs over the other family than `underlay` says: one of the two ends has no other"
                         ),

@@ -45,13 +45,15 @@ pub(super) fn rules(resolved: &Resolved<'_>, anchor: &Anchor<'_>) -> Vec<NftRule
 /// What goes to a site: as the policies that hold for it say, else by the segment it goes to.
 fn maps(resolved: &Resolved<'_>, anchor: &Anchor<'_>) -> Vec<NftRule> {
     let mut maps = ClassMaps::default();
-    for policy in resolved.policies.iter().filter(|policy| policy.to != FlowTo::Direct) {
+    for policy in resolved.policies.iter().filter(|policy| !policy.is_direct()) {
         // A policy for selected sites holds for what goes to their prefixes; one for all sites needs no such test.
         let local = (!policy.spec.sites.is_empty()).then(|| {
             let sites = resolved.sites_of(anchor).filter(|site| policy.holds_for(site.name));
             aggregate(sites.flat_map(|site| site.spec.all_prefixes()))
         });
-        element::of_policy(policy, local.as_deref()).into_iter().for_each(|element| maps.add(element));
+        for element in element::of_policy(policy, local.as_deref()) {
+            maps.add(element);
+        }
     }
     let service = resolved.classes.iter().find(|(_, key)| *key == DEFAULT_SERVICE_CLASS).map(|(class, _)| *class);
     if let Some(service) = service {

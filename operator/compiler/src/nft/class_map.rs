@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
 use pathsteer_crds::plan::{ClassElement, ClassMap, Family, NftRule, PolicySet, RemoteSide};
 
+use super::cover::{self, addresses};
 use super::element::{Element, Fields};
 
 /// Maps under construction. Elements come in the order in which they are tried.
@@ -14,7 +14,9 @@ pub(super) struct ClassMaps(Vec<Map>);
 impl ClassMaps {
     /// Adds what earlier elements leave of `element`: to the earliest map of its family in which it overlaps nothing,
     /// unless it would come before an element of a later map that decides otherwise; else to a new one at the end.
-    pub fn add(&mut self, element: Element) {
+    /// Whether there are packets about which it decides.
+    pub fn add(&mut self, element: Element) -> bool {
+        let mut live = false;
         let mut pieces = vec![element];
         while let Some(piece) = pieces.pop() {
             let overlapping: Vec<Vec<&Element>> = self.0.iter().map(|map| map.overlapping(&piece)).collect();
@@ -22,6 +24,7 @@ impl ClassMaps {
                 pieces.extend(rest);
                 continue;
             }
+            live = live || !cover::covers(overlapping.iter().flatten().copied(), &piece);
             let mut place = None;
             for (index, overlapping) in overlapping.iter().enumerate().rev() {
                 if overlapping.is_empty() && self.0[index].family == piece.family {
@@ -37,6 +40,7 @@ impl ClassMaps {
             });
             self.0[place].insert(piece);
         }
+        live
     }
 
     pub fn into_rules(self, set: PolicySet, remote: RemoteSide) -> Vec<NftRule> {
@@ -111,12 +115,5 @@ impl Sort {
             Some(ports) => (protocol + u128::from(ports.first), protocol + u128::from(ports.last)),
             None => (protocol, protocol + u128::from(u16::MAX)),
         }
-    }
-}
-
-fn addresses(network: IpNet) -> (u128, u128) {
-    match network {
-        IpNet::V4(v4) => (v4.network().to_bits().into(), v4.broadcast().to_bits().into()),
-        IpNet::V6(v6) => (v6.network().to_bits(), v6.broadcast().to_bits()),
     }
 }

@@ -17,7 +17,21 @@ use crate::traffic_policy::Policy;
 use crate::vlan::Vlan;
 
 /// The maps of policies made so far, by set and places of the policies in their order: most sites have the same.
-pub(crate) type SiteMaps = BTreeMap<(PolicySet, Vec<usize>), Vec<NftRule>>;
+#[derive(Default)]
+pub(crate) struct SiteMaps(BTreeMap<(PolicySet, Vec<usize>), Made>);
+
+/// Maps, and the places of the policies that decide about some flow there.
+struct Made {
+    rules: Vec<NftRule>,
+    live: BTreeSet<usize>,
+}
+
+impl SiteMaps {
+    /// The places of the policies that decide about some flow of some site.
+    pub fn live(&self) -> BTreeSet<usize> {
+        self.0.values().flat_map(|made| &made.live).copied().collect()
+    }
+}
 
 pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps) -> Vec<NftRule> {
     let mut rules = maps(resolved, site, PolicySet::Tunnel, made);
@@ -59,17 +73,23 @@ fn card<'a>(vlan: &Vlan<'a>) -> &'a str {
 
 /// The maps of one set, from the policies that hold for the site.
 fn maps(resolved: &Resolved<'_>, site: &Site<'_>, set: PolicySet, made: &mut SiteMaps) -> Vec<NftRule> {
-    let wanted = |policy: &Policy<'_>| set == PolicySet::Mixed || policy.to != FlowTo::Direct;
+    let wanted = |policy: &Policy<'_>| set == PolicySet::Mixed || !policy.is_direct();
     let all = resolved.policies.iter().enumerate();
     let holding = all.filter(|(_, policy)| policy.holds_for(site.name) && wanted(policy)).map(|(place, _)| place);
     let make = |places: &[usize]| {
         let mut maps = ClassMaps::default();
-        let elements = places.iter().flat_map(|place| element::of_policy(&resolved.policies[*place], None));
-        elements.for_each(|element| maps.add(element));
-        maps.into_rules(set, RemoteSide::Destination)
+        let mut live = BTreeSet::new();
+        for place in places {
+            for element in element::of_policy(&resolved.policies[*place], None) {
+                if maps.add(element) {
+                    live.insert(*place);
+                }
+            }
+        }
+        Made { rules: maps.into_rules(set, RemoteSide::Destination), live }
     };
     let places: Vec<usize> = holding.collect();
-    made.entry((set, places)).or_insert_with_key(|(_, places)| make(places)).clone()
+    made.0.entry((set, places)).or_insert_with_key(|(_, places)| make(places)).rules.clone()
 }
 
 fn segment(resolved: &Resolved<'_>, vlan: &Vlan<'_>) -> NftRule {

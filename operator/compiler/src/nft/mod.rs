@@ -2,6 +2,7 @@
 
 mod anchor;
 mod class_map;
+mod cover;
 mod edge;
 mod element;
 mod uplink;
@@ -15,6 +16,7 @@ use pathsteer_crds::plan::{NftRule, NftTableSpec, PlanObjects};
 use crate::anchor::Anchor;
 use crate::resolve::Resolved;
 use crate::site::Site;
+use crate::traffic_policy::Policy;
 
 pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps, plan: &mut PlanObjects) {
     plan.nft_tables.push(NftTableSpec::new(VIP_NETNS, edge::rules(resolved, site, made)));
@@ -29,6 +31,18 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
     plan.nft_tables.push(NftTableSpec::new(ANCHOR_NETNS, anchor::rules(resolved, anchor)));
+}
+
+/// Whether some packet fits both policies.
+pub(crate) fn overlap(one: &Policy<'_>, other: &Policy<'_>) -> bool {
+    let others = element::of_policy(other, None);
+    element::of_policy(one, None).iter().any(|one| others.iter().any(|other| one.overlaps(other)))
+}
+
+/// Whether every packet that fits `policy` fits one of `earlier`.
+pub(crate) fn leave_nothing(earlier: &[&Policy<'_>], policy: &Policy<'_>) -> bool {
+    let earlier: Vec<_> = earlier.iter().flat_map(|one| element::of_policy(one, None)).collect();
+    element::of_policy(policy, None).iter().all(|one| cover::covers(earlier.iter(), one))
 }
 
 fn drop_overlay(resolved: &Resolved<'_>, link: &str) -> NftRule {

@@ -32,11 +32,20 @@ pub fn inventory(name: &str) -> Inventory {
 
 /// The objects of a case: its own `manifests.yaml`, or else the example of the same name.
 pub fn objects(name: &str) -> Vec<AnyObject> {
-    let own = folder(name).join("manifests.yaml");
-    let files = if own.exists() { vec![own] } else { example(name) };
-    let parsed =
-        files.iter().map(|file| manifest::parse(&fs::read_to_string(file).unwrap(), &file.display().to_string()));
+    let parsed = files(name)
+        .into_iter()
+        .map(|file| manifest::parse(&fs::read_to_string(&file).unwrap(), &file.display().to_string()));
     parsed.flat_map(|located| located.unwrap()).map(|located| located.object).collect()
+}
+
+/// The same as it is written.
+pub fn texts(name: &str) -> Vec<String> {
+    files(name).into_iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+}
+
+fn files(name: &str) -> Vec<PathBuf> {
+    let own = folder(name).join("manifests.yaml");
+    if own.exists() { vec![own] } else { example(name) }
 }
 
 /// What comes of it, file name to content.

@@ -1,9 +1,11 @@
 //! The compiler seen from outside: golden cases, properties, and faults planted in finished plans.
 
 mod case;
+mod coverage;
 mod faults;
 mod golden;
 mod policies;
 mod pools;
 mod properties;
 mod random;
+mod vain;

@@ -17,12 +17,12 @@ use crate::{case, random};
 
 /// A new flow as seen at a site: the remote is its destination.
 #[derive(Debug, Clone, Copy)]
-struct Packet {
-    remote: IpAddr,
-    local: IpAddr,
-    protocol: u8,
-    port: u16,
-    dscp: u8,
+pub struct Packet {
+    pub remote: IpAddr,
+    pub local: IpAddr,
+    pub protocol: u8,
+    pub port: u16,
+    pub dscp: u8,
 }
 
 impl Packet {
@@ -53,13 +53,25 @@ fn by_reading(
     site: &str,
     packet: Packet,
 ) -> Option<(Treatment, String)> {
-    let mut policies: Vec<_> = policies.iter().filter(|(_, one)| holds(one, site)).collect();
-    policies.sort_by_key(|(name, one)| (one.priority, *name));
-    let first = policies.into_iter().find(|(_, one)| one.matches.iter().any(|one| fits(one, packet)));
+    let first = in_order(policies, site).into_iter().find(|(_, one)| matches(one, packet));
     first.map(|(_, one)| (one.treatment, one.steering_class.clone()))
 }
 
-fn holds(policy: &TrafficPolicySpec, site: &str) -> bool {
+/// The policies that hold for `site`, in the order in which they are tried.
+pub fn in_order<'a>(
+    policies: &'a BTreeMap<String, TrafficPolicySpec>,
+    site: &str,
+) -> Vec<(&'a String, &'a TrafficPolicySpec)> {
+    let mut policies: Vec<_> = policies.iter().filter(|(_, one)| holds(one, site)).collect();
+    policies.sort_by_key(|(name, one)| (one.priority, *name));
+    policies
+}
+
+pub fn matches(policy: &TrafficPolicySpec, packet: Packet) -> bool {
+    policy.matches.iter().any(|one| fits(one, packet))
+}
+
+pub fn holds(policy: &TrafficPolicySpec, site: &str) -> bool {
     policy.sites.is_empty() || policy.sites.iter().any(|name| name == site)
 }
 
@@ -110,7 +122,7 @@ fn by_lookup(maps: &[ClassMap], packet: Packet) -> Option<FlowTo> {
 }
 
 /// Two sites at one anchor; of the first site a survivable, a service and a mixed segment.
-fn two_sites(traffic_policies: BTreeMap<String, TrafficPolicySpec>) -> Inventory {
+pub fn two_sites(traffic_policies: BTreeMap<String, TrafficPolicySpec>) -> Inventory {
     let mut inventory = case::inventory("two-treatments");
     inventory.traffic_policies = traffic_policies;
     inventory

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pathsteer_compiler::{Allocations, Compiled, CompiledPlan, Inventory, Severity, check, compile};
+use pathsteer_compiler::{Allocations, Compiled, CompiledPlan, Inventory, Reason, Severity, check, compile};
 use pathsteer_crds::Kind;
 use pathsteer_crds::canonical;
 use pathsteer_crds::plan::{NftRule, PLAN_VERSION, PlanRoot, Role, assemble, split};
@@ -158,7 +158,7 @@ fn an_object_whose_own_fields_are_unsound_is_left_out_with_what_depends_on_it() 
     inventory.uplinks.get_mut("rv-07/fiber").unwrap().slot = 9;
     let compiled = compile(&inventory);
     let [diagnostic] = compiled.diagnostics.as_slice() else { panic!("{:?}", compiled.diagnostics) };
-    assert_eq!((diagnostic.kind, &*diagnostic.key, diagnostic.reason), (Kind::Uplink, "rv-07/fiber", "Invalid"));
+    assert_eq!((diagnostic.kind, &*diagnostic.key, diagnostic.reason), (Kind::Uplink, "rv-07/fiber", Reason::Invalid));
     let slots: Vec<u8> = compiled.plans["rv-07"].objects().paths.iter().map(|path| path.slot).collect();
     assert_eq!(slots, [2, 3]);
 
