@@ -8,4 +8,5 @@ mod policies;
 mod pools;
 mod properties;
 mod random;
+mod stable;
 mod vain;

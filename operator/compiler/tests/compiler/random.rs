@@ -56,6 +56,11 @@ prop_compose! {
     }
 }
 
+/// A site of [`inventory`]'s, or one that it never has.
+pub fn site_name() -> impl Strategy<Value = &'static str> {
+    select([&SITES[..], &["aaa", "zulu"]].concat())
+}
+
 prop_compose! {
     /// A site of another name than those of [`inventory`], before or after them in the order of names, with whatever
     /// belongs to it; its prefixes may be somebody else's.
