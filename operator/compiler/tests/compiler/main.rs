@@ -3,6 +3,7 @@
 mod case;
 mod coverage;
 mod faults;
+mod fuzz;
 mod golden;
 mod policies;
 mod pools;
