@@ -16,6 +16,7 @@ mod copy_month;
 mod dead_man;
 mod desired;
 mod history;
+pub mod kernel;
 mod lease;
 mod leaving;
 mod noun;

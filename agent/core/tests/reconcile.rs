@@ -1,11 +1,10 @@
 //! Any kernel becomes any plan: by the thousand, against a kernel in memory.
 
-mod kernel;
 mod world;
 
 use std::collections::BTreeSet;
 
-use kernel::{Kernel, Refusal};
+use pathsteer_agent_core::kernel::{Kernel, Refusal};
 use pathsteer_agent_core::{Action, Change, ChangeClass, PlanObject, Sweep, changes, drift, names, not_as_declared};
 use pathsteer_crds::plan::{LinkKind, PlanObjects};
 use proptest::prelude::*;

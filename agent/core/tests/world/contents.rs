@@ -105,7 +105,7 @@ pub(super) fn routing(plan: &mut PlanObjects, dice: &mut Dice) {
         let netns = netns.name;
         let links: Vec<String> = plan.links.iter().filter(|l| l.netns == netns).map(|l| l.name.clone()).collect();
         let addresses: Vec<AddressSpec> = plan.addresses.iter().filter(|a| a.netns == netns).cloned().collect();
-        for table in [254, 7_701, 7_702] {
+        for table in [254, 7_717, 7_718] {
             if dice.one_in(3) {
                 continue;
             }

@@ -2,13 +2,12 @@
 
 mod contents;
 
+use pathsteer_agent_core::kernel::Kernel;
 use pathsteer_agent_core::{PlanObject, Sweep, changes};
 use pathsteer_crds::plan::{
     LentSysctlSpec, LinkKind, LinkSpec, NetnsSpec, PlanObjects, RuleAction, RuleSpec, SysctlSpec,
 };
 use proptest::prelude::*;
-
-use crate::kernel::Kernel;
 
 /// Cards every node has; a plan takes some of them.
 pub const CARDS: [&str; 3] = ["wan1", "wan2", "lan0"];

@@ -2,7 +2,8 @@
 
 use pathsteer_crds::plan::{LinkKind, LinkSpec, NetnsSpec, RouteKind};
 
-use super::{Kernel, Refusal, ensure};
+use super::objects::ensure;
+use super::{Kernel, Refusal};
 
 /// Sets what the kernel sets where nothing is declared.
 pub(super) fn complete(link: &mut LinkSpec) {

@@ -1,109 +1,19 @@
-//! A kernel in memory, with the side effects and the refusals of the real one.
+//! Making and deleting each noun in the kernel in memory, with what the kernel wants to be there before and takes along.
 
-mod links;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use pathsteer_agent_core::ownership::is_link_observed;
-use pathsteer_agent_core::{Action, Change, PlanObject};
-use pathsteer_crds::ownership::TABLES;
+use pathsteer_crds::ownership::{HOST, TABLES, VIP_NETNS, path_table};
 use pathsteer_crds::plan::{
-    AddressSpec, Behind, LinkKind, NetnsSpec, NftRule, NftTableSpec, PlanObjects, RouteKind, RouteSpec, RuleAction,
-    RuleSpec, SysctlSpec, WireguardPeerSpec,
+    AddressSpec, Behind, NftRule, NftTableSpec, RouteKind, RouteSpec, RuleAction, WireguardPeerSpec,
 };
+use pathsteer_crds::plumbing::PINNED;
 
-pub type Refusal = String;
-
-#[derive(Debug, Clone, Default)]
-pub struct Kernel {
-    /// What is ours, links that are down among it.
-    state: PlanObjects,
-    down: BTreeSet<(String, String)>,
-    /// Network cards in the node's own namespace.
-    pub cards: BTreeSet<String>,
-    indexes: BTreeMap<(String, String), u32>,
-    last_index: u32,
-    /// The interface indexes that nft tables were loaded with, by namespace.
-    bound: BTreeMap<String, BTreeSet<u32>>,
-}
+use super::{Kernel, Refusal};
+use crate::PlanObject;
 
 impl Kernel {
-    /// A kernel that holds `objects`, with every interface attribute the kernel would have set by itself, and the rest
-    /// of `cards` in the node's own namespace.
-    pub fn holding(objects: &PlanObjects, cards: &[&str]) -> Kernel {
-        let mut kernel = Kernel { state: objects.clone(), ..Kernel::default() };
-        kernel.state.dhcp.clear();
-        kernel.state.paths.clear();
-        kernel.state.steering.clear();
-        for link in kernel.state.links.clone() {
-            kernel.born(&link.netns, &link.name);
-        }
-        for link in &mut kernel.state.links {
-            links::complete(link);
-        }
-        let moved = |card: &&&str| !objects.links.iter().any(|l| l.name == ***card && l.kind == LinkKind::Nic);
-        kernel.cards = cards.iter().filter(moved).map(|card| (*card).to_owned()).collect();
-        for table in objects.nft_tables.clone() {
-            kernel.bind(&table).expect("a table of a sound plan binds links of the plan");
-        }
-        kernel
-    }
-
-    /// What the drivers report to an agent that wants `desired`.
-    pub fn observe(&self, desired: &PlanObjects) -> PlanObjects {
-        let mut seen = self.state.clone();
-        seen.links.retain(|link| {
-            let up = !self.down.contains(&(link.netns.clone(), link.name.clone()));
-            is_link_observed(desired, link, up)
-        });
-        seen.sort();
-        seen
-    }
-
-    /// Namespaces whose nft table was loaded with an interface that is no more.
-    pub fn stale_tables(&self) -> Vec<String> {
-        let alive: BTreeSet<u32> = self.indexes.values().copied().collect();
-        self.bound.iter().filter(|(_, bound)| !bound.is_subset(&alive)).map(|(netns, _)| netns.clone()).collect()
-    }
-
-    /// Carries out `change`.
-    ///
-    /// # Errors
-    /// Whatever it refers to is not there, or something else is in its place.
-    pub fn apply(&mut self, change: &Change) -> Result<(), Refusal> {
-        match (change.action, &change.object) {
-            (Action::Delete, object) => self.delete(object),
-            (action, object) => {
-                let previous = change.previous.as_ref();
-                ensure((action == Action::Update) == previous.is_some(), "an update, and only it, has a previous")?;
-                self.make(object, previous)
-            }
-        }
-        .map_err(|refusal| format!("{:?} {}: {refusal}", change.action, change.object.name()))
-    }
-
-    /// Somebody else deletes `victim`.
-    pub fn steal(&mut self, victim: Option<impl Into<PlanObject>>) {
-        if let Some(victim) = victim {
-            // A refusal only means that this act of vandalism does not come off.
-            let _refused = self.delete(&victim.into()).is_err();
-        }
-    }
-
-    /// Somebody else sets a sysctl.
-    pub fn set(&mut self, sysctl: &SysctlSpec, value: &str) {
-        self.state.sysctls.iter_mut().filter(|one| *one == sysctl).for_each(|one| value.clone_into(&mut one.value));
-    }
-
-    /// Somebody else adds a rule that looks like ours.
-    pub fn plant(&mut self, rule: RuleSpec) {
-        if !self.state.rules.contains(&rule) {
-            self.state.rules.push(rule);
-        }
-    }
-
-    fn make(&mut self, object: &PlanObject, previous: Option<&PlanObject>) -> Result<(), Refusal> {
+    pub(super) fn make(&mut self, object: &PlanObject, previous: Option<&PlanObject>) -> Result<(), Refusal> {
         match object {
             PlanObject::Netns(spec) => {
                 self.state.netns.push(spec.clone());
@@ -176,6 +86,7 @@ impl Kernel {
                 if let RuleAction::Table(table) = spec.action {
                     let filled =
                         self.state.routes.iter().any(|route| route.netns == spec.netns && route.table == table);
+                    let filled = filled || is_pinned(&spec.netns, table);
                     ensure(filled, "its table is empty: packets would fall through to the main one")?;
                 }
                 ensure(!self.state.rules.contains(spec), "EEXIST")?;
@@ -213,17 +124,25 @@ impl Kernel {
             let stopped = |route: &RouteSpec| {
                 (&route.netns, route.table, &route.kind) == (&spec.netns, spec.table, &RouteKind::Blackhole)
             };
-            let stopped = !TABLES.contains(&spec.table) || self.state.routes.iter().any(stopped);
+            let may_end = !TABLES.contains(&spec.table) || is_pinned(&spec.netns, spec.table);
+            let stopped = may_end || self.state.routes.iter().any(stopped);
             ensure(stopped, "a path without the blackhole behind it")?;
             ensure(source.is_none_or(|source| self.assigned(&spec.netns, source)), "the source is not assigned")?;
         }
-        let key = |route: &RouteSpec| (route.netns.clone(), route.table, route.destination, route.metric);
-        ensure(replace || !self.state.routes.iter().any(|route| key(route) == key(spec)), "EEXIST")?;
-        put(&mut self.state.routes, spec, |one| key(one) == key(spec));
+        let same = |route: &RouteSpec| {
+            let key = (&route.netns, route.table, route.destination, route.metric);
+            key == (&spec.netns, spec.table, spec.destination, spec.metric)
+        };
+        ensure(replace || !self.state.routes.iter().any(same), "EEXIST")?;
+        put(&mut self.state.routes, spec, same);
         Ok(())
     }
 
     fn is_on_link(&self, netns: &str, link: &str, gateway: IpAddr) -> bool {
+        // every link has a link-local address of its own
+        if matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+            return true;
+        }
         let on_it = |address: &&AddressSpec| (&*address.netns, &*address.link) == (netns, link);
         let to_it = |route: &RouteSpec| match &route.kind {
             RouteKind::Unicast { link: by, gateway: None, .. } => {
@@ -235,7 +154,7 @@ impl Kernel {
             || self.state.routes.iter().any(to_it)
     }
 
-    fn delete(&mut self, object: &PlanObject) -> Result<(), Refusal> {
+    pub(super) fn delete(&mut self, object: &PlanObject) -> Result<(), Refusal> {
         match object {
             PlanObject::Netns(spec) => self.delete_netns(spec),
             PlanObject::Sysctl(_) => return Err("a sysctl cannot be deleted".into()),
@@ -289,7 +208,7 @@ impl Kernel {
         self.state.addresses.iter().any(|one| one.netns == netns && one.address.addr() == address)
     }
 
-    fn bind(&mut self, table: &NftTableSpec) -> Result<(), Refusal> {
+    pub(super) fn bind(&mut self, table: &NftTableSpec) -> Result<(), Refusal> {
         self.netns(&table.netns)?;
         let mut bound = BTreeSet::new();
         for rule in &table.rules {
@@ -302,13 +221,19 @@ impl Kernel {
         Ok(())
     }
 
-    fn netns(&self, name: &str) -> Result<(), Refusal> {
-        ensure(self.state.netns.iter().any(|netns| *netns == NetnsSpec { name: name.into() }), "no such namespace")
+    pub(super) fn netns(&self, name: &str) -> Result<(), Refusal> {
+        let there = name == HOST || self.state.netns.iter().any(|netns| netns.name == name);
+        ensure(there, "no such namespace")
     }
 }
 
-fn ensure(holds: bool, refusal: &str) -> Result<(), Refusal> {
+pub(super) fn ensure(holds: bool, refusal: &str) -> Result<(), Refusal> {
     if holds { Ok(()) } else { Err(refusal.to_owned()) }
+}
+
+/// A flow that is pinned to an uplink which is gone is led by the next rule: these tables may be empty, and end.
+fn is_pinned(netns: &str, table: u32) -> bool {
+    netns == VIP_NETNS && (1..=8).any(|slot| table == path_table(slot, PINNED))
 }
 
 /// Puts `spec` in the place of whatever is the same.
