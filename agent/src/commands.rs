@@ -30,6 +30,7 @@ use crate::{
     reconcile::RUN_DIR,
     run,
     segmentation::Segmentation,
+    simulate::{self, Simulation},
     state::StateDir,
     tls,
 };
@@ -95,6 +96,9 @@ enum Verb {
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
         slot: u8,
     },
+    /// Simulate many nodes in this process, each with a session of its own and a kernel in memory: nothing of this machine is
+    /// changed, and nobody needs to be root. To see how an operator bears a fleet.
+    Simulate(Simulation),
     /// The WireGuard worker of one slot; started by the agent.
     #[command(hide = true)]
     Wireguard {
@@ -144,11 +148,12 @@ fn asynchronously(verb: Verb) -> anyhow::Result<bool> {
 async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
     match verb {
         Verb::Run { config } => {
-            // the DHCP client would tell of every question that nobody answers
-            let default = |_| "info,mozim=warn".into();
-            let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(default);
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+            log();
             run::run(Config::load(&config.config)?).await.map(|()| true)
+        }
+        Verb::Simulate(simulation) => {
+            log();
+            simulate::run(simulation).await.map(|()| true)
         }
         Verb::RotateKey { config, slot } => {
             let key = StateDir::open(&Config::load(&config.config)?.state_dir)?.make_next_key(slot)?;
@@ -196,6 +201,14 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
         }
         Verb::Wireguard { .. } => Ok(true),
     }
+}
+
+/// Has events written to standard error, as `RUST_LOG` wants.
+fn log() {
+    // the DHCP client would tell of every question that nobody answers
+    let default = |_| "info,mozim=warn".into();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(default);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
 /// The node as a command finds it.

@@ -5,40 +5,27 @@ mod turn;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    path::Path,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use pathsteer_agent_core::{History, Resolvers, Since, Turn, names};
 use pathsteer_crds::{
-    plan::{AddressSpec, NodePlan, PlanObjects},
+    plan::{NodePlan, PlanObjects},
     report::NodeReport,
 };
 use pathsteer_wireguard::WorkerStatus;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    config::WireguardChoice,
-    copies::Copies,
-    drivers::{
-        Kernel,
-        datapath::Shim,
-        dhcp::{Dhcp, News},
-        nft::{self, Tallies},
-        resolv_conf::ResolvConf,
-        route::{Defaults, HostDefaults},
-        wireguard::Wireguard,
-    },
-    helm::Helm,
+    drivers::dhcp::News,
+    ground::{Calls, Ground, Seen},
     lease_book::LeaseBook,
     next_plan::NextPlan,
-    renewal::Renewing,
     report::{self, Sources},
     segmentation::Segmentation,
     state::{self, StateDir},
     sys::clock,
-    watch::Watch,
 };
 
 /// Where workers and locks live while the node runs.
@@ -62,26 +49,21 @@ const LEAVE_LOOK: Duration = Duration::from_millis(50);
 const KERNEL: &str = "kernel";
 
 /// The agent's reconciler.
-pub struct Reconciler {
+pub struct Reconciler<G> {
     state: StateDir,
+    /// What is known for as long as the node runs is kept there.
+    run_dir: PathBuf,
     plan: NodePlan,
     /// Until the plan comes from an operator, or is what was before one that did: what has been declared, as only that may
     /// be deleted.
     own: Option<BTreeSet<String>>,
     next: NextPlan,
     leases: LeaseBook,
-    dhcp: Dhcp,
-    /// Who resolves names, by the namespace of the uplink: for the session, and for people.
+    /// Who resolves names, by the namespace of the uplink.
     resolvers: watch::Sender<BTreeMap<String, Resolvers>>,
-    resolv_conf: ResolvConf,
-    wireguard: Wireguard,
-    renewing: Renewing,
     segmentation: Segmentation,
-    shim: Option<Shim>,
-    helm: Helm,
-    watch: Watch,
-    copies: Copies,
-    tables: nft::Memory,
+    ground: G,
+    calls: Calls,
     seen: Seen,
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
@@ -103,59 +85,37 @@ struct Pace {
     verify: u128,
 }
 
-/// What was found beside the objects, by the last look.
-#[derive(Default)]
-pub struct Seen {
-    /// Namespaces of uplinks with a working default route.
-    pub defaults: Defaults,
-    /// Default routes of the node's own namespace by the cards that stay there.
-    pub host_defaults: HostDefaults,
-    pub advertised: Vec<AddressSpec>,
-    pub tallies: Tallies,
-    pub workers: BTreeMap<u8, WorkerStatus>,
-}
-
-impl Reconciler {
-    /// Begins with the last good plan, or the bootstrap plan if there is none, and whether that is complete.
-    ///
-    /// # Errors
-    /// The binary's own path cannot be told, or the kernel has no WireGuard and must.
+impl<G: Ground> Reconciler<G> {
+    /// Begins with the last good plan, or the bootstrap plan if there is none, and whether that is complete. `run_dir` is
+    /// emptied when the node boots.
     pub fn new(
-        state: StateDir,
-        (wireguard, segmentation): (WireguardChoice, Segmentation),
+        (state, run_dir): (StateDir, PathBuf),
+        ground: G,
+        segmentation: Segmentation,
         (plan, complete): (NodePlan, bool),
-        news: mpsc::UnboundedSender<News>,
         resolvers: watch::Sender<BTreeMap<String, Resolvers>>,
         reports: watch::Sender<Option<NodeReport>>,
-        renewing: Renewing,
-    ) -> io::Result<Self> {
-        let wireguard = Wireguard::new(Path::new(RUN_DIR).join("wireguard"), state.clone(), wireguard)?;
-        Ok(Reconciler {
+    ) -> Self {
+        Reconciler {
             own: (!complete).then(|| names(&plan.objects)),
             leases: LeaseBook::open(state.clone()),
             plan,
             next: NextPlan::none(),
-            dhcp: Dhcp::new(news),
             resolvers,
-            resolv_conf: ResolvConf::default(),
-            wireguard,
-            renewing,
             segmentation,
-            shim: None,
-            helm: Helm::new(state.clone()),
-            watch: Watch::new(),
-            copies: Copies::new(state.clone()),
-            tables: nft::Memory::default(),
+            calls: ground.calls(),
+            ground,
             seen: Seen::default(),
             verified: None,
             restless: false,
             history: History::default(),
-            since: state::since(Path::new(RUN_DIR)),
+            since: state::since(&run_dir),
             pace: Pace::default(),
             reports,
             counted: Instant::now(),
+            run_dir,
             state,
-        })
+        }
     }
 
     /// Turns until the process ends.
@@ -179,15 +139,15 @@ impl Reconciler {
             let next = tokio::time::sleep(pause);
             tokio::pin!(next);
             loop {
-                let workers = self.wireguard.status();
-                self.watch.put_workers(&workers, |slot| self.wireguard.socket(slot));
+                let workers = self.ground.workers();
+                self.ground.hear(&workers);
                 self.count();
                 self.report(&turn, &desired, &workers);
                 tokio::select! {
                     Ok(()) = plans.changed() => {
                         if let Some(plan) = plans.borrow_and_update().clone() {
                             // as they are now, not a second ago
-                            let not_up = self.not_up(&self.wireguard.status());
+                            let not_up = self.not_up(&self.ground.workers());
                             self.next.put(plan, &self.plan, &not_up);
                         }
                         if self.succeed() {
@@ -200,11 +160,11 @@ impl Reconciler {
                         self.leases.take(news);
                         break;
                     }
-                    () = self.watch.changed.notified() => {
+                    () = self.calls.changed.notified() => {
                         tokio::time::sleep_until(settled).await;
                         break;
                     }
-                    () = self.watch.plugged.notified(), if !turn.verified() => {
+                    () = self.calls.plugged.notified(), if !turn.verified() => {
                         tokio::time::sleep(SETTLE).await;
                         break;
                     }
@@ -217,19 +177,18 @@ impl Reconciler {
                         self.steer(self.avoid(&workers));
                     }
                     () = tokio::time::sleep(TICK) => {
-                        let unpinned =
-                            self.shim.is_some() && !(Shim::is_pinned() && Shim::are_attached(&desired.programs));
                         let other = |(slot, seen): (&u8, &WorkerStatus)| {
                             !workers.get(slot).is_some_and(|now| now.is_set_like(seen))
                         };
                         let reset = self.seen.workers.iter().any(other);
                         let expired = self.leases.expire();
-                        let renewed = self.renewing.due(&workers).is_some_and(|known| {
+                        let renewed = self.ground.to_renew(&workers).is_some_and(|known| {
                             let active = self.active(&workers);
-                            self.renewing.step(&self.wireguard, &known, &active)
+                            self.ground.renew(&known, &active)
                         });
-                        let moved = self.watch.put(self.plan.reaches_home());
-                        if expired || moved || renewed || turn.verified() && (unpinned || reset) {
+                        let moved = self.ground.listen(self.plan.reaches_home());
+                        let lost = reset || self.ground.is_lost(&desired);
+                        if expired || moved || renewed || turn.verified() && lost {
                             break;
                         }
                         self.steer(self.avoid(&workers));
@@ -242,8 +201,9 @@ impl Reconciler {
     fn count(&mut self) {
         if self.counted.elapsed() > COUNT {
             self.counted = Instant::now();
-            let counted = Kernel::open(self.wireguard.kind()).and_then(|kernel| nft::tallies(&kernel));
-            counted.map_or_else(|error| tracing::warn!(%error, "cannot count"), |tallies| self.seen.tallies = tallies);
+            self.ground
+                .tallies()
+                .map_or_else(|error| tracing::warn!(%error, "cannot count"), |tallies| self.seen.tallies = tallies);
         }
     }
 
@@ -259,15 +219,16 @@ impl Reconciler {
             history: &self.history,
             problems: self.state.problems().reports(),
             workers,
-            steering: self.helm.reports(),
-            shim: self.shim.as_ref(),
+            steering: self.ground.steering(),
+            following: self.ground.following(),
+            counters: self.ground.counters(&self.seen.tallies, workers),
             segmentation: &self.segmentation.why,
         });
         let before = self.since.clone();
         let whole = turn.not_as_declared.iter().all(|wrong| wrong.object != KERNEL);
         report::date(&mut fresh, &mut self.since, whole, &clock::now());
         if self.since != before {
-            state::save_since(Path::new(RUN_DIR), &self.since);
+            state::save_since(&self.run_dir, &self.since);
         }
         self.reports.send_replace(Some(fresh));
     }

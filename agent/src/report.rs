@@ -11,9 +11,7 @@ use pathsteer_crds::{
 };
 use pathsteer_wireguard::WorkerStatus;
 
-use crate::{
-    VERSION, counters::counters, drivers::datapath::Shim, lease_book::LeaseBook, problems::Problem, reconcile::Seen,
-};
+use crate::{VERSION, drivers::datapath::Shim, ground::Seen, lease_book::LeaseBook, problems::Problem};
 
 /// Everything a report is made of.
 pub struct Sources<'a> {
@@ -29,7 +27,8 @@ pub struct Sources<'a> {
     pub problems: Vec<ProblemReport>,
     pub workers: &'a BTreeMap<u8, WorkerStatus>,
     pub steering: Vec<SteeringReport>,
-    pub shim: Option<&'a Shim>,
+    pub following: Vec<FollowingReport>,
+    pub counters: Vec<CounterReport>,
     pub segmentation: &'a str,
 }
 
@@ -46,7 +45,8 @@ pub fn report(sources: Sources) -> NodeReport {
         mut problems,
         workers,
         steering,
-        shim,
+        following,
+        counters,
         segmentation,
     } = sources;
     let (drift, drift_repaired) = history.drift();
@@ -67,8 +67,8 @@ pub fn report(sources: Sources) -> NodeReport {
         uplinks: plan.objects.paths.iter().filter_map(|path| uplink(path, plan, leases, resolvers, seen)).collect(),
         tunnels: tunnels(desired, workers),
         steering,
-        following: shim.map(following).unwrap_or_default(),
-        counters: counters(shim, &seen.tallies, workers),
+        following,
+        counters,
         segmentation: segmentation.to_owned(),
     }
 }

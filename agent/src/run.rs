@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     clock,
     config::Config,
+    ground::Machine,
     problems::Problem,
     reconcile::{RUN_DIR, Reconciler},
     renewal::Renewing,
@@ -51,8 +52,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
     tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");
-    let reconciler =
-        Reconciler::new(state.clone(), (wireguard, segmentation), plan, news, resolvers, reports, renewing)?;
+    let machine = Machine::new(&state, wireguard, &segmentation, news, renewing)?;
+    let kept = (state.clone(), PathBuf::from(RUN_DIR));
+    let reconciler = Reconciler::new(kept, machine, segmentation, plan, resolvers, reports);
     let reconciler = tokio::spawn(reconciler.run(plan_changes, lent));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

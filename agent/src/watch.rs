@@ -18,6 +18,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::{
     drivers::datapath::Shim,
+    ground::Calls,
     sys::{
         monitor::Monitor,
         netns::{self, Netns, NetnsId},
@@ -34,10 +35,7 @@ const LOOK: Duration = Duration::from_millis(40);
 
 /// The listeners.
 pub struct Watch {
-    /// Something changed in a namespace of ours.
-    pub changed: Arc<Notify>,
-    /// An interface of the node's own namespace changed: a card that was missing may be there.
-    pub plugged: Arc<Notify>,
+    pub calls: Calls,
     ours: BTreeMap<String, (NetnsId, Listener)>,
     host: Option<Listener>,
     /// While something of ours is in the node's own namespace, everything there matters.
@@ -56,8 +54,7 @@ struct Lookout(Arc<AtomicBool>);
 impl Watch {
     pub fn new() -> Self {
         Watch {
-            changed: Arc::default(),
-            plugged: Arc::default(),
+            calls: Calls::default(),
             ours: BTreeMap::new(),
             host: None,
             home: None,
@@ -70,9 +67,9 @@ impl Watch {
     /// with the cards in it. `at_home` says that something of ours is in the node's own namespace, too. Says whether any namespace of ours has come or gone since the last time.
     pub fn put(&mut self, at_home: bool) -> bool {
         let host = || Monitor::of_links(&Netns::current()?);
-        Listener::keep(&mut self.host, host, &self.plugged);
+        Listener::keep(&mut self.host, host, &self.calls.plugged);
         if at_home {
-            Listener::keep(&mut self.home, || Monitor::open(&Netns::current()?), &self.changed);
+            Listener::keep(&mut self.home, || Monitor::open(&Netns::current()?), &self.calls.changed);
         } else {
             self.home = None;
         }
@@ -85,7 +82,7 @@ impl Watch {
                 continue;
             }
             let mut listener = None;
-            Listener::keep(&mut listener, || Monitor::open(&netns), &self.changed);
+            Listener::keep(&mut listener, || Monitor::open(&netns), &self.calls.changed);
             self.ours.extend(listener.map(|listener| (name, (id, listener))));
             changed = true;
         }
@@ -97,7 +94,7 @@ impl Watch {
     /// # Errors
     /// No thread can be had.
     pub fn put_programs(&mut self, shim: Option<&Shim>) -> io::Result<()> {
-        self.programs = shim.map(|shim| Lookout::start(shim.clone(), Arc::clone(&self.changed))).transpose()?;
+        self.programs = shim.map(|shim| Lookout::start(shim.clone(), Arc::clone(&self.calls.changed))).transpose()?;
         Ok(())
     }
 
@@ -109,7 +106,7 @@ impl Watch {
             if self.workers.get(slot).is_some_and(|(heard, listener)| *heard == this && listener.lives()) {
                 continue;
             }
-            let (wake, socket, digest) = (Arc::clone(&self.changed), socket(*slot), worker.config_digest.clone());
+            let (wake, socket, digest) = (Arc::clone(&self.calls.changed), socket(*slot), worker.config_digest.clone());
             let listener = tokio::spawn(async move {
                 if let Err(error) = UserspaceBackend::changed(&socket, &digest).await {
                     tracing::debug!(%error, "cannot hear a worker");

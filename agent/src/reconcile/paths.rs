@@ -10,9 +10,9 @@ use pathsteer_crds::plan::Role;
 use pathsteer_wireguard::WorkerStatus;
 
 use super::Reconciler;
-use crate::report;
+use crate::{ground::Ground, report};
 
-impl Reconciler {
+impl<G: Ground> Reconciler<G> {
     /// Puts the next plan in force if the paths that it takes away are left, and says whether it has.
     pub(super) fn succeed(&mut self) -> bool {
         let Some(plan) = self.next.take_if_left(&self.used()) else { return false };
@@ -24,8 +24,8 @@ impl Reconciler {
     /// Paths by which something is sent; those of an edge have been chosen here, those of an anchor there.
     fn used(&self) -> BTreeSet<(u32, u8)> {
         match self.plan.role {
-            Role::Edge => sent_by(&self.helm.reports()),
-            Role::Anchor => followed_by(&self.shim.as_ref().map(report::following).unwrap_or_default()),
+            Role::Edge => sent_by(&self.ground.steering()),
+            Role::Anchor => followed_by(&self.ground.following()),
         }
     }
 
@@ -36,7 +36,7 @@ impl Reconciler {
 
     pub(super) fn active(&self, workers: &BTreeMap<u8, WorkerStatus>) -> Active {
         match self.plan.role {
-            Role::Edge => Active::Chosen(self.helm.reports().iter().map(|steering| steering.active).collect()),
+            Role::Edge => Active::Chosen(self.ground.steering().iter().map(|steering| steering.active).collect()),
             Role::Anchor => {
                 let arrives = &self.used() - &self.not_up(workers);
                 Active::Followed(arrives.into_iter().map(|(_, slot)| slot).collect())
@@ -46,8 +46,8 @@ impl Reconciler {
 
     /// Hands the plan's steering on. An anchor follows and has none.
     pub(super) fn steer(&mut self, avoid: Avoid) {
-        if let (Some(shim), Role::Edge) = (&self.shim, self.plan.role) {
-            self.helm.put(shim, &self.plan.objects, avoid);
+        if self.plan.role == Role::Edge {
+            self.ground.steer(&self.plan.objects, avoid);
         }
     }
 
@@ -57,7 +57,7 @@ impl Reconciler {
             return Avoid::default();
         }
         let remotes = self.plan.objects.remotes.iter();
-        let renewed = remotes.filter_map(|remote| Some((remote.id, self.renewing.avoided()?)));
+        let renewed = remotes.filter_map(|remote| Some((remote.id, self.ground.renewed()?)));
         let not_up = self.not_up(workers);
         Avoid { leave: renewed.chain(self.next.left()).collect(), not_up }
     }

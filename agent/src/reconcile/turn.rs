@@ -13,9 +13,8 @@ use tokio::task::block_in_place;
 
 use super::{KERNEL, Pace, Reconciler};
 use crate::{
-    apply::Applier,
-    drivers::{Kernel, datapath::Shim, link, route},
-    observe::{Observed, observe},
+    ground::Ground,
+    observe::Observed,
     problems::Problem,
     sys::{KernelError, clock},
 };
@@ -23,7 +22,7 @@ use crate::{
 /// At most this many times a turn applies and looks again, as long as something succeeds; the rest waits for the next.
 const PASSES: usize = 4;
 
-impl Reconciler {
+impl<G: Ground> Reconciler<G> {
     pub(super) async fn turn(&mut self) -> (Turn, PlanObjects) {
         // the kernel works in our name and its answers come at once: this thread is not to be waited for by other tasks
         let runtime = tokio::runtime::Handle::current();
@@ -47,17 +46,15 @@ impl Reconciler {
             _ => {}
         }
         self.verified = turn.verified().then(|| desired.clone());
-        // a new namespace may be what a client or the machine waits for
-        self.dhcp.put(&self.plan.objects.dhcp).await;
         let resolvers = resolvers(&self.plan, self.leases.held());
-        self.resolv_conf.put(&resolvers);
+        self.ground.settle(&self.plan, &resolvers).await;
         self.resolvers.send_if_modified(|known| {
             *known != resolvers && {
                 *known = resolvers;
                 true
             }
         });
-        self.restless = self.watch.put(self.plan.reaches_home());
+        self.restless = self.ground.listen(self.plan.reaches_home());
         self.steer(self.avoid(&self.seen.workers));
         (turn, desired)
     }
@@ -77,27 +74,20 @@ impl Reconciler {
         outcomes: &mut Vec<Outcome>,
         drifted: &mut Vec<Drifted>,
     ) -> Result<(PlanObjects, PlanObjects), KernelError> {
-        let no_shim = self.open_shim();
-        let uplinks = self.plan.objects.paths.iter().map(|path| path.netns.clone()).collect();
-        let in_place = self.plan.objects.routes.iter().filter_map(|route| route.while_host_default.clone()).collect();
         self.pace = Pace::default();
         let mut began = Instant::now();
-        let mut kernel = Kernel::open(self.wireguard.kind())?;
-        kernel.at_home = self.plan.reaches_home() || link::any_at_home();
+        let mut kernel = self.ground.open(&self.plan)?;
         let (mut of_pass, mut new_ways) = (Vec::new(), BTreeSet::new());
         for pass in 0.. {
             // what was applied may have brought a default route, or taken it away
-            let defaults = route::defaults(&kernel, &uplinks).await?;
+            let (defaults, host_defaults) = self.ground.ways(&kernel, &self.plan).await?;
             let before = std::mem::replace(&mut self.seen.defaults, defaults);
             new_ways.extend(self.seen.defaults.keys().filter(|way| !before.contains_key(*way)).cloned());
-            self.seen.host_defaults = route::host_defaults(&kernel, &in_place).await?;
+            self.seen.host_defaults = host_defaults;
             let desired = self.desired();
-            let workers = self.wireguard.status();
-            let Observed { objects: observed, advertised, tallies } = {
-                let (shim, memory) = (self.shim.as_ref(), &mut self.tables);
-                observe(&kernel, shim, &self.wireguard, &workers, memory, &desired, &self.state).await?
-            };
-            self.copies.count(&kernel, &desired.nft_tables, &tallies.copied);
+            let workers = self.ground.workers();
+            let Observed { objects: observed, advertised, tallies } =
+                self.ground.look(&kernel, &workers, &desired).await?;
             (self.seen.advertised, self.seen.tallies, self.seen.workers) = (advertised, tallies, workers);
             let looked = if pass == 0 { &mut self.pace.observe } else { &mut self.pace.verify };
             *looked += lap(&mut began);
@@ -109,7 +99,7 @@ impl Reconciler {
             let is_stuck = pass > 0 && of_pass.iter().all(|outcome: &Outcome| outcome.failure.is_some());
             if changes.is_empty() || is_stuck || pass == PASSES {
                 let opened = |path: &&PathSpec| new_ways.iter().any(|(netns, _)| *netns == path.netns);
-                self.plan.objects.paths.iter().filter(opened).for_each(|path| self.wireguard.hurry(path.slot));
+                self.plan.objects.paths.iter().filter(opened).for_each(|path| self.ground.hurry(path.slot));
                 return Ok((desired, observed));
             }
             if pass == 0 {
@@ -119,36 +109,11 @@ impl Reconciler {
                 let (generation, worst) = (self.plan.generation, worst.unwrap_or(ChangeClass::None));
                 tracing::info!(generation, changes = changes.len(), drift = drifted.len(), ?worst, "apply");
             }
-            let shim = self.shim.as_ref().ok_or(&*no_shim);
-            let (wireguard, state) = (&self.wireguard, &self.state);
-            let copied = self.copies.copied();
-            let mut applier = Applier { kernel: &mut kernel, shim, wireguard, state, desired: &desired, copied };
-            of_pass = applier.apply(changes).await;
+            of_pass = self.ground.apply(&mut kernel, changes, &desired).await;
             latest(outcomes, &of_pass);
             self.pace.apply += lap(&mut began);
         }
         unreachable!("the loop ends by PASSES")
-    }
-
-    /// Opens the datapath, anew when its pins are gone, and otherwise says why it cannot be had. Everything else is
-    /// reconciled without it: it may be by an uplink that somebody hears what is wrong.
-    fn open_shim(&mut self) -> String {
-        if let Some(shim) = self.shim.take_if(|_| !Shim::is_pinned()) {
-            shim.let_go();
-            self.helm.let_go();
-        }
-        let mut why = None;
-        if self.shim.is_none() && !self.plan.objects.datapath.is_empty() {
-            match Shim::open(&self.state, self.segmentation.whole) {
-                Ok(shim) => self.shim = Some(shim),
-                Err(error) => why = Some(error.to_string()),
-            }
-            if let Err(error) = self.watch.put_programs(self.shim.as_ref()) {
-                tracing::warn!(%error, "cannot look after programs");
-            }
-        }
-        self.state.problems().put(Problem::Datapath, why.clone());
-        why.unwrap_or_default()
     }
 }
 

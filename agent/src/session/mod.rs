@@ -105,6 +105,10 @@ pub struct Session {
     reports: watch::Receiver<Option<NodeReport>>,
     /// By the namespace of the uplink.
     resolvers: watch::Receiver<BTreeMap<String, Resolvers>>,
+    /// Of which plan the operator has heard, by store epoch and generation.
+    heard: watch::Sender<(u64, i64)>,
+    /// The uplinks are none of this machine's.
+    only_home: bool,
 }
 
 impl Session {
@@ -119,7 +123,18 @@ impl Session {
         resolvers: watch::Receiver<BTreeMap<String, Resolvers>>,
     ) -> Result<Self, tls::TlsError> {
         let tls = tls::client(&config, state)?;
-        Ok(Session { config, identity, told, tls, in_force, reports, resolvers })
+        let heard = watch::Sender::new((0, 0));
+        Ok(Session { config, identity, told, tls, in_force, reports, resolvers, heard, only_home: false })
+    }
+
+    /// The same session, dialled from the network that this program itself is in and from no uplink.
+    pub fn only_from_home(self) -> Self {
+        Session { only_home: true, ..self }
+    }
+
+    /// Of which plan the operator has heard, by store epoch and generation, each time it takes a report.
+    pub fn heard(&self) -> watch::Receiver<(u64, i64)> {
+        self.heard.subscribe()
     }
 
     /// Dials for ever, and goes back to the plan before when the operator cannot be told of the one in force.
@@ -160,7 +175,7 @@ impl Session {
     /// Namespaces from which to dial: the uplinks, cheapest first, and the node's own (the empty name), which may have a
     /// network that is none of ours.
     fn underlays(&self) -> Vec<String> {
-        let mut paths = self.in_force.paths();
+        let mut paths = if self.only_home { Vec::new() } else { self.in_force.paths() };
         paths.sort_by_key(|path| (path.cost, path.slot));
         paths.into_iter().map(|path| path.netns).chain([String::new()]).collect()
     }
@@ -176,9 +191,9 @@ impl Session {
         self.told.send_replace(hello.identity.clone());
         tracing::info!(underlay, metered, operator = self.config.operator, "session");
         let (quiet, every) = if metered { (METERED_QUIET, METERED_PACE) } else { (QUIET, PACE) };
-        let (heard, mut hears) = watch::channel((0, 0));
+        let mut hears = self.heard.subscribe();
         let plans = self.in_force.plans();
-        let reporter = Reporter::new(sender.clone(), self.authority(), (quiet, every), heard);
+        let reporter = Reporter::new(sender.clone(), self.authority(), (quiet, every), self.heard.clone());
         let reports = tokio::spawn(reporter.run(self.reports.clone()));
         let tellings =
             tokio::spawn(tell(sender.clone(), self.authority(), hello, self.identity.clone(), self.told.clone()));
