@@ -72,3 +72,53 @@ pub(super) fn addresses(network: IpNet) -> (u128, u128) {
         IpNet::V6(v6) => (v6.network().to_bits(), v6.broadcast().to_bits()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pathsteer_crds::PortRange;
+    use pathsteer_crds::plan::{ClassElement, FlowTo};
+
+    use super::*;
+
+    fn element(prefix: Option<&str>, protocol: Option<u8>, ports: Option<(u16, u16)>) -> Element {
+        let prefix = prefix.map(|prefix| prefix.parse::<IpNet>().unwrap());
+        let ports = ports.map(|(first, last)| PortRange { first, last });
+        let family = prefix.map(|prefix| Family::of(prefix.addr()));
+        Element { family, is: ClassElement { prefix, protocol, ports, to: FlowTo::Direct, ..ClassElement::default() } }
+    }
+
+    fn together(others: &[Element], one: &Element) -> bool {
+        covers(others.iter(), one)
+    }
+
+    #[test]
+    fn what_none_takes_alone_several_take_together_and_not_if_one_is_missing() {
+        let udp = Some(17);
+        let by_ports = [element(None, udp, Some((1, 999))), element(None, udp, Some((1_000, 65_535)))];
+        let by_prefix = [element(Some("0.0.0.0/1"), None, None), element(Some("128.0.0.0/1"), None, None)];
+        let by_family = [element(Some("0.0.0.0/0"), udp, None), element(Some("::/0"), udp, None)];
+        let wholes = [element(None, udp, None), element(Some("0.0.0.0/0"), udp, None), element(None, udp, None)];
+        for (parts, whole) in [by_ports, by_prefix, by_family].iter().zip(&wholes) {
+            assert!(together(parts, whole), "{parts:?}");
+            for part in parts {
+                assert!(!together(std::slice::from_ref(part), whole), "{part:?} alone");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_by_nobody_or_by_what_lies_beside_it() {
+        let web = element(None, Some(6), Some((443, 443)));
+        assert!(!together(&[], &web));
+        assert!(!together(&[element(None, Some(17), Some((443, 443))), element(None, Some(6), Some((1, 442)))], &web));
+        assert!(!together(&[element(Some("0.0.0.0/0"), None, None)], &web), "IPv6 is left");
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_not_taken() {
+        let odd: Vec<Element> = (0..32_767).map(|one| element(None, None, Some((2 * one + 1, 2 * one + 1)))).collect();
+        let even: Vec<Element> = (1..=32_767).map(|one| element(None, None, Some((2 * one, 2 * one)))).collect();
+        let last = [element(None, None, Some((65_535, 65_535)))];
+        assert!(!together(&[odd, even, last.into()].concat(), &element(None, None, None)));
+    }
+}

@@ -245,7 +245,10 @@ pub fn policy() -> impl Strategy<Value = TrafficPolicySpec> {
 fn match_() -> impl Strategy<Value = Match> {
     let prefix = select(vec![
         None,
+        Some("0.0.0.0/0"),
+        Some("::/0"),
         Some("203.0.113.0/24"),
+        Some("203.0.113.0/25"),
         Some("203.0.113.128/25"),
         Some("192.0.2.9/32"),
         Some("2001:db8:9::/48"),
