@@ -11,11 +11,11 @@ use tracing::info;
 
 use crate::api::{self, ListenError, Listener, Server};
 use crate::args::Run;
-use crate::controller::Controller;
+use crate::controller::{Controller, Memory};
 use crate::etcd::{EtcdError, PrivateEtcd};
 use crate::pki::{Authority, AuthorityError, private_file};
 use crate::session::Connected;
-use crate::store::{self, Cluster, ConnectError, Mirror, Writer};
+use crate::store::{self, Cluster, ConnectError, Health, Mirror, Writer};
 
 /// Why the operator does not run.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +62,13 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
     let (mirror, connected) = (Arc::new(Mirror::default()), Arc::new(Connected::default()));
     let writer = Writer::new(&client);
     let ending = CancellationToken::new();
-    let controller = Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected));
+    let health = Arc::new(Health::default());
+    let memory = Memory::open(&data_dir);
+    let controller =
+        Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected), memory, Arc::clone(&health));
     let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror)));
     let controller = tokio::spawn(controller.run());
-    let router = api::router(Server { mirror, writer, connected, ending: ending.clone() });
+    let router = api::router(Server { mirror, writer, connected, health, ending: ending.clone() });
     let address = listener.address().unwrap_or(listen);
     let serving = tokio::spawn(listener.serve(router, ending.clone()));
     info!(%address, version = env!("CARGO_PKG_VERSION"), "operator runs");

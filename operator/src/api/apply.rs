@@ -193,7 +193,10 @@ pub async fn write(
                 None => write,
             }
         });
-        let deletes = gone.iter().map(|gone| Write::delete(keys::spec(gone.kind, &gone.key)).if_at(gone.mod_revision));
+        let deletes = gone.iter().flat_map(|gone| {
+            let [meant, delete] = Write::delete_object(gone.kind, &gone.key);
+            [meant, delete.if_at(gone.mod_revision)]
+        });
         revision = server.writer.commit(writes.chain(deletes).collect()).await?.max(revision);
         seen(server, revision).await;
     }

@@ -23,11 +23,14 @@ pub async fn once_ready(State(server): State<Server>, request: Request, next: Ne
     if server.mirror.reached(1, PATIENCE).await { Ok(next.run(request).await) } else { Err(unread()) }
 }
 
-/// Ready once the store was read completely.
+/// Ready once the store was read completely. `warnings` says what a person should look at although all goes on.
 pub async fn readyz(State(server): State<Server>) -> Result<Json<Value>, Problem> {
     match server.mirror.revision() {
         0 => Err(unread()),
-        revision => Ok(Json(json!({"status": "ok", "resourceVersion": revision}))),
+        revision => {
+            let warnings = server.health.warnings();
+            Ok(Json(json!({"status": "ok", "resourceVersion": revision, "warnings": warnings})))
+        }
     }
 }
 

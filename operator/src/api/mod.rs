@@ -23,7 +23,7 @@ use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{self, Connected};
-use crate::store::{Mirror, Writer};
+use crate::store::{Health, Mirror, Writer};
 pub use extract::{Body, Query};
 pub use listener::{ListenError, Listener};
 pub use peer::{NodeName, Peer};
@@ -38,6 +38,7 @@ pub struct Server {
     pub mirror: Arc<Mirror>,
     pub writer: Writer,
     pub connected: Arc<Connected>,
+    pub health: Arc<Health>,
     /// The operator is ending: streams end too.
     pub ending: CancellationToken,
 }

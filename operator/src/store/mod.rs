@@ -2,12 +2,14 @@
 //! succeed only on what was read.
 
 mod connect;
+mod health;
 mod mirror;
 mod reflector;
 mod topic;
 mod write;
 
 pub use connect::{Cluster, ConnectError, connect};
+pub use health::{Concern, Health};
 pub use mirror::{Entry, Mirror, Snapshot};
 pub use reflector::reflect;
 pub use topic::Topic;

@@ -5,7 +5,8 @@ use pathsteer_crds::keys;
 /// Groups of keys somebody waits for. Keys the operator only writes (status, admitted, fragments) belong to none.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
-    /// Whatever plans are compiled from: specs, allocations and store epoch, identities.
+    /// Whatever plans are compiled from: specs and what people say of their deletion, allocations and store epoch,
+    /// identities.
     Inputs,
     /// What nodes say about themselves.
     Reports,
@@ -17,7 +18,8 @@ impl Topic {
     /// The topic of `key`.
     pub fn of(key: &str) -> Option<Topic> {
         let below = key.strip_prefix(keys::ROOT)?;
-        if below.starts_with("spec/") || below.starts_with("allocations/") {
+        let folders = ["spec/", "deleting/", "allocations/"];
+        if folders.iter().any(|folder| below.starts_with(folder)) || key == keys::GUARD {
             return Some(Topic::Inputs);
         }
         let (node, rest) = below.strip_prefix("nodes/")?.split_once('/')?;
@@ -40,6 +42,8 @@ mod tests {
         assert_eq!(Topic::of(&keys::spec(Kind::Uplink, "rv-07/fiber")), Some(Topic::Inputs));
         assert_eq!(Topic::of(keys::ALLOCATIONS), Some(Topic::Inputs));
         assert_eq!(Topic::of(keys::EPOCH), Some(Topic::Inputs));
+        assert_eq!(Topic::of(keys::GUARD), Some(Topic::Inputs));
+        assert_eq!(Topic::of(&keys::deleting(Kind::Site, "rv-07")), Some(Topic::Inputs));
         assert_eq!(Topic::of(&keys::identity("rv-07")), Some(Topic::Inputs));
         assert_eq!(Topic::of(&keys::report("rv-07")), Some(Topic::Reports));
         assert_eq!(Topic::of(&keys::plan_root("rv-07")), Some(Topic::Plan("rv-07".into())));

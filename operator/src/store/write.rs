@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, KeyValue, KvClient, Txn, TxnOp, TxnOpResponse};
+use pathsteer_crds::{Kind, keys};
 
 /// etcd takes at most 128 operations a transaction by default; comparisons count too.
 const OPERATIONS: usize = 100;
@@ -28,6 +29,12 @@ impl Write {
 
     pub fn delete(key: impl Into<String>) -> Write {
         Write { key: key.into(), value: None, expected: None }
+    }
+
+    /// Deletes the spec of an object, and says with it that this is meant: what merely vanishes together with many
+    /// others is kept in force.
+    pub fn delete_object(kind: Kind, key: &str) -> [Write; 2] {
+        [Write::put(keys::deleting(kind, key), "{}"), Write::delete(keys::spec(kind, key))]
     }
 
     /// The same, but only if the key's mod_revision is `revision` (0: if there is no such key).

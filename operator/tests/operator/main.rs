@@ -10,3 +10,4 @@ mod outage;
 mod prune;
 mod rig;
 mod session;
+mod vanished;
