@@ -27,6 +27,10 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
     },
+    /// Write a backup of certificate authority and private etcd to one file; works while the operator runs.
+    Backup(Backup),
+    /// Make a data folder from a backup. Nodes get their plans anew, and nothing is withdrawn from any.
+    Restore(Restore),
     /// Print the version.
     Version,
 }
@@ -86,4 +90,27 @@ pub struct Issue {
     /// The operator's data folder.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The operator's data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where the backup goes, readable by its owner only: it holds the authority's private key.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The data folder to make; no operator may run with it.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// Put data that is in the folder aside, into its subfolder replaced-1 (or -2 …).
+    #[arg(long)]
+    pub replace: bool,
 }

@@ -1,8 +1,6 @@
 //! `run`: store, mirror, controller and API, until a signal.
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,18 +10,17 @@ use tracing::info;
 use crate::api::{self, ListenError, Listener, Server};
 use crate::args::Run;
 use crate::controller::{Controller, Memory};
+use crate::data_dir::{self, DataDirError};
 use crate::etcd::{EtcdError, PrivateEtcd};
-use crate::pki::{Authority, AuthorityError, private_file};
+use crate::pki::{Authority, AuthorityError};
 use crate::session::Connected;
-use crate::store::{self, Cluster, ConnectError, Health, Mirror, Writer};
+use crate::store::{self, ConnectError, Health, Mirror, Writer};
 
 /// Why the operator does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("cannot use {path}")]
-    DataDir { path: PathBuf, source: io::Error },
-    #[error("another operator runs with --data-dir {0}")]
-    Taken(PathBuf),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     #[error(transparent)]
@@ -42,7 +39,7 @@ pub enum RunError {
 /// Whatever keeps it from starting. Once it runs it only ends when told to.
 pub async fn run(arguments: Run) -> Result<(), RunError> {
     let Run { data_dir, listen, server_names, etcd } = arguments;
-    let _lock = lock(&data_dir)?;
+    let _lock = data_dir::lock_whole(&data_dir)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
 
@@ -55,7 +52,7 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
     let mut private = None;
     let cluster = match cluster {
         Some(cluster) => cluster,
-        None => cluster_of(private.insert(PrivateEtcd::start(&data_dir)?)),
+        None => private.insert(PrivateEtcd::start(&data_dir)?).cluster(),
     };
     let client = store::connect(&cluster).await?;
 
@@ -88,25 +85,4 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
         tokio::task::block_in_place(|| private.stop());
     }
     Ok(())
-}
-
-fn cluster_of(private: &PrivateEtcd) -> Cluster {
-    Cluster {
-        endpoints: vec![private.endpoint.clone()],
-        ca: Some(private.credentials.ca.clone()),
-        certificate: Some(private.credentials.certificate.clone()),
-        key: Some(private.credentials.key.clone()),
-    }
-}
-
-/// Two operators on one folder would fight over its etcd. The lock goes with the process, however it ends.
-fn lock(data_dir: &Path) -> Result<File, RunError> {
-    let unusable = |source| RunError::DataDir { path: data_dir.to_owned(), source };
-    private_file::folder(data_dir).map_err(unusable)?;
-    let file = File::create(data_dir.join("lock")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(RunError::Taken(data_dir.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(unusable(source)),
-    }
 }

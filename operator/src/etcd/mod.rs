@@ -13,9 +13,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use credentials::Credentials;
-pub use environment::{EnvironmentError, shell_exports};
+pub use environment::{EnvironmentError, running, shell_exports};
 
 use crate::pki::private_file;
+use crate::store::Cluster;
 use ports::Ports;
 
 /// Why the private etcd does not run.
@@ -70,10 +71,20 @@ impl PrivateEtcd {
         })
     }
 
+    /// How to connect to it.
+    pub fn cluster(&self) -> Cluster {
+        cluster(&self.endpoint, &self.credentials)
+    }
+
     /// Ends it and waits until it is gone.
     pub fn stop(&mut self) {
         self.child.stop();
     }
+}
+
+fn cluster(endpoint: &str, credentials: &Credentials) -> Cluster {
+    let Credentials { ca, certificate, key } = credentials.clone();
+    Cluster { endpoints: vec![endpoint.to_owned()], ca: Some(ca), certificate: Some(certificate), key: Some(key) }
 }
 
 fn folder(data_dir: &Path) -> PathBuf {

@@ -11,6 +11,6 @@ mod write;
 pub use connect::{Cluster, ConnectError, connect};
 pub use health::{Concern, Health};
 pub use mirror::{Entry, Mirror, Snapshot};
-pub use reflector::reflect;
+pub use reflector::{ListError, list_within, reflect};
 pub use topic::Topic;
 pub use write::{Write, WriteError, Writer};

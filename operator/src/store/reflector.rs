@@ -65,6 +65,26 @@ pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
     }
 }
 
+/// Why the store cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ListError(#[from] ReflectError);
+
+/// Everything of ours at one revision, from an etcd that may take up to `patience` to answer.
+///
+/// # Errors
+/// It has not answered, or not completely.
+pub async fn list_within(client: &Client, patience: Duration) -> Result<Snapshot, ListError> {
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        match list(client).await {
+            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(FIRST_PAUSE).await,
+            Ok(snapshot) => return Ok(snapshot),
+        }
+    }
+}
+
 /// Everything of ours at one revision, page by page.
 async fn list(client: &Client) -> Result<Snapshot, ReflectError> {
     let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_LIMIT);

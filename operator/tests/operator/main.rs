@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod api;
+mod backup;
 mod client;
 mod node;
 mod objects;

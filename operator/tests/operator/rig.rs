@@ -37,6 +37,12 @@ impl Rig {
         Rig { data, address, child }
     }
 
+    /// On a data folder that is there already.
+    pub fn on(data: TempDir) -> Rig {
+        let (child, address) = spawn(&data, &[]);
+        Rig { data, address, child }
+    }
+
     /// Ends the operator with `signal` and starts it again on the same data.
     pub fn restart(&mut self, signal: Signal) {
         self.end(signal);
