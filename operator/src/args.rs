@@ -48,6 +48,10 @@ pub struct Run {
     pub server_names: Vec<String>,
     #[command(flatten)]
     pub etcd: Etcd,
+    /// How large the private etcd may become, bytes; left out: etcd's own 2 GiB. When it is full, old revisions are
+    /// dropped, and if that is not enough, writes are refused.
+    #[arg(long, value_name = "BYTES", conflicts_with = "etcd_endpoints", hide_short_help = true)]
+    pub etcd_quota_bytes: Option<u64>,
 }
 
 /// An etcd cluster to use instead of the private one.

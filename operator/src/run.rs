@@ -14,7 +14,7 @@ use crate::data_dir::{self, DataDirError};
 use crate::etcd::{EtcdError, PrivateEtcd};
 use crate::pki::{Authority, AuthorityError};
 use crate::session::Connected;
-use crate::store::{self, ConnectError, Health, Mirror, Writer};
+use crate::store::{self, ConnectError, Health, Keeper, Mirror, Writer};
 
 /// Why the operator does not run.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum RunError {
 /// # Errors
 /// Whatever keeps it from starting. Once it runs it only ends when told to.
 pub async fn run(arguments: Run) -> Result<(), RunError> {
-    let Run { data_dir, listen, server_names, etcd } = arguments;
+    let Run { data_dir, listen, server_names, etcd, etcd_quota_bytes } = arguments;
     let _lock = data_dir::lock_whole(&data_dir)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
@@ -52,18 +52,20 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
     let mut private = None;
     let cluster = match cluster {
         Some(cluster) => cluster,
-        None => private.insert(PrivateEtcd::start(&data_dir)?).cluster(),
+        None => private.insert(PrivateEtcd::start(&data_dir, etcd_quota_bytes)?).cluster(),
     };
     let client = store::connect(&cluster).await?;
 
     let (mirror, connected) = (Arc::new(Mirror::default()), Arc::new(Connected::default()));
-    let writer = Writer::new(&client);
-    let ending = CancellationToken::new();
     let health = Arc::new(Health::default());
+    let writer = Writer::new(&client, Arc::clone(&health));
+    let ending = CancellationToken::new();
     let memory = Memory::open(&data_dir);
     let controller =
         Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected), memory, Arc::clone(&health));
-    let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror)));
+    let keeper = Keeper::new(client.clone(), writer.clone(), Arc::clone(&health), private.is_some());
+    let keeper = tokio::spawn(keeper.run());
+    let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror), Arc::clone(&health)));
     let controller = tokio::spawn(controller.run());
     let router = api::router(Server { mirror, writer, connected, health, ending: ending.clone() });
     let address = listener.address().unwrap_or(listen);
@@ -80,7 +82,10 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
         tracing::warn!("the accept loop ended badly");
     }
     controller.abort();
+    // In the midst of a compilation it ends only after that; until then the runtime must live.
+    drop(controller.await);
     reflector.abort();
+    keeper.abort();
     if let Some(mut private) = private {
         tokio::task::block_in_place(|| private.stop());
     }

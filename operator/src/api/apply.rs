@@ -197,7 +197,7 @@ pub async fn write(
             let [meant, delete] = Write::delete_object(gone.kind, &gone.key);
             [meant, delete.if_at(gone.mod_revision)]
         });
-        revision = server.writer.commit(writes.chain(deletes).collect()).await?.max(revision);
+        revision = server.writer.commit_whole(writes.chain(deletes).collect()).await?.max(revision);
         seen(server, revision).await;
     }
     Ok(Applied { results, resource_version: revision })

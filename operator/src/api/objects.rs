@@ -54,7 +54,7 @@ pub async fn delete(State(server): State<Server>, path: Path<Vec<(String, String
         Ok(Some(object)) => serde_json::to_value(object).unwrap_or_default(),
         Err(_) => Value::Object(serde_json::Map::new()),
     };
-    let revision = server.writer.commit(Write::delete_object(kind, &key).into()).await?;
+    let revision = server.writer.commit_whole(Write::delete_object(kind, &key).into()).await?;
     apply::seen(&server, revision).await;
     Ok(Json(gone))
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pathsteer_crds::keys;
 
@@ -101,11 +102,13 @@ async fn fill(fresh: &Path, archive: &Archive) -> Result<(), RestoreError> {
         private_file::write(&path, text).map_err(|source| RestoreError::File { path: path.clone(), source })?;
     }
     let keys = restored(archive);
-    let mut etcd = PrivateEtcd::start(fresh)?;
+    let mut etcd = PrivateEtcd::start(fresh, None)?;
     let written = async {
         let client = store::connect(&etcd.cluster()).await?;
         store::list_within(&client, PATIENCE).await?;
-        Writer::new(&client).commit(keys.iter().map(|(key, value)| Write::put(key, value)).collect()).await?;
+        Writer::new(&client, Arc::default())
+            .commit(keys.iter().map(|(key, value)| Write::put(key, value)).collect())
+            .await?;
         let found = store::list_within(&client, PATIENCE).await?;
         let same = found.entries.iter().map(|(key, entry)| (key.as_str(), &*entry.value));
         if same.eq(keys.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {

@@ -43,7 +43,7 @@ pub async fn save(data_dir: &Path, out: &Path) -> Result<(usize, i64), SaveError
     // Whoever holds the lock runs etcd; while nobody does, it is run for as long as this takes.
     let (cluster, private) = match data_dir::lock_whole(data_dir) {
         Ok(lock) => {
-            let etcd = PrivateEtcd::start(data_dir)?;
+            let etcd = PrivateEtcd::start(data_dir, None)?;
             (etcd.cluster(), Some((etcd, lock)))
         }
         Err(DataDirError::Taken(_)) => (cluster, None),

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// What a warning is about. At most one is said of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Concern {
+    /// etcd does not answer.
+    Silence,
     /// What others do to the store is not seen.
     Reading,
     /// Nothing can be written.
@@ -14,6 +16,8 @@ pub enum Concern {
     Space,
     /// Objects have vanished and are kept in force.
     Vanished,
+    /// What belongs together was written in steps.
+    Steps,
     /// Plans are not compiled or published.
     Publishing,
 }
@@ -39,6 +43,11 @@ impl Health {
         if let Some(sentence) = self.lock().remove(&concern) {
             tracing::info!(?concern, before = sentence, "well again");
         }
+    }
+
+    /// Whether something is wrong with it.
+    pub fn is_warned(&self, concern: Concern) -> bool {
+        self.lock().contains_key(&concern)
     }
 
     /// What is wrong, in a fixed order.

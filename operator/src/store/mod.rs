@@ -3,6 +3,7 @@
 
 mod connect;
 mod health;
+mod keeper;
 mod mirror;
 mod reflector;
 mod topic;
@@ -10,6 +11,7 @@ mod write;
 
 pub use connect::{Cluster, ConnectError, connect};
 pub use health::{Concern, Health};
+pub use keeper::Keeper;
 pub use mirror::{Entry, Mirror, Snapshot};
 pub use reflector::{ListError, list_within, reflect};
 pub use topic::Topic;

@@ -11,6 +11,7 @@ use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
 use pathsteer_crds::keys;
 use tracing::{info, warn};
 
+use super::health::{Concern, Health};
 use super::mirror::{Entry, Mirror, Snapshot};
 
 /// Keys asked for at once. etcd's own limit for a value is 1.5 MB; ours are a few kB.
@@ -41,7 +42,7 @@ enum ReflectError {
 
 /// Keeps `mirror` current until the task is dropped. Never gives up: without etcd everybody works on with the last
 /// copy.
-pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
+pub async fn reflect(client: Client, mirror: Arc<Mirror>, health: Arc<Health>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match list(&client).await {
@@ -50,6 +51,7 @@ pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
                 let revision = snapshot.revision;
                 info!(revision, keys = snapshot.entries.len(), "store listed");
                 mirror.replace(snapshot);
+                health.well(Concern::Reading);
                 let Err(error) = watch(&client, &mirror, revision).await;
                 warn!(%error, "store watch ended, listing again");
             }
@@ -58,6 +60,8 @@ pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
                 // A private etcd takes a moment to start: no news yet.
                 if pause >= NEWS {
                     warn!(%error, "store cannot be listed");
+                    let sentence = format!("the store cannot be read, what is shown may be old ({error})");
+                    health.warn(Concern::Reading, sentence);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -98,7 +98,12 @@ impl Rig {
 
     /// A user's client.
     pub fn user(&self) -> Client {
-        Client::new(self.address, &self.identity("user", "kim"))
+        self.user_named("kim")
+    }
+
+    /// A client of another user's: two threads do not ask for certificates by one file.
+    pub fn user_named(&self, name: &str) -> Client {
+        Client::new(self.address, &self.identity("user", name))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -106,12 +111,17 @@ impl Rig {
     }
 
     /// Runs etcdctl as a person would: with the exports the operator prints.
-    pub fn etcdctl(&self, arguments: &[&str]) -> String {
+    pub fn try_etcdctl(&self, arguments: &[&str]) -> Output {
         let line = format!(
             "eval \"$('{PROGRAM}' etcdctl-env --data-dir '{}')\" && exec etcdctl \"$@\"",
             self.data.path().display()
         );
-        let output = Command::new("sh").args(["-c", &line, "sh"]).args(arguments).output().unwrap();
+        Command::new("sh").args(["-c", &line, "sh"]).args(arguments).output().unwrap()
+    }
+
+    /// The same, which must succeed.
+    pub fn etcdctl(&self, arguments: &[&str]) -> String {
+        let output = self.try_etcdctl(arguments);
         assert!(output.status.success(), "etcdctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
