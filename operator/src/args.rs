@@ -27,6 +27,11 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
     },
+    /// Let go what has vanished from the private etcd and is kept in force; `GET /v1/readyz` says whether anything is.
+    ConfirmDeletion {
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
     /// Write a backup of certificate authority and private etcd to one file; works while the operator runs.
     Backup(Backup),
     /// Make a data folder from a backup. Nodes get their plans anew, and nothing is withdrawn from any.

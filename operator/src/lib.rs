@@ -4,6 +4,7 @@
 pub mod api;
 pub mod args;
 pub mod backup;
+pub mod confirm;
 pub mod controller;
 pub mod data_dir;
 pub mod etcd;

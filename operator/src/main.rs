@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use pathsteer_operator::args::{Arguments, Backup, Command, Restore};
-use pathsteer_operator::{backup, etcd, issue, run};
+use pathsteer_operator::{backup, confirm, etcd, issue, run};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -33,6 +33,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Issue(arguments) => issue::issue(&arguments)?,
         Command::EtcdctlEnv { data_dir } => print!("{}", etcd::shell_exports(&data_dir)?),
+        Command::ConfirmDeletion { data_dir } => {
+            let confirmed = runtime()?.block_on(confirm::confirm(&data_dir))?;
+            println!("confirmed: {confirmed}");
+        }
         Command::Backup(Backup { data_dir, out }) => {
             let (keys, revision) = runtime()?.block_on(backup::save(&data_dir, &out))?;
             println!("{}: authority and {keys} keys of revision {revision}", out.display());

@@ -74,7 +74,7 @@ impl Guard {
         (!names.is_empty()).then(|| {
             format!(
                 "{} objects whose specs have vanished together are kept in force ({}{more}): put them back, or let them \
-                 go by putting the word `{}` into the key {}, which names them",
+                 go with `pathsteer-operator confirm-deletion` or by putting the word `{}` into the key {}, which names them",
                 self.withheld.len(),
                 names.join(", "),
                 keys::CONFIRMED,

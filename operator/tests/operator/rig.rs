@@ -110,6 +110,11 @@ impl Rig {
         self.data.path().join(name)
     }
 
+    /// Runs the program with other arguments.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        command(&self.data).args(arguments).output().unwrap()
+    }
+
     /// Runs etcdctl as a person would: with the exports the operator prints.
     pub fn try_etcdctl(&self, arguments: &[&str]) -> Output {
         let line = format!(

@@ -148,6 +148,26 @@ fn what_vanished_is_named_and_goes_when_somebody_confirms_it() {
 }
 
 #[test]
+fn the_operator_itself_confirms_what_it_keeps_and_nothing_when_it_keeps_nothing() {
+    let (rig, _lines, _) = running();
+    let confirm = || rig.run(&["confirm-deletion", "--data-dir", &rig.data.path().to_string_lossy()]);
+    let nothing = confirm();
+    assert!(!nothing.status.success());
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("nothing to confirm"));
+    rig.etcdctl(&["del", "--prefix", &keys::spec(Kind::Site, "")]);
+    let user = rig.user();
+    warned(&user, true);
+    let confirmed = confirm();
+    assert!(confirmed.status.success(), "{}", String::from_utf8_lossy(&confirmed.stderr));
+    assert!(String::from_utf8_lossy(&confirmed.stdout).contains("Site van-4"));
+    warned(&user, false);
+    eventually("the plan is withdrawn", || match user.get("/v1/plans/van-4") {
+        (404, _) => Ok(()),
+        other => Err(other),
+    });
+}
+
+#[test]
 fn what_is_deleted_through_the_api_goes_at_once_however_much_it_is() {
     let (rig, mut lines, _) = running();
     let user = rig.user();
