@@ -21,6 +21,20 @@ pub fn admitted(kind: Kind, key: &str) -> String {
     format!("{ROOT}admitted/{}/{key}", kind.plural())
 }
 
+/// `deleting/<plural>/<name>`: somebody means its spec to be gone. Written with the deletion by whoever deletes through
+/// the API, or by hand with any value; removed once the object is forgotten. Many specs that vanish without it are
+/// kept in force.
+pub fn deleting(kind: Kind, key: &str) -> String {
+    format!("{ROOT}deleting/{}/{key}", kind.plural())
+}
+
+/// There while objects whose specs have vanished are kept in force: JSON that names them. Whoever means them to go puts
+/// [`CONFIRMED`] here.
+pub const GUARD: &str = "/pathsteer/v1/guard";
+
+/// What a person puts into [`GUARD`] to let go what it names.
+pub const CONFIRMED: &str = "confirmed";
+
 /// `allocations/…`: numbers given out once and kept.
 pub const ALLOCATIONS: &str = "/pathsteer/v1/allocations/all";
 
@@ -66,7 +80,13 @@ pub fn identity(node: &str) -> String {
 
 /// Kind and object key of a spec key, if it is one.
 pub fn parse_spec(key: &str) -> Option<(Kind, &str)> {
-    let (plural, name) = key.strip_prefix(ROOT)?.strip_prefix("spec/")?.split_once('/')?;
+    parse(key, "spec")
+}
+
+/// Kind and object key of a key in `folder` (`spec`, `status`, `admitted`, `deleting`), if it is one.
+pub fn parse<'a>(key: &'a str, folder: &str) -> Option<(Kind, &'a str)> {
+    let below = key.strip_prefix(ROOT)?.strip_prefix(folder)?.strip_prefix('/')?;
+    let (plural, name) = below.split_once('/')?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural)?;
     Some((kind, name))
 }

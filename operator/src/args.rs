@@ -27,6 +27,15 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
     },
+    /// Let go what has vanished from the private etcd and is kept in force; `GET /v1/readyz` says whether anything is.
+    ConfirmDeletion {
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+    /// Write a backup of certificate authority and private etcd to one file; works while the operator runs.
+    Backup(Backup),
+    /// Make a data folder from a backup. Nodes get their plans anew, and nothing is withdrawn from any.
+    Restore(Restore),
     /// Print the version.
     Version,
 }
@@ -44,6 +53,10 @@ pub struct Run {
     pub server_names: Vec<String>,
     #[command(flatten)]
     pub etcd: Etcd,
+    /// How large the private etcd may become, bytes; left out: etcd's own 2 GiB. When it is full, old revisions are
+    /// dropped, and if that is not enough, writes are refused.
+    #[arg(long, value_name = "BYTES", conflicts_with = "etcd_endpoints", hide_short_help = true)]
+    pub etcd_quota_bytes: Option<u64>,
 }
 
 /// An etcd cluster to use instead of the private one.
@@ -86,4 +99,27 @@ pub struct Issue {
     /// The operator's data folder.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The operator's data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where the backup goes, readable by its owner only: it holds the authority's private key.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The data folder to make; no operator may run with it.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// Put data that is in the folder aside, into its subfolder replaced-1 (or -2 …).
+    #[arg(long)]
+    pub replace: bool,
 }

@@ -3,7 +3,10 @@
 
 pub mod api;
 pub mod args;
+pub mod backup;
+pub mod confirm;
 pub mod controller;
+pub mod data_dir;
 pub mod etcd;
 pub mod issue;
 pub mod pki;

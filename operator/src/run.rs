@@ -1,8 +1,6 @@
 //! `run`: store, mirror, controller and API, until a signal.
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,19 +9,18 @@ use tracing::info;
 
 use crate::api::{self, ListenError, Listener, Server};
 use crate::args::Run;
-use crate::controller::Controller;
+use crate::controller::{Controller, Memory};
+use crate::data_dir::{self, DataDirError};
 use crate::etcd::{EtcdError, PrivateEtcd};
-use crate::pki::{Authority, AuthorityError, private_file};
+use crate::pki::{Authority, AuthorityError};
 use crate::session::Connected;
-use crate::store::{self, Cluster, ConnectError, Mirror, Writer};
+use crate::store::{self, ConnectError, Health, Keeper, Mirror, Writer};
 
 /// Why the operator does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("cannot use {path}")]
-    DataDir { path: PathBuf, source: io::Error },
-    #[error("another operator runs with --data-dir {0}")]
-    Taken(PathBuf),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     #[error(transparent)]
@@ -41,8 +38,8 @@ pub enum RunError {
 /// # Errors
 /// Whatever keeps it from starting. Once it runs it only ends when told to.
 pub async fn run(arguments: Run) -> Result<(), RunError> {
-    let Run { data_dir, listen, server_names, etcd } = arguments;
-    let _lock = lock(&data_dir)?;
+    let Run { data_dir, listen, server_names, etcd, etcd_quota_bytes } = arguments;
+    let _lock = data_dir::lock_whole(&data_dir)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
 
@@ -55,17 +52,23 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
     let mut private = None;
     let cluster = match cluster {
         Some(cluster) => cluster,
-        None => cluster_of(private.insert(PrivateEtcd::start(&data_dir)?)),
+        None => private.insert(PrivateEtcd::start(&data_dir, etcd_quota_bytes)?).cluster(),
     };
     let client = store::connect(&cluster).await?;
 
     let (mirror, connected) = (Arc::new(Mirror::default()), Arc::new(Connected::default()));
-    let writer = Writer::new(&client);
+    let health = Arc::new(Health::default());
+    let writer = Writer::new(&client, Arc::clone(&health));
     let ending = CancellationToken::new();
-    let controller = Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected));
-    let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror)));
+    let memory = Memory::open(&data_dir);
+    let controller =
+        Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected), memory, Arc::clone(&health));
+    let keeper = Keeper::new(client.clone(), writer.clone(), Arc::clone(&health), private.is_some());
+    let keeper = tokio::spawn(keeper.run());
+    let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror), Arc::clone(&health)));
     let controller = tokio::spawn(controller.run());
-    let router = api::router(Server { mirror, writer, connected, limits: Arc::default(), ending: ending.clone() });
+    let router =
+        api::router(Server { mirror, writer, connected, health, limits: Arc::default(), ending: ending.clone() });
     let address = listener.address().unwrap_or(listen);
     let serving = tokio::spawn(listener.serve(router, ending.clone()));
     info!(%address, version = env!("CARGO_PKG_VERSION"), "operator runs");
@@ -80,30 +83,12 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
         tracing::warn!("the accept loop ended badly");
     }
     controller.abort();
+    // In the midst of a compilation it ends only after that; until then the runtime must live.
+    drop(controller.await);
     reflector.abort();
+    keeper.abort();
     if let Some(mut private) = private {
         tokio::task::block_in_place(|| private.stop());
     }
     Ok(())
-}
-
-fn cluster_of(private: &PrivateEtcd) -> Cluster {
-    Cluster {
-        endpoints: vec![private.endpoint.clone()],
-        ca: Some(private.credentials.ca.clone()),
-        certificate: Some(private.credentials.certificate.clone()),
-        key: Some(private.credentials.key.clone()),
-    }
-}
-
-/// Two operators on one folder would fight over its etcd. The lock goes with the process, however it ends.
-fn lock(data_dir: &Path) -> Result<File, RunError> {
-    let unusable = |source| RunError::DataDir { path: data_dir.to_owned(), source };
-    private_file::folder(data_dir).map_err(unusable)?;
-    let file = File::create(data_dir.join("lock")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(RunError::Taken(data_dir.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(unusable(source)),
-    }
 }

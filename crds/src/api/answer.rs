@@ -122,6 +122,9 @@ pub struct Health {
     /// The store revision that was read last; absent where it does not matter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<i64>,
+    /// What a person should look at although all goes on.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Answer of `GET /v1/version`.

@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use pathsteer_crds::api::{Applied, ApplyQuery, ApplyResult, List, Outcome};
-use pathsteer_crds::keys;
 use serde_json::Value;
 
 use super::change::{Change, Unfit};
@@ -92,9 +91,11 @@ impl Applying {
         let mut due: Vec<_> = self.changes.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged).collect();
         due.sort_by_key(|(change, _)| change.kind());
         let writes = due.into_iter().map(|(change, _)| change.write());
-        let deletes = self.gone.iter();
-        let deletes = deletes.map(|gone| Write::delete(keys::spec(gone.kind, &gone.key)).if_at(gone.mod_revision));
-        let revision = server.writer.commit(writes.chain(deletes).collect()).await?.max(self.revision);
+        let deletes = self.gone.iter().flat_map(|gone| {
+            let [meant, delete] = Write::delete_object(gone.kind, &gone.key);
+            [meant, delete.if_at(gone.mod_revision)]
+        });
+        let revision = server.writer.commit_whole(writes.chain(deletes).collect()).await?.max(self.revision);
         seen(server, revision).await;
         Ok(Applied { results, resource_version: revision, plan: None })
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Problem, Server};
 
 pub async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok".to_owned(), resource_version: None })
+    Json(Health { status: "ok".to_owned(), resource_version: None, warnings: Vec::new() })
 }
 
 /// How long a request waits for the store to be read: longer than a private etcd takes to start.
@@ -28,7 +28,10 @@ pub async fn once_ready(State(server): State<Server>, request: Request, next: Ne
 pub async fn readyz(State(server): State<Server>) -> Result<Json<Health>, Problem> {
     match server.mirror.revision() {
         0 => Err(unread()),
-        revision => Ok(Json(Health { status: "ok".to_owned(), resource_version: Some(revision) })),
+        revision => {
+            let warnings = server.health.warnings();
+            Ok(Json(Health { status: "ok".to_owned(), resource_version: Some(revision), warnings }))
+        }
     }
 }
 

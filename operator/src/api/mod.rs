@@ -30,7 +30,7 @@ use pathsteer_crds::api::Operation;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{self, Connected};
-use crate::store::{Mirror, Writer};
+use crate::store::{Health, Mirror, Writer};
 pub use extract::{Body, Query};
 use limits::Limits;
 pub use listener::{ListenError, Listener};
@@ -47,6 +47,7 @@ pub struct Server {
     pub writer: Writer,
     pub connected: Arc<Connected>,
     pub limits: Arc<Limits>,
+    pub health: Arc<Health>,
     /// The operator is ending: streams end too.
     pub ending: CancellationToken,
 }

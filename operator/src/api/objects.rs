@@ -142,7 +142,7 @@ pub async fn delete(
         Ok(Some(object)) => serde_json::to_value(object).unwrap_or_default(),
         Err(_) => Value::Object(serde_json::Map::new()),
     };
-    let mut write = Write::delete(&path);
+    let [meant, mut write] = Write::delete_object(kind, &key);
     if let Some(revision) = query.resource_version {
         if revision != found {
             return Err(WriteError::Conflict { key: path }.into());
@@ -150,7 +150,7 @@ pub async fn delete(
         write = write.if_at(revision);
     }
     if !query.dry_run {
-        let revision = server.writer.commit(vec![write]).await?;
+        let revision = server.writer.commit_whole(vec![meant, write]).await?;
         apply::seen(&server, revision).await;
     }
     Ok(Json(gone))

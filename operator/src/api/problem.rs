@@ -36,7 +36,11 @@ impl From<WriteError> for Problem {
                 let detail = format!("{key} was changed by somebody else in between: read it again and repeat");
                 Problem::new(StatusCode::CONFLICT, detail)
             }
-            WriteError::Etcd(_) | WriteError::Slow => {
+            WriteError::TooLarge(_) => {
+                let detail = format!("nothing was written: {error}; write less at once");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            WriteError::Full | WriteError::Forbidden(_) | WriteError::Etcd(_) | WriteError::Slow => {
                 let detail = format!("the store does not take writes: {error}; try again, what runs keeps running");
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             }

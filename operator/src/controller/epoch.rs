@@ -45,7 +45,8 @@ fn needed(stored: u64, newest: i64, hello: &Hello) -> u64 {
     }
 }
 
-fn parse(text: Option<&str>) -> u64 {
+/// The epoch that the value of its key says.
+pub fn parse(text: Option<&str>) -> u64 {
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(FIRST)
 }
 

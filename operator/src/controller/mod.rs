@@ -7,27 +7,31 @@ mod decision;
 mod declared;
 pub mod epoch;
 mod events;
+mod guard;
+mod memory;
 mod parsed;
 pub mod preview;
 mod publish;
 mod ready;
 mod status;
 
+pub use memory::Memory;
 pub use publish::root;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pathsteer_compiler::Allocations;
-use pathsteer_crds::identity::NodeIdentity;
 use pathsteer_crds::keys;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::session::Connected;
-use crate::store::{Mirror, Snapshot, Topic, Write, WriteError, Writer};
+use crate::store::{Concern, Health, Mirror, Snapshot, Topic, Write, WriteError, Writer};
+use decision::{Decision, Reason};
 use declared::Reader;
+use guard::Guard;
+use memory::Known;
 use publish::Publication;
 use status::{Published, StatusWriter};
 
@@ -47,6 +51,12 @@ pub enum TurnError {
         keys::ALLOCATIONS
     )]
     Allocations(#[source] serde_json::Error),
+    #[error(
+        "{0} is gone although plans are published, and giving numbers out anew would interrupt every node: restore it; \
+         or put `{{}}` there to have them given out anew",
+        keys::ALLOCATIONS
+    )]
+    NoAllocations,
 }
 
 /// Compiles, publishes and judges, for as long as the operator lives.
@@ -58,10 +68,20 @@ pub struct Controller {
     reports: watch::Receiver<i64>,
     reader: Reader,
     status: StatusWriter,
+    memory: Memory,
+    health: Arc<Health>,
+    /// Whether vanished objects are kept in force.
+    guarded: bool,
 }
 
 impl Controller {
-    pub fn new(mirror: Arc<Mirror>, writer: Writer, connected: Arc<Connected>) -> Controller {
+    pub fn new(
+        mirror: Arc<Mirror>,
+        writer: Writer,
+        connected: Arc<Connected>,
+        memory: Memory,
+        health: Arc<Health>,
+    ) -> Controller {
         Controller {
             inputs: mirror.subscribe(Topic::Inputs),
             reports: mirror.subscribe(Topic::Reports),
@@ -70,6 +90,9 @@ impl Controller {
             connected,
             reader: Reader::default(),
             status: StatusWriter::default(),
+            memory,
+            health,
+            guarded: false,
         }
     }
 
@@ -86,10 +109,15 @@ impl Controller {
             let wait = match turn {
                 Ok(until_next_expiry) => {
                     pause = FIRST_PAUSE;
+                    self.health.well(Concern::Publishing);
                     until_next_expiry
                 }
                 Err(error) => {
                     warn!(%error, "turn failed, it will be taken again");
+                    // What failed to be written is another concern, and a conflict is none.
+                    if !matches!(error, TurnError::Write(_)) {
+                        self.health.warn(Concern::Publishing, format!("no plans are published: {error}"));
+                    }
                     published = None;
                     self.status.forget();
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -111,7 +139,7 @@ impl Controller {
     async fn turn(&mut self, published: &mut Option<Published>) -> Result<Duration, TurnError> {
         if self.inputs.has_changed().unwrap_or(false) || published.is_none() {
             self.inputs.mark_unchanged();
-            *published = Some(self.compile().await?);
+            *published = self.compile().await?;
         }
         let Some(published) = published.as_ref() else { return Ok(LONGEST_PAUSE) };
         let now = OffsetDateTime::now_utc();
@@ -121,7 +149,8 @@ impl Controller {
         let mut writes = due.writes;
         for ((kind, key), generation) in due.expired {
             info!(%kind, key, "override removed, its time has run out");
-            writes.push(Write::delete(keys::spec(kind, &key)).if_at(generation));
+            let [meant, delete] = Write::delete_object(kind, &key);
+            writes.extend([meant, delete.if_at(generation)]);
         }
         self.write(writes).await?;
         // Wakes once a day at least, which costs nothing and catches a clock that was set.
@@ -130,18 +159,53 @@ impl Controller {
         Ok(wait.unsigned_abs())
     }
 
-    async fn compile(&mut self) -> Result<Published, TurnError> {
-        let (publication, declared, decision) = tokio::task::block_in_place(|| {
+    /// None if what is declared has vanished so far that nothing can be compiled: all plans stay as they are.
+    async fn compile(&mut self) -> Result<Option<Published>, TurnError> {
+        let (snapshot, mut declared, known, guard) = tokio::task::block_in_place(|| {
             // A copy, so that a long compilation does not hold up the reflector.
             let snapshot = self.mirror.read(Snapshot::clone);
             let declared = self.reader.read(&snapshot);
-            let decision = decision::decide(&declared, &identities(&snapshot), &allocations(&snapshot)?);
-            Ok::<_, TurnError>((Publication::prepare(&snapshot, &declared, &decision), declared, decision))
+            let known = self.memory.fill_in(&snapshot).map_err(TurnError::Allocations)?;
+            let mut vanished = self.reader.vanished(&snapshot, &declared);
+            guard::add_nodes(&mut vanished, &snapshot, &declared, known.allocations.as_ref());
+            let guard = Guard::judge(&snapshot, &declared, vanished, self.guarded);
+            Ok::<_, TurnError>((snapshot, declared, known, guard))
+        })?;
+        match guard.sentence() {
+            Some(sentence) => self.health.warn(Concern::Vanished, sentence),
+            None => self.health.well(Concern::Vanished),
+        }
+        self.guarded = !guard.withheld.is_empty();
+        if let Some(write) = guard.write.clone() {
+            self.write(vec![write]).await?;
+        }
+        if guard.is_blind() {
+            return Ok(None);
+        }
+        declared.extend(guard.as_declared());
+        let (decision, publication) = tokio::task::block_in_place(|| {
+            let allocations = match known.allocations {
+                Some(given) => given,
+                None if guard::has_plans(&snapshot) => return Err(TurnError::NoAllocations),
+                None => Default::default(),
+            };
+            let mut decision = decision::decide(&declared, &known.identities, &allocations);
+            for id in guard.withheld.keys() {
+                let sentence = "its spec has vanished together with others, it is kept in force".to_owned();
+                decision.warned.entry(id.clone()).or_default().push(Reason { word: "Vanished".into(), sentence });
+            }
+            let mut publication = Publication::prepare(&snapshot, &declared, &decision, known.store_epoch);
+            publication.and_last(guard.lifted);
+            Ok((decision, publication))
         })?;
         let faulty = publication.faulty.clone();
         let revision = publication.write(&self.writer).await?;
         self.echoed(revision).await;
-        Ok(Published::new(declared, decision, faulty))
+        let mut identities = known.identities;
+        identities.retain(|node, _| Decision::is_node(&declared, node));
+        let allocations = Some(decision.compiled.allocations.clone());
+        self.memory.keep(Known { store_epoch: known.store_epoch, allocations, identities });
+        Ok(Some(Published::new(declared, decision, faulty)))
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), WriteError> {
@@ -155,20 +219,4 @@ impl Controller {
             warn!(revision, "own writes have not come back from the store");
         }
     }
-}
-
-fn allocations(snapshot: &Snapshot) -> Result<Allocations, TurnError> {
-    match snapshot.get(keys::ALLOCATIONS) {
-        Some(entry) => serde_json::from_str(&entry.value).map_err(TurnError::Allocations),
-        None => Ok(Allocations::default()),
-    }
-}
-
-fn identities(snapshot: &Snapshot) -> std::collections::BTreeMap<String, NodeIdentity> {
-    let folder = format!("{}nodes/", keys::ROOT);
-    let entries = snapshot.below(&folder).filter_map(|(key, entry)| {
-        let node = key[folder.len()..].strip_suffix("/report/identity")?;
-        Some((node.to_owned(), serde_json::from_str(&entry.value).ok()?))
-    });
-    entries.collect()
 }

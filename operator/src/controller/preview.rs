@@ -8,7 +8,8 @@ use pathsteer_crds::plan::{NodePlan, PLAN_VERSION, PlanRoot, assemble, split};
 use pathsteer_crds::{AnyObject, canonical};
 
 use super::declared::{Declared, Id, Reader};
-use super::{TurnError, allocations, decision, epoch, identities};
+use super::memory::Known;
+use super::{TurnError, decision};
 use crate::store::Snapshot;
 
 /// What would come of it.
@@ -43,21 +44,24 @@ pub fn preview(
         let mod_revision = snapshot.revision + 1;
         declared.insert(id, Declared { mod_revision, newest: Arc::new(Ok(object)), admitted });
     }
-    let decision = decision::decide(&declared, &identities(snapshot), &allocations(snapshot)?);
+    let known = Known::stored(snapshot).map_err(TurnError::Allocations)?;
+    let decision = decision::decide(&declared, &known.identities, &known.allocations.unwrap_or_default());
     let refused = decision.refused.iter().filter(|(id, _)| matters.contains(id));
-    let plan = node.and_then(|node| Some(assembled(snapshot, node, decision.compiled.plans.get(node)?)));
+    let plan = node.and_then(|node| {
+        Some(assembled((known.store_epoch, snapshot.inputs), node, decision.compiled.plans.get(node)?))
+    });
     Ok(Preview { refused: refused.map(|(id, reason)| (id.clone(), reason.sentence.clone())).collect(), plan })
 }
 
-fn assembled(snapshot: &Snapshot, node: &str, plan: &CompiledPlan) -> NodePlan {
+fn assembled((store_epoch, generation): (u64, i64), node: &str, plan: &CompiledPlan) -> NodePlan {
     let by_name = split(&plan.scopes);
     let hash = |json: &String| canonical::sha256(json.as_bytes());
     let root = PlanRoot {
         version: PLAN_VERSION,
         node: node.to_owned(),
         role: plan.role,
-        store_epoch: epoch::current(snapshot),
-        generation: snapshot.inputs,
+        store_epoch,
+        generation,
         fragments: by_name.iter().map(|(name, json)| (name.clone(), hash(json))).collect(),
     };
     let by_hash: BTreeMap<_, _> = by_name.values().map(|json| (hash(json), json.clone())).collect();

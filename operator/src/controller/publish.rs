@@ -26,15 +26,24 @@ pub struct Publication {
 
 impl Publication {
     /// What to write so that the store has what `decision` says. Empty if it already has.
-    pub fn prepare(snapshot: &Snapshot, declared: &BTreeMap<Id, Declared>, decision: &Decision) -> Publication {
+    pub fn prepare(
+        snapshot: &Snapshot,
+        declared: &BTreeMap<Id, Declared>,
+        decision: &Decision,
+        store_epoch: u64,
+    ) -> Publication {
         let mut publication = Publication::default();
         publication.allocations(snapshot, &decision.compiled.allocations);
+        if epoch::current(snapshot) != store_epoch {
+            publication.allocations.push(Write::put(keys::EPOCH, store_epoch.to_string()).if_at(0));
+        }
         for (node, plan) in &decision.compiled.plans {
-            publication.plan(snapshot, node, plan, decision);
+            publication.plan(snapshot, node, plan, decision, store_epoch);
         }
         publication.withdraw(snapshot, declared);
         publication.admit(snapshot, declared, decision);
         publication.forget(snapshot, declared);
+        publication.done(snapshot);
         publication
     }
 
@@ -48,7 +57,7 @@ impl Publication {
         }
     }
 
-    fn plan(&mut self, snapshot: &Snapshot, node: &str, plan: &CompiledPlan, decision: &Decision) {
+    fn plan(&mut self, snapshot: &Snapshot, node: &str, plan: &CompiledPlan, decision: &Decision, store_epoch: u64) {
         let by_name = split(&plan.scopes);
         let hashes: BTreeMap<_, _> =
             by_name.iter().map(|(name, json)| (name.clone(), canonical::sha256(json.as_bytes()))).collect();
@@ -57,7 +66,7 @@ impl Publication {
             version: PLAN_VERSION,
             node: node.to_owned(),
             role: plan.role,
-            store_epoch: epoch::current(snapshot),
+            store_epoch,
             generation: snapshot.inputs,
             fragments: hashes,
         };
@@ -141,6 +150,18 @@ impl Publication {
                 }
             }
         }
+    }
+
+    /// What somebody meant to be deleted is deleted, and nothing is left to be said of it. The last of all writes: if they
+    /// end half way, it is still known to be meant.
+    fn done(&mut self, snapshot: &Snapshot) {
+        let folder = format!("{}deleting/", keys::ROOT);
+        self.rest.extend(snapshot.below(&folder).map(|(key, entry)| Write::delete(key).if_at(entry.mod_revision)));
+    }
+
+    /// The last of all writes.
+    pub fn and_last(&mut self, write: Option<Write>) {
+        self.rest.extend(write);
     }
 
     /// Writes it, in the order that never shows half a plan. Returns the store revision after the last write, or 0

@@ -13,10 +13,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use credentials::Credentials;
-pub use environment::{EnvironmentError, shell_exports};
+pub use environment::{EnvironmentError, running, shell_exports};
 
 use crate::pki::private_file;
+use crate::store::Cluster;
 use ports::Ports;
+
+/// Most operations of one transaction: an apply of as many bytes as the API takes, in small objects.
+const TRANSACTION_OPERATIONS: usize = 100_000;
+/// Largest request, bytes: the largest apply that the API takes.
+const REQUEST_BYTES: usize = 32 << 20;
 
 /// Why the private etcd does not run.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +46,12 @@ pub struct PrivateEtcd {
 }
 
 impl PrivateEtcd {
-    /// Starts etcd with its data below `data_dir`/etcd. Returns at once; it answers about a second later.
+    /// Starts etcd with its data below `data_dir`/etcd, which may grow to `quota` bytes (none: etcd's own limit). Returns at
+    /// once; it answers about a second later.
     ///
     /// # Errors
     /// The folder, the program or its certificates cannot be written.
-    pub fn start(data_dir: &Path) -> Result<PrivateEtcd, EtcdError> {
+    pub fn start(data_dir: &Path, quota: Option<u64>) -> Result<PrivateEtcd, EtcdError> {
         let folder = folder(data_dir);
         let pki = folder.join("pki");
         let prepare = |path: &Path, result: io::Result<()>| {
@@ -60,7 +67,7 @@ impl PrivateEtcd {
         credentials::renew(&pki)?;
         let program = child::Program {
             path: binary::install(&folder)?,
-            arguments: arguments(&folder.join("data"), ports, &credentials::server(&pki)),
+            arguments: arguments(&folder.join("data"), ports, &credentials::server(&pki), quota),
             log,
         };
         Ok(PrivateEtcd {
@@ -70,10 +77,20 @@ impl PrivateEtcd {
         })
     }
 
+    /// How to connect to it.
+    pub fn cluster(&self) -> Cluster {
+        cluster(&self.endpoint, &self.credentials)
+    }
+
     /// Ends it and waits until it is gone.
     pub fn stop(&mut self) {
         self.child.stop();
     }
+}
+
+fn cluster(endpoint: &str, credentials: &Credentials) -> Cluster {
+    let Credentials { ca, certificate, key } = credentials.clone();
+    Cluster { endpoints: vec![endpoint.to_owned()], ca: Some(ca), certificate: Some(certificate), key: Some(key) }
 }
 
 fn folder(data_dir: &Path) -> PathBuf {
@@ -88,12 +105,12 @@ fn endpoint(ports: Ports) -> String {
     format!("https://127.0.0.1:{}", ports.client)
 }
 
-fn arguments(data: &Path, ports: Ports, credentials: &Credentials) -> Vec<String> {
+fn arguments(data: &Path, ports: Ports, credentials: &Credentials, quota: Option<u64>) -> Vec<String> {
     let client = endpoint(ports);
     let peer = format!("https://127.0.0.1:{}", ports.peer);
     let (ca, certificate, key) =
         (credentials.ca.display(), credentials.certificate.display(), credentials.key.display());
-    vec![
+    let mut arguments = vec![
         "--name=operator".into(),
         format!("--data-dir={}", data.display()),
         format!("--listen-client-urls={client}"),
@@ -115,6 +132,11 @@ fn arguments(data: &Path, ports: Ports, credentials: &Credentials) -> Vec<String
         // Reports are written over and over: keep the newest 10,000 revisions for watches that resume.
         "--auto-compaction-mode=revision".into(),
         "--auto-compaction-retention=10000".into(),
+        // An apply is one transaction, however many objects it has: nobody sees half of it.
+        format!("--max-txn-ops={TRANSACTION_OPERATIONS}"),
+        format!("--max-request-bytes={REQUEST_BYTES}"),
         "--log-level=warn".into(),
-    ]
+    ];
+    arguments.extend(quota.map(|bytes| format!("--quota-backend-bytes={bytes}")));
+    arguments
 }

@@ -20,6 +20,8 @@ pub struct Connected {
     reported: Mutex<BTreeMap<String, String>>,
     /// Seconds between heartbeats, where a node has said.
     wishes: Mutex<BTreeMap<String, u64>>,
+    /// Store epoch and generation of the plan in hand, where a node has said.
+    orders: Mutex<BTreeMap<String, (u64, i64)>>,
     changed: watch::Sender<()>,
 }
 
@@ -49,6 +51,16 @@ impl Connected {
     pub fn heartbeat(&self, node: &str) -> Duration {
         let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
         Duration::from_secs(wishes.get(node).copied().unwrap_or(HEARTBEAT_SECONDS))
+    }
+
+    /// `node` has the plan of this store epoch and generation.
+    pub fn has(&self, node: &str, order: (u64, i64)) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), order);
+    }
+
+    /// Store epoch and generation of the plan that `node` said it has; none before its first hello.
+    pub fn order(&self, node: &str) -> Option<(u64, i64)> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied()
     }
 
     /// A report of `node` came just now.

@@ -29,6 +29,7 @@ pub async fn hello(
     }
     check_keys(&hello.identity)?;
     epoch::learn(&server.writer, &node, &hello).await?;
+    server.connected.has(&node, (hello.store_epoch, hello.generation));
     server.connected.wish(&node, hello.heartbeat_seconds);
     let json = canonical::to_json(&hello.identity);
     let key = keys::identity(&node);

@@ -44,6 +44,8 @@ async fn feed(server: Server, node: String, revision: i64, lines: mpsc::Sender<R
     let _guard = server.connected.enter(&node);
     let heartbeat = server.connected.heartbeat(&node);
     let mut changes = server.mirror.subscribe(Topic::Plan(node.clone()));
+    let order = server.connected.order(&node);
+    let revision = server.mirror.read(|snapshot| resumed(snapshot, &node, revision, order));
     let mut sent = Sent { revision, fragments: BTreeSet::new() };
     loop {
         let mut events = server.mirror.read(|snapshot| sent.next(snapshot, &node));
@@ -63,6 +65,16 @@ async fn feed(server: Server, node: String, revision: i64, lines: mpsc::Sender<R
             () = lines.closed() => return,
             () = server.ending.cancelled() => return,
         }
+    }
+}
+
+/// The revision that the node really has, of the store that this is. After a restore another root may have by chance the
+/// revision that the node remembers; then what it has said of its plan does not fit.
+fn resumed(snapshot: &Snapshot, node: &str, revision: i64, order: Option<(u64, i64)>) -> i64 {
+    let Some(order) = order else { return revision };
+    match controller::root(snapshot, node) {
+        Some((at, root)) if at == revision && (root.store_epoch, root.generation) != order => 0,
+        _ => revision,
     }
 }
 
@@ -172,6 +184,15 @@ mod tests {
     fn a_node_that_has_the_newest_root_gets_nothing_and_one_from_the_future_gets_it() {
         assert_eq!(kinds(&sent(5).next(&snapshot(5, &["1"]), "rv-07")), "");
         assert_eq!(kinds(&sent(500).next(&snapshot(5, &["1"]), "rv-07")), "fr");
+    }
+
+    #[test]
+    fn a_revision_that_is_the_same_by_chance_is_not_taken_for_the_plan_in_hand() {
+        let store = snapshot(5, &["1"]);
+        assert_eq!(resumed(&store, "rv-07", 5, Some((1, 5))), 5);
+        assert_eq!(resumed(&store, "rv-07", 5, None), 5, "a node that never said");
+        assert_eq!(resumed(&store, "rv-07", 5, Some((1, 500))), 0, "of the store before it was restored");
+        assert_eq!(resumed(&store, "rv-07", 4, Some((1, 4))), 4);
     }
 
     #[test]

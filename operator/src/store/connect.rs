@@ -43,7 +43,9 @@ pub async fn connect(cluster: &Cluster) -> Result<Client, ConnectError> {
     let mut options = ConnectOptions::new()
         .with_keep_alive(KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT)
         .with_keep_alive_while_idle(true)
-        .with_connect_timeout(CONNECT_TIMEOUT);
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        // A watch of a member that is cut off from the others would stay silent without an error.
+        .with_require_leader(true);
     let read =
         |path: &PathBuf| fs::read_to_string(path).map_err(|source| ConnectError::Read { path: path.clone(), source });
     let mut tls = TlsOptions::new();

@@ -2,13 +2,17 @@
 //! succeed only on what was read.
 
 mod connect;
+mod health;
+mod keeper;
 mod mirror;
 mod reflector;
 mod topic;
 mod write;
 
 pub use connect::{Cluster, ConnectError, connect};
+pub use health::{Concern, Health};
+pub use keeper::Keeper;
 pub use mirror::{Deleted, Entry, Mirror, Snapshot};
-pub use reflector::reflect;
+pub use reflector::{ListError, list_within, reflect};
 pub use topic::Topic;
 pub use write::{Write, WriteError, Writer};

@@ -12,6 +12,7 @@ use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
 use pathsteer_crds::keys;
 use tracing::{info, warn};
 
+use super::health::{Concern, Health};
 use super::mirror::{Entry, Mirror, Snapshot};
 
 /// Keys asked for at once. etcd's own limit for a value is 1.5 MB; ours are a few kB.
@@ -42,7 +43,7 @@ enum ReflectError {
 
 /// Keeps `mirror` current until the task is dropped. Never gives up: without etcd everybody works on with the last
 /// copy.
-pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
+pub async fn reflect(client: Client, mirror: Arc<Mirror>, health: Arc<Health>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match list(&client).await {
@@ -51,6 +52,7 @@ pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
                 let revision = snapshot.revision;
                 info!(revision, keys = snapshot.entries.len(), "store listed");
                 mirror.replace(snapshot);
+                health.well(Concern::Reading);
                 let Err(error) = watch(&client, &mirror, revision).await;
                 warn!(%error, "store watch ended, listing again");
             }
@@ -59,10 +61,32 @@ pub async fn reflect(client: Client, mirror: Arc<Mirror>) {
                 // A private etcd takes a moment to start: no news yet.
                 if pause >= NEWS {
                     warn!(%error, "store cannot be listed");
+                    let sentence = format!("the store cannot be read, what is shown may be old ({error})");
+                    health.warn(Concern::Reading, sentence);
                 }
             }
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Why the store cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ListError(#[from] ReflectError);
+
+/// Everything of ours at one revision, from an etcd that may take up to `patience` to answer.
+///
+/// # Errors
+/// It has not answered, or not completely.
+pub async fn list_within(client: &Client, patience: Duration) -> Result<Snapshot, ListError> {
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        match list(client).await {
+            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(FIRST_PAUSE).await,
+            Ok(snapshot) => return Ok(snapshot),
+        }
     }
 }
 

@@ -20,6 +20,9 @@ pub enum Topic {
 impl Topic {
     /// The topics of `key`.
     pub fn of(key: &str) -> Vec<Topic> {
+        if key == keys::GUARD {
+            return vec![Topic::Inputs];
+        }
         let Some((folder, rest)) = key.strip_prefix(keys::ROOT).and_then(|below| below.split_once('/')) else {
             return Vec::new();
         };
@@ -27,7 +30,7 @@ impl Topic {
         match folder {
             "spec" => kind().map(Topic::Objects).into_iter().chain([Topic::Inputs]).collect(),
             "status" => kind().map(Topic::Objects).into_iter().collect(),
-            "allocations" => vec![Topic::Inputs],
+            "deleting" | "allocations" => vec![Topic::Inputs],
             "events" => vec![Topic::Events],
             "nodes" => rest.split_once('/').and_then(|(node, rest)| Topic::of_node(node, rest)).into_iter().collect(),
             _ => Vec::new(),
@@ -55,6 +58,8 @@ mod tests {
         assert_eq!(Topic::of(&keys::status(Kind::Uplink, "rv-07/fiber")), [objects]);
         assert_eq!(Topic::of(keys::ALLOCATIONS), [Topic::Inputs]);
         assert_eq!(Topic::of(keys::EPOCH), [Topic::Inputs]);
+        assert_eq!(Topic::of(keys::GUARD), [Topic::Inputs]);
+        assert_eq!(Topic::of(&keys::deleting(Kind::Site, "rv-07")), [Topic::Inputs]);
         assert_eq!(Topic::of(&keys::identity("rv-07")), [Topic::Inputs]);
         assert_eq!(Topic::of(&keys::report("rv-07")), [Topic::Reports]);
         assert_eq!(Topic::of(&keys::plan_root("rv-07")), [Topic::Plan("rv-07".into())]);

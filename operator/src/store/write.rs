@@ -1,13 +1,19 @@
 //! Writes, alone or together, that can be tied to what was read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, KeyValue, KvClient, Txn, TxnOp, TxnOpResponse};
+use pathsteer_crds::{Kind, keys};
+
+use super::health::{Concern, Health};
 
 /// etcd takes at most 128 operations a transaction by default; comparisons count too.
 const OPERATIONS: usize = 100;
 /// etcd takes requests of 1.5 MB by default; stay clear of it.
 const BYTES: usize = 1 << 20;
+/// The largest answer taken, bytes: it grows with the transaction. The default of 4 MB is not enough for all.
+const ANSWER_LIMIT: usize = 64 << 20;
 /// How long a transaction may take before it counts as failed. It may still happen: writers look again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,6 +36,12 @@ impl Write {
         Write { key: key.into(), value: None, expected: None }
     }
 
+    /// Deletes the spec of an object, and says with it that this is meant: what merely vanishes together with many
+    /// others is kept in force.
+    pub fn delete_object(kind: Kind, key: &str) -> [Write; 2] {
+        [Write::put(keys::deleting(kind, key), "{}"), Write::delete(keys::spec(kind, key))]
+    }
+
     /// The same, but only if the key's mod_revision is `revision` (0: if there is no such key).
     pub fn if_at(self, revision: i64) -> Write {
         Write { expected: Some(revision), ..self }
@@ -50,21 +62,46 @@ pub struct Current {
 pub enum WriteError {
     #[error("{key} was changed by somebody else")]
     Conflict { key: String },
+    #[error("etcd has no space left (alarm NOSPACE)")]
+    Full,
+    #[error("etcd does not let this operator write: {0}")]
+    Forbidden(String),
+    #[error("etcd takes no transaction of this size: {0}")]
+    TooLarge(String),
     #[error("etcd: {0}")]
-    Etcd(#[from] etcd_client::Error),
+    Etcd(etcd_client::Error),
     #[error("etcd did not answer within {TIMEOUT:?}")]
     Slow,
+}
+
+impl From<etcd_client::Error> for WriteError {
+    fn from(error: etcd_client::Error) -> WriteError {
+        let etcd_client::Error::GRpcStatus(status) = &error else { return WriteError::Etcd(error) };
+        let said = status.message().to_owned();
+        // etcd's codes are not enough: no space and too large a request share one.
+        if said.contains("database space exceeded") {
+            WriteError::Full
+        } else if said.contains("permission denied") || said.contains("auth") {
+            WriteError::Forbidden(said)
+        } else if said.contains("too many operations in txn") || said.contains("too large") {
+            WriteError::TooLarge(said)
+        } else {
+            WriteError::Etcd(error)
+        }
+    }
 }
 
 /// Writes to the store.
 #[derive(Clone)]
 pub struct Writer {
     kv: KvClient,
+    health: Arc<Health>,
 }
 
 impl Writer {
-    pub fn new(client: &Client) -> Writer {
-        Writer { kv: client.kv_client() }
+    /// What goes wrong with writing is told to `health`.
+    pub fn new(client: &Client, health: Arc<Health>) -> Writer {
+        Writer { kv: client.kv_client().max_decoding_message_size(ANSWER_LIMIT), health }
     }
 
     /// Writes in the order given, in transactions of up to 100 operations: each is all or nothing. Returns the
@@ -75,9 +112,38 @@ impl Writer {
     pub async fn commit(&self, writes: Vec<Write>) -> Result<i64, WriteError> {
         let mut revision = 0;
         for chunk in chunks(writes) {
-            revision = self.transact(chunk).await?;
+            revision = self.transact(&chunk).await?;
         }
         Ok(revision)
+    }
+
+    /// Writes all or nothing, in one transaction, so that nobody sees half of it. Only where etcd takes none so large it
+    /// is done like [`commit`](Writer::commit), and [`Health`] says so. Returns the store revision after it.
+    ///
+    /// # Errors
+    /// As of [`commit`](Writer::commit).
+    pub async fn commit_whole(&self, writes: Vec<Write>) -> Result<i64, WriteError> {
+        if writes.is_empty() {
+            return Ok(0);
+        }
+        match self.transact(&writes).await {
+            Ok(revision) => {
+                if writes.len() > OPERATIONS {
+                    self.health.well(Concern::Steps);
+                }
+                Ok(revision)
+            }
+            Err(WriteError::TooLarge(said)) if writes.len() > 1 => {
+                let warning = format!(
+                    "{} changes were written in several steps, because etcd refuses them in one ({said}): start it with \
+                     --max-txn-ops=10000 --max-request-bytes=33554432",
+                    writes.len()
+                );
+                self.health.warn(Concern::Steps, warning);
+                self.commit(writes).await
+            }
+            result => result,
+        }
     }
 
     /// The current value of `key`, read through consensus: never behind what anybody has read or written.
@@ -94,21 +160,30 @@ impl Writer {
         })
     }
 
-    async fn transact(&self, writes: Vec<Write>) -> Result<i64, WriteError> {
-        let tied: Vec<(String, i64)> = writes.iter().filter_map(|w| Some((w.key.clone(), w.expected?))).collect();
-        let compares: Vec<_> = tied
-            .iter()
-            .map(|(key, expected)| Compare::mod_revision(key.as_str(), CompareOp::Equal, *expected))
-            .collect();
+    async fn transact(&self, writes: &[Write]) -> Result<i64, WriteError> {
+        let result = self.attempt(writes).await;
+        match &result {
+            Ok(_) | Err(WriteError::Conflict { .. }) => self.health.well(Concern::Writing),
+            // The keeper says that, with the remedy; and what is too large for one says nothing about others.
+            Err(WriteError::Full | WriteError::TooLarge(_)) => {}
+            Err(error) => self.health.warn(Concern::Writing, error.advice()),
+        }
+        result
+    }
+
+    async fn attempt(&self, writes: &[Write]) -> Result<i64, WriteError> {
+        let tied: Vec<(&str, i64)> = writes.iter().filter_map(|write| Some((&*write.key, write.expected?))).collect();
+        let compares: Vec<_> =
+            tied.iter().map(|(key, expected)| Compare::mod_revision(*key, CompareOp::Equal, *expected)).collect();
         let operations: Vec<_> = writes
-            .into_iter()
-            .map(|write| match write.value {
-                Some(value) => TxnOp::put(write.key, value, None),
-                None => TxnOp::delete(write.key, None),
+            .iter()
+            .map(|write| match &write.value {
+                Some(value) => TxnOp::put(write.key.as_str(), value.as_str(), None),
+                None => TxnOp::delete(write.key.as_str(), None),
             })
             .collect();
         let look: Vec<_> =
-            tied.iter().map(|(key, _)| TxnOp::get(key.as_str(), Some(GetOptions::new().with_keys_only()))).collect();
+            tied.iter().map(|(key, _)| TxnOp::get(*key, Some(GetOptions::new().with_keys_only()))).collect();
         let answer = within(self.kv.clone().txn(Txn::new().when(compares).and_then(operations).or_else(look))).await?;
         if answer.succeeded() {
             return Ok(answer.header().map_or(0, |header| header.revision()));
@@ -118,8 +193,15 @@ impl Writer {
             _ => 0,
         });
         let mut changed = tied.into_iter().zip(found).filter(|((_, expected), found)| expected != found);
-        let key = changed.next().map_or_else(|| "a key".to_owned(), |((key, _), _)| key);
+        let key = changed.next().map_or_else(|| "a key".to_owned(), |((key, _), _)| key.to_owned());
         Err(WriteError::Conflict { key })
+    }
+}
+
+impl WriteError {
+    /// What people are told while writing fails so.
+    fn advice(&self) -> String {
+        format!("the store takes no writes, reads go on ({self}): what runs keeps running")
     }
 }
 

@@ -3,7 +3,10 @@
 mod access;
 mod admission;
 mod api;
+mod backup;
 mod client;
+mod cluster;
+mod degraded;
 mod events;
 mod limits;
 mod node;
@@ -15,4 +18,6 @@ mod prune;
 mod rest;
 mod rig;
 mod session;
+mod vanished;
 mod watch;
+mod writers;

@@ -71,7 +71,7 @@ impl Node {
 
 impl Plan {
     /// Reads `lines` until a root that is `wanted` has come with all its fragments.
-    pub fn follow(&mut self, lines: &mut Lines, wanted: impl Fn(&Plan) -> bool) {
+    pub fn follow(&mut self, lines: &mut Lines, mut wanted: impl FnMut(&Plan) -> bool) {
         for event in lines {
             match event["type"].as_str().unwrap() {
                 "fragment" => {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -34,6 +34,12 @@ impl Rig {
     pub fn with(arguments: &[&str]) -> Rig {
         let data = tempfile::tempdir().unwrap();
         let (child, address) = spawn(&data, arguments);
+        Rig { data, address, child }
+    }
+
+    /// On a data folder that is there already.
+    pub fn on(data: TempDir) -> Rig {
+        let (child, address) = spawn(&data, &[]);
         Rig { data, address, child }
     }
 
@@ -95,6 +101,7 @@ impl Rig {
         self.user_named("kim")
     }
 
+    /// A client of another user's: two threads do not ask for certificates by one file.
     pub fn user_named(&self, name: &str) -> Client {
         Client::new(self.address, &self.identity("user", name))
     }
@@ -103,13 +110,23 @@ impl Rig {
         self.data.path().join(name)
     }
 
+    /// Runs the program with other arguments.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        command(&self.data).args(arguments).output().unwrap()
+    }
+
     /// Runs etcdctl as a person would: with the exports the operator prints.
-    pub fn etcdctl(&self, arguments: &[&str]) -> String {
+    pub fn try_etcdctl(&self, arguments: &[&str]) -> Output {
         let line = format!(
             "eval \"$('{PROGRAM}' etcdctl-env --data-dir '{}')\" && exec etcdctl \"$@\"",
             self.data.path().display()
         );
-        let output = Command::new("sh").args(["-c", &line, "sh"]).args(arguments).output().unwrap();
+        Command::new("sh").args(["-c", &line, "sh"]).args(arguments).output().unwrap()
+    }
+
+    /// The same, which must succeed.
+    pub fn etcdctl(&self, arguments: &[&str]) -> String {
+        let output = self.try_etcdctl(arguments);
         assert!(output.status.success(), "etcdctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

@@ -1,0 +1,145 @@
+//! What the operator itself remembers of the store, in case somebody empties it: the numbers given out, the nodes' public
+//! keys, and the store epoch. All of them are in the store; this is what fills in while they are missing there.
+//!
+//! Kept in a file, for an operator that is started when the store is empty already.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pathsteer_compiler::Allocations;
+use pathsteer_crds::identity::NodeIdentity;
+use pathsteer_crds::{canonical, keys};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::epoch;
+use crate::pki::private_file;
+use crate::store::Snapshot;
+
+/// What is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Known {
+    pub store_epoch: u64,
+    /// None before any were given out.
+    pub allocations: Option<Allocations>,
+    /// By node.
+    pub identities: BTreeMap<String, NodeIdentity>,
+}
+
+impl Known {
+    /// What this snapshot says.
+    ///
+    /// # Errors
+    /// The allocations are not readable.
+    pub fn stored(snapshot: &Snapshot) -> Result<Known, serde_json::Error> {
+        let allocations =
+            snapshot.get(keys::ALLOCATIONS).map(|entry| serde_json::from_str(&entry.value)).transpose()?;
+        let identities = stored_identities(snapshot);
+        Ok(Known { store_epoch: epoch::current(snapshot), allocations, identities })
+    }
+}
+
+/// Remembers, in memory and in a file.
+#[derive(Debug)]
+pub struct Memory {
+    file: PathBuf,
+    known: Known,
+}
+
+impl Memory {
+    /// What `data_dir` remembers. A file that cannot be read is as good as none: the store has it all.
+    pub fn open(data_dir: &Path) -> Memory {
+        let file = data_dir.join("memory.json");
+        let known = match std::fs::read_to_string(&file) {
+            Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
+                warn!(path = %file.display(), %error, "cannot be read, it will be written anew");
+                Known::default()
+            }),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    warn!(path = %file.display(), %error, "cannot be read");
+                }
+                Known::default()
+            }
+        };
+        Memory { file, known }
+    }
+
+    /// What this snapshot says, filled in by what is remembered where it says nothing.
+    ///
+    /// # Errors
+    /// The allocations are not readable.
+    pub fn fill_in(&self, snapshot: &Snapshot) -> Result<Known, serde_json::Error> {
+        let stored = Known::stored(snapshot)?;
+        let store_epoch = match snapshot.get(keys::EPOCH) {
+            Some(_) => stored.store_epoch,
+            None => self.known.store_epoch.max(stored.store_epoch),
+        };
+        let mut identities = self.known.identities.clone();
+        identities.extend(stored.identities);
+        let allocations = stored.allocations.or_else(|| self.known.allocations.clone());
+        Ok(Known { store_epoch, allocations, identities })
+    }
+
+    /// Remembers `known`. That it cannot be written is no reason to stop: the store has it.
+    pub fn keep(&mut self, known: Known) {
+        if known == self.known {
+            return;
+        }
+        if let Err(error) = private_file::write(&self.file, &canonical::to_json(&known)) {
+            warn!(path = %self.file.display(), %error, "cannot be written");
+        }
+        self.known = known;
+    }
+}
+
+fn stored_identities(snapshot: &Snapshot) -> BTreeMap<String, NodeIdentity> {
+    let folder = format!("{}nodes/", keys::ROOT);
+    let entries = snapshot.below(&folder).filter_map(|(key, entry)| {
+        let node = key[folder.len()..].strip_suffix("/report/identity")?;
+        Some((node.to_owned(), serde_json::from_str(&entry.value).ok()?))
+    });
+    entries.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Entry;
+
+    fn store(entries: &[(&str, &str)]) -> Snapshot {
+        let entries =
+            entries.iter().map(|(key, value)| ((*key).to_owned(), Entry { value: (*value).into(), mod_revision: 7 }));
+        Snapshot::listed(9, entries.collect())
+    }
+
+    #[test]
+    fn what_the_store_says_comes_first_and_what_it_lost_is_filled_in_even_by_the_next_operator() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = keys::identity("rv-07");
+        let full = store(&[
+            (keys::ALLOCATIONS, r#"{"nodes":{"rv-07":5}}"#),
+            (keys::EPOCH, "3"),
+            (&identity, r#"{"wireguardKeys":{"1":"k"}}"#),
+        ]);
+        let mut memory = Memory::open(folder.path());
+        let known = memory.fill_in(&full).unwrap();
+        memory.keep(known.clone());
+        let next = Memory::open(folder.path());
+        assert_eq!(next.fill_in(&store(&[])).unwrap(), known);
+        let newer = store(&[(keys::ALLOCATIONS, r#"{"nodes":{"rv-07":6}}"#), (keys::EPOCH, "2")]);
+        let filled = next.fill_in(&newer).unwrap();
+        assert_eq!((filled.allocations.unwrap().nodes["rv-07"], filled.store_epoch), (6, 2));
+        assert_eq!(filled.identities, known.identities);
+        assert!(next.fill_in(&store(&[(keys::ALLOCATIONS, "?")])).is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("memory.json"), "{").unwrap();
+        assert_eq!(Memory::open(folder.path()).known, Known::default());
+    }
+}
