@@ -1,4 +1,5 @@
-//! What the examples of a page meet: an operator of their own with `examples/rv` applied, and a person's settings.
+//! What the examples of a page meet: an operator of their own with `examples/rv` applied, its two nodes, simulated, and a
+//! person's settings.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -10,10 +11,14 @@ use nix::unistd::Pid;
 
 use crate::root;
 
-/// An operator that runs until the page ends.
+/// The nodes of `examples/rv`.
+const NODES: [&str; 2] = ["dal-a", "rv-07"];
+
+/// An operator and nodes that run until the page ends.
 pub struct Stage {
     folder: PathBuf,
     operator: Child,
+    nodes: Option<Child>,
 }
 
 /// A program of ours, built beside this one.
@@ -38,9 +43,10 @@ impl Stage {
         });
         // Read on, or the operator would block.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        let stage = Stage { folder, operator };
+        let mut stage = Stage { folder, operator, nodes: None };
         let address = address.ok_or_else(|| io::Error::other("the operator did not start"))?;
         stage.settle(&address)?;
+        stage.simulate(&address)?;
         Ok(stage)
     }
 
@@ -60,15 +66,37 @@ impl Stage {
             config.display(),
             self.folder.join("operator").display()
         );
-        for command in
-            [made.as_str(), "pathsteer apply -f examples/rv/", "pathsteer wait --for=condition=Admitted --all"]
-        {
-            let output = self.run(command)?;
-            if !output.status.success() {
-                return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
-            }
+        self.must(&made)?;
+        self.must("pathsteer apply -f examples/rv/")
+    }
+
+    /// Starts the nodes, and waits until they carry everything out.
+    fn simulate(&mut self, address: &str) -> io::Result<()> {
+        let (nodes, operator) = (self.folder.join("nodes"), self.folder.join("operator"));
+        for node in NODES {
+            let (own, data) = (nodes.join(node), operator.display());
+            fs::create_dir_all(&own)?;
+            let own = own.display();
+            self.must(&format!(
+                "cd '{own}' && pathsteer-agent csr --node {node} --state-dir . --out node.csr && \
+                 pathsteer-operator issue node {node} --csr node.csr --out node.crt --data-dir '{data}'"
+            ))?;
         }
-        Ok(())
+        let mut simulate = Command::new(program("pathsteer-agent"));
+        simulate
+            .args(["simulate", "--operator", &format!("https://{address}"), "--ca"])
+            .arg(operator.join("pki/ca.crt"));
+        simulate.arg("--credentials").arg(nodes).stdout(Stdio::null()).stderr(Stdio::null());
+        self.nodes = Some(simulate.spawn()?);
+        self.must("pathsteer wait --all")
+    }
+
+    fn must(&self, command: &str) -> io::Result<()> {
+        let output = self.run(command)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{command}: {}", String::from_utf8_lossy(&output.stderr))))
     }
 
     /// By a shell, as a person would: in the folder of the project, with our programs on the path.
@@ -93,6 +121,10 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        if let Some(nodes) = &mut self.nodes {
+            drop(nodes.kill());
+            drop(nodes.wait());
+        }
         // It ends its etcd with it; nobody is there to hear of a failure.
         let _ = kill(Pid::from_raw(self.operator.id().cast_signed()), Signal::SIGTERM);
         drop(self.operator.wait());

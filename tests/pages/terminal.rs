@@ -16,7 +16,7 @@ use crate::stage::Stage;
 
 /// How long anything on the screen may take.
 const DEADLINE: Duration = Duration::from_secs(20);
-const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
 
 pub fn colour_is_for_terminals_and_for_who_wants_it() -> Result<(), Failed> {
     let stage = Stage::start()?;
@@ -28,8 +28,8 @@ pub fn colour_is_for_terminals_and_for_who_wants_it() -> Result<(), Failed> {
     let coloured = shown("pathsteer get sites")?;
     let plain = shown("NO_COLOR=1 pathsteer get sites")?;
     let piped = String::from_utf8(stage.run("pathsteer get sites")?.stdout)?;
-    expect(coloured.contains(&format!("{RED}False")), &coloured)?;
-    expect(!plain.contains('\x1b') && plain.contains("False"), &plain)?;
+    expect(coloured.contains(&format!("{GREEN}True")), &coloured)?;
+    expect(!plain.contains('\x1b') && plain.contains("True"), &plain)?;
     expect(plain.replace('\r', "") == piped, &piped)?;
     let difference = shown("sed 's/cost: 10/cost: 12/' examples/rv/uplinks.yaml | pathsteer diff -f -")?;
     expect(difference.contains("\x1b[31m-  cost: 10\x1b[0m") && difference.contains("\x1b[32m+  cost: 12"), &difference)
