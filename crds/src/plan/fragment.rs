@@ -36,21 +36,70 @@ pub enum FragmentError {
 
 /// The fragments of `scopes` (scope name to its objects): `<noun>/<scope>` to canonical JSON.
 pub fn split(scopes: &BTreeMap<String, PlanObjects>) -> BTreeMap<String, String> {
-    let mut fragments = BTreeMap::new();
-    for (scope, objects) in scopes {
-        let mut sorted = objects.clone();
-        sorted.sort();
-        macro_rules! one {
-            ($field:ident) => {
-                if !sorted.$field.is_empty() {
-                    let only = PlanObjects { $field: sorted.$field.clone(), ..PlanObjects::default() };
-                    fragments.insert(format!("{}/{scope}", stringify!($field)), canonical::to_json(&only));
-                }
-            };
+    let cut = Cut::of(scopes.clone(), None);
+    cut.hashes.keys().filter_map(|name| Some((name.clone(), cut.json(name)?))).collect()
+}
+
+/// A plan cut into fragments, each known by its hash. Of two plans of a node most fragments are the same, and to compare
+/// objects costs far less than to write and hash them.
+#[derive(Debug, Default)]
+pub struct Cut {
+    scopes: BTreeMap<String, PlanObjects>,
+    /// `<noun>/<scope>` to SHA-256 of the fragment's canonical JSON.
+    pub hashes: BTreeMap<String, String>,
+}
+
+impl Cut {
+    /// Cuts `scopes` (scope name to its objects); what has not changed since `before` keeps the hash it had.
+    pub fn of(mut scopes: BTreeMap<String, PlanObjects>, before: Option<&Cut>) -> Cut {
+        let mut hashes = BTreeMap::new();
+        for (scope, objects) in &mut scopes {
+            objects.sort();
+            let earlier = before.and_then(|before| Some((before, before.scopes.get(scope)?)));
+            macro_rules! one {
+                ($field:ident) => {
+                    if !objects.$field.is_empty() {
+                        let noun = stringify!($field);
+                        let name = format!("{noun}/{scope}");
+                        let kept = earlier.filter(|(_, old)| old.$field == objects.$field);
+                        let kept = kept.and_then(|(before, _)| before.hashes.get(&name).cloned());
+                        let made = || canonical::sha256(fragment(objects, noun).unwrap_or_default().as_bytes());
+                        hashes.insert(name, kept.unwrap_or_else(made));
+                    }
+                };
+            }
+            each_noun!(one);
         }
-        each_noun!(one);
+        Cut { scopes, hashes }
     }
-    fragments
+
+    /// The canonical JSON of the fragment `<noun>/<scope>`, if there is one.
+    pub fn json(&self, name: &str) -> Option<String> {
+        let (noun, scope) = name.split_once('/')?;
+        fragment(self.scopes.get(scope)?, noun)
+    }
+
+    /// All scopes together.
+    pub fn objects(&self) -> PlanObjects {
+        let mut all = PlanObjects::default();
+        self.scopes.values().for_each(|objects| all.extend(objects.clone()));
+        all.sort();
+        all
+    }
+}
+
+/// The canonical JSON of one list of `objects`.
+fn fragment(objects: &PlanObjects, noun: &str) -> Option<String> {
+    macro_rules! one {
+        ($field:ident) => {
+            if noun == stringify!($field) {
+                let only = PlanObjects { $field: objects.$field.clone(), ..PlanObjects::default() };
+                return Some(canonical::to_json(&only));
+            }
+        };
+    }
+    each_noun!(one);
+    None
 }
 
 /// The plan that `root` and the fragments it names (by hash) make.
@@ -86,6 +135,34 @@ pub fn assemble(root: &PlanRoot, by_hash: &BTreeMap<String, String>) -> Result<N
 mod tests {
     use super::*;
     use crate::plan::NetnsSpec;
+
+    fn scopes(names: &[(&str, &[&str])]) -> BTreeMap<String, PlanObjects> {
+        let objects = |names: &[&str]| {
+            let netns = names.iter().map(|name| NetnsSpec { name: (*name).to_owned() }).collect();
+            PlanObjects { netns, ..PlanObjects::default() }
+        };
+        names.iter().map(|(scope, names)| ((*scope).to_owned(), objects(names))).collect()
+    }
+
+    #[test]
+    fn a_cut_after_another_is_the_cut_that_would_be_made_alone() {
+        let plans = [
+            scopes(&[("node", &["b", "a"]), ("rv-07", &["c"])]),
+            scopes(&[("node", &["a", "b"]), ("rv-07", &["d"])]),
+            scopes(&[("node", &[]), ("rv-08", &["d"])]),
+            scopes(&[]),
+        ];
+        for before in &plans {
+            for after in &plans {
+                let alone = Cut::of(after.clone(), None);
+                let earlier = Cut::of(before.clone(), None);
+                assert_eq!(Cut::of(after.clone(), Some(&earlier)).hashes, alone.hashes, "{before:?} {after:?}");
+                for (name, sha256) in &alone.hashes {
+                    assert_eq!(canonical::sha256(alone.json(name).unwrap().as_bytes()), *sha256);
+                }
+            }
+        }
+    }
 
     fn sample() -> (PlanRoot, BTreeMap<String, String>) {
         let objects = PlanObjects {

@@ -15,7 +15,7 @@ mod steering;
 mod wireguard;
 
 pub use datapath::{Behind, DatapathSpec, PrefixSpec, Program, ProgramSpec, RemoteSpec, Role};
-pub use fragment::{FragmentError, PlanRoot, assemble, split};
+pub use fragment::{Cut, FragmentError, PlanRoot, assemble, split};
 pub use link::{AddressSpec, CardSpec, DhcpSpec, LinkKind, LinkSpec, NeighbourSpec};
 pub use netns::{LentSysctlSpec, NetnsSpec, SysctlSpec};
 pub use nft::{

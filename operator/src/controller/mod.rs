@@ -18,6 +18,7 @@ mod status;
 pub use memory::Memory;
 pub use publish::root;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use decision::{Decision, Reason};
 use declared::Reader;
 use guard::Guard;
 use memory::Known;
-use publish::Publication;
+use publish::{CutPlan, Publication};
 use status::{Published, StatusWriter};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -70,6 +71,8 @@ pub struct Controller {
     status: StatusWriter,
     memory: Memory,
     health: Arc<Health>,
+    /// As last compiled.
+    plans: BTreeMap<String, CutPlan>,
     /// Whether vanished objects are kept in force.
     guarded: bool,
 }
@@ -92,6 +95,7 @@ impl Controller {
             status: StatusWriter::default(),
             memory,
             health,
+            plans: BTreeMap::new(),
             guarded: false,
         }
     }
@@ -183,7 +187,7 @@ impl Controller {
             return Ok(None);
         }
         declared.extend(guard.as_declared());
-        let (decision, publication) = tokio::task::block_in_place(|| {
+        let (decision, tunnels, publication) = tokio::task::block_in_place(|| {
             let allocations = match known.allocations {
                 Some(given) => given,
                 None if guard::has_plans(&snapshot) => return Err(TurnError::NoAllocations),
@@ -194,9 +198,12 @@ impl Controller {
                 let sentence = "its spec has vanished together with others, it is kept in force".to_owned();
                 decision.warned.entry(id.clone()).or_default().push(Reason { word: "Vanished".into(), sentence });
             }
-            let mut publication = Publication::prepare(&snapshot, &declared, &decision, known.store_epoch);
+            let compiled = std::mem::take(&mut decision.compiled.plans);
+            let tunnels = compiled.iter().map(|(node, plan)| (node.clone(), ready::tunnels(plan))).collect();
+            self.plans = publish::cut(compiled, &self.plans);
+            let mut publication = Publication::prepare(&snapshot, &declared, &decision, &self.plans, known.store_epoch);
             publication.and_last(guard.lifted);
-            Ok((decision, publication))
+            Ok((decision, tunnels, publication))
         })?;
         let faulty = publication.faulty.clone();
         let revision = publication.write(&self.writer).await?;
@@ -205,7 +212,7 @@ impl Controller {
         identities.retain(|node, _| Decision::is_node(&declared, node));
         let allocations = Some(decision.compiled.allocations.clone());
         self.memory.keep(Known { store_epoch: known.store_epoch, allocations, identities });
-        Ok(Some(Published::new(declared, decision, faulty)))
+        Ok(Some(Published { declared, decision, faulty, tunnels }))
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), WriteError> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pathsteer_compiler::{Allocations, CompiledPlan, check};
-use pathsteer_crds::plan::{PLAN_VERSION, PlanObjects, PlanRoot, split};
+use pathsteer_crds::plan::{Cut, PLAN_VERSION, PlanRoot, Role};
 use pathsteer_crds::{canonical, keys};
 use tracing::{info, warn};
 
@@ -11,6 +11,22 @@ use super::decision::Decision;
 use super::declared::{Declared, Id};
 use super::epoch;
 use crate::store::{Snapshot, Write, WriteError, Writer};
+
+/// A plan, cut up to be published.
+#[derive(Debug)]
+pub struct CutPlan {
+    role: Role,
+    cut: Cut,
+}
+
+/// Cuts `plans` up. `before` are those of the compilation before.
+pub fn cut(plans: BTreeMap<String, CompiledPlan>, before: &BTreeMap<String, CutPlan>) -> BTreeMap<String, CutPlan> {
+    let one = |(node, CompiledPlan { role, scopes }): (String, CompiledPlan)| {
+        let cut = Cut::of(scopes, before.get(&node).map(|before| &before.cut));
+        (node, CutPlan { role, cut })
+    };
+    plans.into_iter().map(one).collect()
+}
 
 /// What the store must be told.
 #[derive(Debug, Default, PartialEq)]
@@ -30,6 +46,7 @@ impl Publication {
         snapshot: &Snapshot,
         declared: &BTreeMap<Id, Declared>,
         decision: &Decision,
+        plans: &BTreeMap<String, CutPlan>,
         store_epoch: u64,
     ) -> Publication {
         let mut publication = Publication::default();
@@ -37,7 +54,7 @@ impl Publication {
         if epoch::current(snapshot) != store_epoch {
             publication.allocations.push(Write::put(keys::EPOCH, store_epoch.to_string()).if_at(0));
         }
-        for (node, plan) in &decision.compiled.plans {
+        for (node, plan) in plans {
             publication.plan(snapshot, node, plan, decision, store_epoch);
         }
         publication.withdraw(snapshot, declared);
@@ -57,10 +74,7 @@ impl Publication {
         }
     }
 
-    fn plan(&mut self, snapshot: &Snapshot, node: &str, plan: &CompiledPlan, decision: &Decision, store_epoch: u64) {
-        let by_name = split(&plan.scopes);
-        let hashes: BTreeMap<_, _> =
-            by_name.iter().map(|(name, json)| (name.clone(), canonical::sha256(json.as_bytes()))).collect();
+    fn plan(&mut self, snapshot: &Snapshot, node: &str, plan: &CutPlan, decision: &Decision, store_epoch: u64) {
         let published = root(snapshot, node);
         let root = PlanRoot {
             version: PLAN_VERSION,
@@ -68,7 +82,7 @@ impl Publication {
             role: plan.role,
             store_epoch,
             generation: snapshot.inputs,
-            fragments: hashes,
+            fragments: plan.cut.hashes.clone(),
         };
         // The generation says when a plan was compiled; the same content compiled again is not news.
         let as_new = published.as_ref().map(|(_, old)| PlanRoot { generation: root.generation, ..old.clone() });
@@ -84,7 +98,7 @@ impl Publication {
         for (name, sha256) in &root.fragments {
             let key = keys::plan_fragment(node, sha256);
             if snapshot.get(&key).is_none() {
-                self.fragments.push(Write::put(key, by_name[name].as_str()));
+                self.fragments.push(Write::put(key, plan.cut.json(name).unwrap_or_default()));
             }
         }
         info!(node, generation = root.generation, store_epoch = root.store_epoch, "plan published");
@@ -194,12 +208,8 @@ pub fn root(snapshot: &Snapshot, node: &str) -> Option<(i64, PlanRoot)> {
     Some((entry.mod_revision, root))
 }
 
-fn findings(node: &str, plan: &CompiledPlan, decision: &Decision) -> String {
-    let mut objects = PlanObjects::default();
-    for scope in plan.scopes.values() {
-        objects.merge(scope.clone());
-    }
+fn findings(node: &str, plan: &CutPlan, decision: &Decision) -> String {
     let Some(overlay) = decision.overlay() else { return "a plan without a fabric".to_owned() };
-    let found = check(node, &objects, plan.role, overlay);
+    let found = check(node, &plan.cut.objects(), plan.role, overlay);
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

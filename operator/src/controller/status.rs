@@ -16,7 +16,7 @@ use super::decision::{Decision, Reason};
 use super::declared::{Declared, Id};
 use super::events::Events;
 use super::parsed::Parsed;
-use super::ready::{Node, Tunnel, tunnels};
+use super::ready::{Node, Tunnel};
 use crate::store::{Snapshot, Write};
 
 /// What stands in a status key: the status, and what the operator must remember about the object.
@@ -36,14 +36,8 @@ pub struct Published {
     pub declared: BTreeMap<Id, Declared>,
     pub decision: Decision,
     pub faulty: BTreeMap<String, String>,
-    tunnels: BTreeMap<String, Vec<Tunnel>>,
-}
-
-impl Published {
-    pub fn new(declared: BTreeMap<Id, Declared>, decision: Decision, faulty: BTreeMap<String, String>) -> Published {
-        let tunnels = decision.compiled.plans.iter().map(|(node, plan)| (node.clone(), tunnels(plan))).collect();
-        Published { declared, decision, faulty, tunnels }
-    }
+    /// Of each node, as its plan declares them.
+    pub tunnels: BTreeMap<String, Vec<Tunnel>>,
 }
 
 /// Writes status keys.
