@@ -16,6 +16,8 @@ use super::write::{Write, Writer};
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The same until it has answered once.
 const FIRST_INTERVAL: Duration = Duration::from_millis(200);
+/// A private etcd takes a moment to start: that it does not answer yet is no news before this.
+const START: Duration = Duration::from_secs(8);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Making room copies the whole database: if it was of no use, it is not tried again before this.
@@ -52,7 +54,7 @@ impl Keeper {
 
     /// Runs until the task is dropped.
     pub async fn run(mut self) {
-        // A private etcd takes a moment to start: it is no news before it has answered once.
+        let began = Instant::now();
         let mut answered = false;
         loop {
             tokio::time::sleep(if answered { INTERVAL } else { FIRST_INTERVAL }).await;
@@ -62,7 +64,7 @@ impl Keeper {
                     self.health.well(Concern::Silence);
                     self.look(&status).await;
                 }
-                _ if !answered => {}
+                _ if !answered && began.elapsed() < START => {}
                 Ok(Err(error)) => self.silent(&error.to_string()),
                 Err(_) => self.silent(&format!("no answer within {PATIENCE:?}")),
             }
