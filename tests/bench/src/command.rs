@@ -12,7 +12,7 @@ use pathsteer_lab::tree;
 
 use crate::node::Folders;
 use crate::report::{self, Row};
-use crate::{datapath, reconcile};
+use crate::{control, datapath, reconcile};
 
 /// Measures what PathSteer costs, beside plain routing, plain WireGuard and others.
 #[derive(Debug, Parser)]
@@ -39,14 +39,17 @@ enum Section {
     Datapath,
     /// How long the agent takes
     Reconcile,
+    /// How fast what is declared arrives, and what the operator takes
+    Control,
 }
 
 /// The measurements of a section.
 fn names(section: Section) -> Vec<&'static str> {
     match section {
-        Section::All => [&datapath::NAMES[..], &reconcile::NAMES].concat(),
+        Section::All => [&datapath::NAMES[..], &reconcile::NAMES, &control::NAMES].concat(),
         Section::Datapath => datapath::NAMES.to_vec(),
         Section::Reconcile => reconcile::NAMES.to_vec(),
+        Section::Control => control::NAMES.to_vec(),
     }
 }
 
@@ -82,6 +85,7 @@ fn inside(arguments: &Arguments) -> Result<i32> {
     };
     datapath::measure(&folders, &wanted(Section::Datapath), &mut done);
     reconcile::measure(&folders, &wanted(Section::Reconcile), &mut done);
+    control::measure(&folders, &wanted(Section::Control), &mut done);
     let path = arguments.out.join("report.json");
     report::write(&all, &path)?;
     let missed = all.iter().filter(|row| row.ok == Some(false)).count();

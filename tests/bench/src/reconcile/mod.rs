@@ -3,7 +3,7 @@
 mod apply;
 mod change;
 mod edge;
-mod netlink;
+pub mod netlink;
 mod objects;
 mod operator;
 mod others;
