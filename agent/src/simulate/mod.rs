@@ -110,3 +110,33 @@ impl Simulation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn simulation(folder: &std::path::Path, nodes: Option<u32>) -> Simulation {
+        let (operator, ca) = ("https://127.0.0.1:7443".to_owned(), PathBuf::from("/none"));
+        Simulation { operator, ca, credentials: folder.to_owned(), nodes }
+    }
+
+    #[test]
+    fn nodes_are_the_folders_with_a_certificate_by_name_and_no_more_than_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "c", "without"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for name in ["b", "a", "c"] {
+            std::fs::write(folder.path().join(name).join(CERTIFICATE), "").unwrap();
+        }
+        assert_eq!(simulation(folder.path(), None).names().unwrap(), ["a", "b", "c"]);
+        assert_eq!(simulation(folder.path(), Some(2)).names().unwrap(), ["a", "b"]);
+        let refused = simulation(folder.path(), Some(4)).names().unwrap_err().to_string();
+        assert!(
+            refused.contains("has 3 nodes and 4 are wanted") && refused.contains("pathsteer-agent csr"),
+            "{refused}"
+        );
+        let nowhere = simulation(&folder.path().join("nowhere"), None).names().unwrap_err().to_string();
+        assert!(nowhere.contains("cannot read"), "{nowhere}");
+    }
+}

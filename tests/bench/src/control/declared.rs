@@ -104,10 +104,11 @@ pub fn policy(number: usize, version: u16) -> Object {
     Object::new(Kind::TrafficPolicy, format!("policy-{number:04}"), json!({"match": [flows]}))
 }
 
-/// A mode that says of one site what holds for it anyway: no plan is another for it.
-pub fn nobodys_mode(version: u16) -> Object {
-    let spec = json!({"sites": [site(0)], "mode": "training", "copies": 1 + version % 3});
-    Object::new(Kind::Mode, "as-it-is", spec)
+/// A mode whose versions differ in a label: no plan is another for it.
+pub fn labelled_mode(version: u16) -> Object {
+    let mut object = Object::new(Kind::Mode, "as-it-is", json!({"mode": "training"}));
+    object.json["metadata"]["labels"] = json!({"version": version.to_string()});
+    object
 }
 
 fn site_with_uplinks(number: usize, segments: usize) -> Vec<Object> {
@@ -213,7 +214,7 @@ mod tests {
         };
         assert_eq!(changed(segment(1, 1)), ["site-0001"]);
         assert_eq!(changed(policy(POLICY, 1)), ["site-0000", "site-0001", "site-0002"]);
-        assert_eq!(changed(nobodys_mode(1)), Vec::<String>::new());
+        assert_eq!(changed(labelled_mode(1)), Vec::<String>::new());
         assert_eq!(changed(anchor(0, 1)), ["anchor-a", "site-0000", "site-0001", "site-0002"]);
     }
 }

@@ -55,7 +55,6 @@ pub fn measure(folders: &Folders) -> Result<Vec<Row>> {
     let mut agent = start(&host, &operator, &site, state.path(), folders)?;
     in_force(&watch, &mut agent)?;
     let netns = host.namespace(VIP_NETNS)?;
-    let addresses = Socket::subscribed(&netns, SockProtocol::NetlinkRoute, &[libc::RTNLGRP_IPV4_IFADDR])?;
 
     let mut version = 0;
     let series = interleave(&[Way::Put, Way::Apply], ROUNDS, Discipline::Timed, |way| {
@@ -63,6 +62,8 @@ pub fn measure(folders: &Folders) -> Result<Vec<Row>> {
         version += 1;
         let object = declared::segment(0, version);
         let (key, value) = object.entry();
+        // a new one: the change before has said more than was waited for
+        let addresses = Socket::subscribed(&netns, SockProtocol::NetlinkRoute, &[libc::RTNLGRP_IPV4_IFADDR])?;
         let list = serde_json::json!({"items": [object.json]}).to_string();
         let begin = clock::now();
         match way {

@@ -15,8 +15,8 @@ use crate::series::{Discipline, interleave};
 
 /// 500 sites with 6 uplinks and 11 segments, 1,000 policies, 2 anchors and the fabric are 10,003 objects.
 const SIZE: Size = Size { sites: 500, policies: 1_000, segments: 10 };
-const ROUNDS: usize = 20;
-const WATCHED: usize = 100;
+const ROUNDS: usize = 10;
+const WATCHED: usize = 30;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// # Errors
@@ -53,7 +53,7 @@ fn watches(fleet: &mut Fleet, objects: usize) -> Result<()> {
     let series = interleave(&[()], WATCHED, Discipline::Saturating, |()| {
         fleet.rest()?;
         version += 1;
-        let object = declared::nobodys_mode(version);
+        let object = declared::labelled_mode(version);
         let status = keys::status(object.kind, &object.key);
         let (key, value) = object.entry();
         let begin = clock::now();
