@@ -213,7 +213,7 @@ mod tests {
             before.into_iter().filter(|(node, plan)| after[node] != *plan).map(|(node, _)| node).collect::<Vec<_>>()
         };
         assert_eq!(changed(segment(1, 1)), ["site-0001"]);
-        assert_eq!(changed(policy(POLICY, 1)), ["site-0000", "site-0001", "site-0002"]);
+        assert_eq!(changed(policy(POLICY, 1)), ["anchor-a", "anchor-b", "site-0000", "site-0001", "site-0002"]);
         assert_eq!(changed(labelled_mode(1)), Vec::<String>::new());
         assert_eq!(changed(anchor(0, 1)), ["anchor-a", "site-0000", "site-0001", "site-0002"]);
     }

@@ -164,11 +164,11 @@ impl Fleet {
     }
 
     fn one_policy(&mut self, rounds: usize) -> Result<()> {
-        let sites: Vec<_> = (0..self.size.sites).map(declared::site).collect();
+        let nodes: Vec<_> = (0..self.size.sites).map(declared::site).chain(ANCHORS.map(str::to_owned)).collect();
         let mut bytes = 0;
         let once = |()| {
             let object = declared::policy(POLICY, self.version());
-            let (begin, course) = self.put(&object, &sites)?;
+            let (begin, course) = self.put(&object, &nodes)?;
             bytes = course.written.iter().map(|(key, value)| key + value).sum::<usize>();
             Ok(Some([course.published()? - begin, course.acknowledged()? - begin].map(|time| time.as_secs_f64() * 1e3)))
         };
