@@ -51,5 +51,5 @@ lint: setup ## Check format and run clippy; warnings are errors
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- -D warnings
 
-schemas: ## Write schemas/ from the types
+schemas: ## Write schemas/ and docs/reference/ from the types
 	@cargo run --quiet -p pathsteer-crds --example schemas

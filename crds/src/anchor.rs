@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, Resource};
 
-/// An anchor.
+/// A point of presence where sessions leave the fabric: its public addresses and its interface towards the internet.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1

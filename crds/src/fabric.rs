@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, Resource};
 
-/// The fabric: one object, named `default`.
+/// What all sites and anchors share. There is one, named `default`.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1

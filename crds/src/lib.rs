@@ -15,6 +15,7 @@ pub mod meta;
 pub mod ownership;
 pub mod plan;
 pub mod plumbing;
+pub mod reference;
 pub mod report;
 pub mod schema;
 pub mod selector;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, Resource};
 
-/// A mode for selected sites. Of the modes that name a site the one with the lowest name wins over those that name none.
+/// How eagerly selected sites copy. Of the modes that name a site the one with the lowest name wins over those that name
+/// none.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1

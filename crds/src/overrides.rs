@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, ModeKind, Resource};
 
-/// An override. It wins over declared state until its time runs out; the operator then removes it.
+/// A person's will for a time: a mode set, an uplink forced or failed. It wins over declared state until its time runs
+/// out; the operator then removes it.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1

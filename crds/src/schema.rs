@@ -1,11 +1,15 @@
 //! JSON Schema (2020-12) of everything that crosses a process boundary: for editors, for other people's tools, and
 //! for naming every missing field of a manifest at once.
 
+mod part;
+
 use std::collections::BTreeMap;
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
+
+pub use part::{Choice, Part};
 
 use crate::api::openapi;
 use crate::meta::API_VERSION;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, Resource};
 
-/// A site.
+/// An edge: the anchors it uses, its own addresses, and the networks behind it.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1

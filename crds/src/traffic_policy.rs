@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, Profile, Resource};
 
-/// A policy. Of the policies that match a flow the one with the lowest `priority` wins, equal ones by name; the flow
-/// keeps what its first packet got.
+/// Which traffic is treated how, and which flows share a path. Of the policies that match a flow the one with the lowest
+/// `priority` wins, equal ones by name; the flow keeps what its first packet got.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1

@@ -10,7 +10,7 @@ use crate::interface::Interface;
 use crate::plan::CardSpec;
 use crate::{Kind, Resource, ownership};
 
-/// An uplink.
+/// One WAN of a site: its card, how it gets an address, what it costs, and how much may be copied over it.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1
@@ -134,8 +134,10 @@ pub enum AddressMethod {
     /// Fixed addresses and default gateways.
     #[serde(rename_all = "camelCase")]
     Static {
+        /// The node's own addresses with prefix lengths, such as `192.0.2.10/24`; at least one.
         #[schemars(with = "Vec<String>")]
         addresses: Vec<IpNet>,
+        /// Next hops of the default routes; each must lie in one of `addresses`. May be empty.
         #[schemars(with = "Vec<String>")]
         gateways: Vec<IpAddr>,
     },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, Resource};
 
-/// A segment.
+/// A segment behind a site, tagged (802.1Q) or not, and what happens to its traffic.
 ///
 /// ```yaml
 /// apiVersion: pathsteer.io/v1alpha1

@@ -1,8 +1,10 @@
-//! The committed schemas are those of today's types, and say of examples and mistakes what the reader says.
+//! The committed schemas and reference are those of today's types, and say of examples and mistakes what the reader says.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use pathsteer_crds::{manifest, schema};
+use pathsteer_crds::{manifest, reference, schema};
+use serde_json::Value;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -31,16 +33,54 @@ fn validators() -> std::collections::BTreeMap<String, jsonschema::Validator> {
 }
 
 #[test]
-fn the_committed_schemas_are_those_of_the_types() {
-    let folder = root().join("schemas");
-    let generated = schema::files();
-    for (name, json) in &generated {
-        let committed = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-        assert!(committed == *json, "schemas/{name} is not what the types say: run `make schemas`");
+fn the_committed_schemas_and_pages_are_those_of_the_types() {
+    for (folder, generated) in [("schemas", schema::files()), ("docs/reference", reference::files())] {
+        let path = root().join(folder);
+        for (name, text) in &generated {
+            let committed = std::fs::read_to_string(path.join(name)).unwrap_or_default();
+            assert!(committed == *text, "{folder}/{name} is not what the types say: run `make schemas`");
+        }
+        for entry in std::fs::read_dir(path).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(generated.contains_key(&name), "{folder}/{name} belongs to no type: delete it");
+        }
     }
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(generated.contains_key(&name), "schemas/{name} belongs to no type: delete it");
+}
+
+/// The paths of all fields below `schema`, by what JSON Schema says and nothing else.
+fn paths(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    if let Some(to) = schema["$ref"].as_str() {
+        paths(root, root.pointer(&to[1..]).unwrap(), path, found);
+    }
+    for one in ["anyOf", "oneOf", "allOf"].iter().filter_map(|keyword| schema[keyword].as_array()).flatten() {
+        paths(root, one, path, found);
+    }
+    if schema["items"].is_object() {
+        paths(root, &schema["items"], path, found);
+    }
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        paths(root, field, &path, found);
+        found.insert(path);
+    }
+}
+
+#[test]
+fn every_field_of_every_kind_is_in_the_reference_and_nothing_else() {
+    let pages = reference::files();
+    let headings = |page: &str| -> BTreeSet<String> {
+        let heading = |line: &str| Some(line.strip_prefix("### `")?.strip_suffix('`')?.to_owned());
+        pages[page].lines().filter_map(heading).collect()
+    };
+    let shared = headings("README.md");
+    for kind in pathsteer_crds::Kind::ALL {
+        let (mut found, root) = (BTreeSet::new(), schema::of_kind(kind).to_value());
+        paths(&root, &root, "", &mut found);
+        found.remove("spec");
+        assert!(found.len() > 10, "{kind}: only {found:?}");
+        let said = headings(&format!("{}.md", kind.name().to_lowercase()));
+        assert!(said.iter().all(|path| path.starts_with("spec.")), "{kind}: {said:?}");
+        assert_eq!(said.union(&shared).cloned().collect::<BTreeSet<_>>(), found, "{kind}");
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
+use pathsteer_crds::schema::Part;
 use pathsteer_crds::{manifest, schema};
-use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::object;
@@ -20,12 +20,12 @@ pub fn explain(words: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let (kind, path) = words.split_once('.').unwrap_or((words, "spec"));
     let (kind, _) = object::parse(kind, None)?;
     let root = schema::of_kind(kind).to_value();
-    let mut part = Part::of(&root, &root);
+    let mut part = Part::whole(&root);
     let mut walked = kind.name().to_lowercase();
     for name in path.split('.').filter(|name| !name.is_empty()) {
         let fields = part.fields();
-        let Some((_, next)) = fields.iter().find(|(known, _)| known.as_str() == name) else {
-            let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        let Some((_, next)) = fields.into_iter().find(|(known, _)| *known == name) else {
             let fix = match (manifest::nearest(name, names.iter().copied()), names.is_empty()) {
                 (Some(meant), _) => format!("did you mean `{walked}.{meant}`?"),
                 (None, false) => format!("it has {}", names.join(", ")),
@@ -33,131 +33,30 @@ pub fn explain(words: &str, out: &mut dyn Write) -> Result<(), Failure> {
             };
             return Err(Failure::Usage(format!("`{walked}` has no field `{name}`: {fix}")));
         };
-        part = Part::of(&root, next);
+        part = next;
         walked = format!("{walked}.{name}");
     }
-    Ok(out.write_all(part.text(&walked).as_bytes())?)
+    Ok(out.write_all(text(&part, &walked).as_bytes())?)
 }
 
-/// A part of a schema, seen through references and through "or nothing".
-struct Part<'a> {
-    root: &'a Value,
-    /// What says something about it, what stands nearest first.
-    said: Vec<&'a Map<String, Value>>,
-}
-
-impl<'a> Part<'a> {
-    fn of(root: &'a Value, schema: &'a Value) -> Part<'a> {
-        let mut said = Vec::new();
-        let mut next = schema.as_object();
-        while let Some(schema) = next {
-            said.push(schema);
-            let refered = schema.get("$ref").and_then(Value::as_str);
-            let refered = refered.and_then(|to| root.pointer(to.trim_start_matches('#')));
-            let mut any = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
-            next = refered.or_else(|| any.find(|one| one["type"] != "null")).and_then(Value::as_object);
-        }
-        Part { root, said }
+fn text(part: &Part, name: &str) -> String {
+    let mut text = format!("{name}: {}\n", part.headline());
+    text.push_str(&filled(part.description(), "  "));
+    let choices = part.choices().unwrap_or_default();
+    for choice in &choices {
+        let more = if choice.holds.is_some() { ": …" } else { "" };
+        text.push_str(&format!("\n{}{more}\n{}", choice.name, filled(choice.meaning, "    ")));
     }
-
-    fn get(&self, keyword: &str) -> Option<&'a Value> {
-        self.said.iter().find_map(|schema| schema.get(keyword))
+    let fields: Vec<_> =
+        part.fields().into_iter().filter(|(name, _)| !choices.iter().any(|choice| choice.name == *name)).collect();
+    if !fields.is_empty() {
+        text.push_str("\nFields:\n");
     }
-
-    /// Of an object, or of what a list consists of.
-    fn fields(&self) -> Vec<(&'a String, &'a Value)> {
-        if let Some(items) = self.get("items") {
-            return Part::of(self.root, items).fields();
-        }
-        let known = self.get("properties").and_then(Value::as_object);
-        let mut fields: Vec<_> = known.into_iter().flatten().collect();
-        // What has to be written comes first.
-        fields.sort_by_key(|(name, _)| !self.requires(name));
-        fields
+    for (name, field) in fields {
+        let must = if part.requires(name) { " (required)" } else { "" };
+        text.push_str(&format!("  {name}{must}: {}\n{}", field.headline(), filled(field.description(), "      ")));
     }
-
-    fn requires(&self, name: &str) -> bool {
-        let object =
-            self.get("items").map_or_else(|| self.get("required"), |items| Part::of(self.root, items).get("required"));
-        object.and_then(Value::as_array).is_some_and(|required| required.iter().any(|one| one == name))
-    }
-
-    /// What it may be, in a few words.
-    fn shape(&self) -> String {
-        if let Some(value) = self.get("const") {
-            return plain(value);
-        }
-        if let Some(words) = self.get("enum").and_then(Value::as_array) {
-            return format!("one of {}", words.iter().map(plain).collect::<Vec<_>>().join(", "));
-        }
-        if let Some(choices) = self.choices() {
-            return format!("one of {}", choices.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "));
-        }
-        if let Some(items) = self.get("items") {
-            return format!("list of {}", Part::of(self.root, items).shape());
-        }
-        let kind = self.get("type").map(|kind| match kind {
-            Value::Array(kinds) => kinds.iter().find(|kind| *kind != "null").map_or_else(String::new, plain),
-            kind => plain(kind),
-        });
-        let range = match (self.number("minimum"), self.number("maximum")) {
-            (Some(least), Some(most)) => format!(", {least} to {most}"),
-            (Some(least), None) if least != "0" => format!(", at least {least}"),
-            _ => String::new(),
-        };
-        format!("{}{range}", kind.unwrap_or_else(|| "anything".to_owned()))
-    }
-
-    fn number(&self, keyword: &str) -> Option<String> {
-        self.get(keyword).map(plain)
-    }
-
-    /// Words, or objects with one field, each with what it means.
-    fn choices(&self) -> Option<Vec<(String, &'a str)>> {
-        let choices = self.get("oneOf")?.as_array()?;
-        let name = |choice: &Value| {
-            choice.get("const").map(plain).or_else(|| choice["required"][0].as_str().map(|field| format!("{field}: …")))
-        };
-        let named =
-            choices.iter().filter_map(|choice| Some((name(choice)?, choice["description"].as_str().unwrap_or(""))));
-        Some(named.collect())
-    }
-
-    /// Shape and default.
-    fn headline(&self) -> String {
-        match self.get("default").filter(|default| !matches!(default, Value::Null | Value::Object(_))) {
-            Some(default) if *default != Value::Array(Vec::new()) => {
-                format!("{}; default {}", self.shape(), plain(default))
-            }
-            _ => self.shape(),
-        }
-    }
-
-    fn description(&self) -> &'a str {
-        self.get("description").and_then(Value::as_str).unwrap_or("")
-    }
-
-    fn text(&self, name: &str) -> String {
-        let mut text = format!("{name}: {}\n", self.headline());
-        text.push_str(&filled(self.description(), "  "));
-        for (choice, meaning) in self.choices().into_iter().flatten() {
-            text.push_str(&format!("\n{choice}\n{}", filled(meaning, "    ")));
-        }
-        let fields = self.fields();
-        if !fields.is_empty() {
-            text.push_str("\nFields:\n");
-        }
-        for (name, field) in fields {
-            let must = if self.requires(name) { " (required)" } else { "" };
-            let field = Part::of(self.root, field);
-            text.push_str(&format!("  {name}{must}: {}\n{}", field.headline(), filled(field.description(), "      ")));
-        }
-        text
-    }
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    text
 }
 
 /// Paragraphs of `text` in lines that fit, each after `margin`. What is fenced stays as it is.
@@ -220,7 +119,7 @@ mod tests {
     fn each(part: &Part, walked: &str, look: &mut dyn FnMut(&str, &Part)) {
         look(walked, part);
         for (name, field) in part.fields() {
-            each(&Part::of(part.root, field), &format!("{walked}.{name}"), look);
+            each(&field, &format!("{walked}.{name}"), look);
         }
     }
 
@@ -229,7 +128,7 @@ mod tests {
         let (mut seen, mut unexplained) = (0, Vec::new());
         for kind in Kind::ALL {
             let root = schema::of_kind(kind).to_value();
-            each(&Part::of(&root, &root), kind.name(), &mut |walked, part| {
+            each(&Part::whole(&root), kind.name(), &mut |walked, part| {
                 seen += 1;
                 if part.description().is_empty() || part.shape() == "anything" {
                     unexplained.push(format!("{walked}: {}", part.shape()));
