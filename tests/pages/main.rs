@@ -3,7 +3,9 @@
 //!
 //! `UPDATE_PAGES=1` writes what is printed into the pages; read the difference before you commit it.
 
+mod links;
 mod page;
+mod reasons;
 mod stage;
 mod terminal;
 
@@ -35,6 +37,11 @@ fn main() -> ExitCode {
         Trial::test("in_a_terminal_events_are_followed_until_ctrl_c", terminal::events_are_followed_until_ctrl_c),
         Trial::test("in_a_terminal_an_editor_gets_the_keyboard", terminal::an_editor_gets_the_terminal),
     ]);
+    trials.push(Trial::test("every_link_leads_somewhere", links::every_link_leads_somewhere));
+    trials.push(Trial::test(
+        "every_reason_has_its_place_in_the_page_about_troubles",
+        reasons::every_reason_has_its_place_in_the_page,
+    ));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
