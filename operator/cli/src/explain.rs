@@ -115,6 +115,15 @@ mod tests {
         assert!(told("trafficpolicy.spec.match.ports").starts_with("trafficpolicy.spec.match.ports: list of string"));
     }
 
+    #[test]
+    fn choices_lead_to_what_they_hold() {
+        assert!(told("uplink.spec.address").contains("\nstatic: …\n    Fixed addresses and default gateways.\n"));
+        assert!(
+            told("uplink.spec.address.static.gateways").starts_with("uplink.spec.address.static.gateways: list of")
+        );
+        assert!(told("uplink.spec.address.dhcp").ends_with("has no field `dhcp`: it has static"));
+    }
+
     /// Every field of every kind, at any depth.
     fn each(part: &Part, walked: &str, look: &mut dyn FnMut(&str, &Part)) {
         look(walked, part);
