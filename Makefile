@@ -31,7 +31,7 @@ lab-down: ## End it; nothing is left behind
 selftest: build ## Prove the lab itself, without PathSteer in it (root)
 	@$(LAB) selftest
 
-bench: build ## Measure what packets and the agent cost, beside others; SECTION=datapath or reconcile (root, 20 min)
+bench: build ## Measure what packets and the agent cost, beside others; SECTION=datapath, reconcile or control (root, 40 min)
 	@test -x $(TOOLS)/bin/gotatun || cargo install --quiet --locked --root $(TOOLS) --no-default-features \
 		--features ring gotatun-cli --version =0.10.2 || echo "bench: no gotatun-cli to compare with"
 	@target/debug/pathsteer-bench --section $(or $(SECTION),all)

@@ -1,8 +1,13 @@
 //! One simulated node: the agent's session and its reconciler, over a kernel in memory.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
-use pathsteer_agent_core::bootstrap_plan;
+use ipnet::Ipv4Net;
+use pathsteer_agent_core::{Lease, Lender, bootstrap_plan};
 use pathsteer_crds::{identity::NodeIdentity, plan::NodePlan};
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
@@ -10,10 +15,12 @@ use tracing::Instrument;
 use super::in_memory::InMemory;
 use crate::{
     config::Config,
+    drivers::dhcp::News,
     reconcile::Reconciler,
     segmentation::Segmentation,
     session::{InForce, Session},
     state::StateDir,
+    sys::clock::since_boot,
 };
 
 /// Store epoch and generation of a plan.
@@ -39,7 +46,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let told = watch::Sender::new(NodeIdentity::default());
     let in_force = InForce::load(state.clone(), bootstrap_plan(&name, &BTreeMap::new()));
     let (plan_changes, plan) = (in_force.plans(), in_force.plan());
-    let came = in_force.plans();
+    let (came, lends) = (in_force.plans(), in_force.plans());
     let (reports, report_changes) = watch::channel(None);
     let (resolvers, resolver_changes) = watch::channel(BTreeMap::new());
     let session =
@@ -47,15 +54,40 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let heard = session.heard();
     let segmentation = Segmentation { whole: true, why: "simulated".to_owned() };
     let reconciler = Reconciler::new((state, run_dir), ground, segmentation, plan, resolvers, reports);
-    // no network lends a simulated node anything
-    let (_lender, lent) = mpsc::unbounded_channel();
+    let (lender, lent) = mpsc::unbounded_channel();
     let span = tracing::info_span!("node", name);
     let session = tokio::spawn(session.run().instrument(span.clone()));
     let reconciler = tokio::spawn(reconciler.run(plan_changes, lent).instrument(span));
     tokio::select! {
         ended = session => anyhow::bail!("the session of {name} ended: {ended:?}"),
         ended = reconciler => anyhow::bail!("the reconciler of {name} ended: {ended:?}"),
+        () = lend(lends, lender) => anyhow::bail!("{name} has neither session nor reconciler"),
         () = acknowledgements(&name, came, heard) => anyhow::bail!("{name} has neither session nor reconciler"),
+    }
+}
+
+/// Lends every uplink that asks by DHCP an address of a network that is only for examples (RFC 5737).
+async fn lend(mut plans: watch::Receiver<Option<NodePlan>>, lender: mpsc::UnboundedSender<News>) {
+    /// Longer than any simulation.
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    while plans.changed().await.is_ok() {
+        let asked: Vec<u8> = match plans.borrow_and_update().as_ref() {
+            Some(plan) => plan.objects.dhcp.iter().filter(|dhcp| dhcp.ipv4).map(|dhcp| dhcp.slot).collect(),
+            None => Vec::new(),
+        };
+        for slot in asked {
+            let address = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, slot.saturating_add(10)), 24);
+            let lease = Lease {
+                address: Some(address.into()),
+                gateway: Some(Ipv4Addr::new(192, 0, 2, 1).into()),
+                resolvers: Vec::new(),
+                captive_portal: None,
+                expires: since_boot() + YEAR,
+            };
+            if lender.send(News { slot, lender: Lender::Dhcpv4, lease: Some(lease) }).is_err() {
+                return;
+            }
+        }
     }
 }
 

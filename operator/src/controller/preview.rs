@@ -33,8 +33,12 @@ pub fn preview(
 ) -> Result<Preview, TurnError> {
     let mut declared = Reader::default().read(snapshot);
     let asked: Vec<Id> = written.iter().map(|object| (object.kind(), object.key())).collect();
-    let matters: Vec<Id> =
-        declared.iter().filter(|(_, object)| object.is_admitted()).map(|(id, _)| id.clone()).chain(asked).collect();
+    let matters: Vec<Id> = declared
+        .iter()
+        .filter(|(_, object)| object.admitted.is_some())
+        .map(|(id, _)| id.clone())
+        .chain(asked)
+        .collect();
     for id in gone {
         declared.remove(&id);
     }

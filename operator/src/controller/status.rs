@@ -233,8 +233,7 @@ fn admitted(decision: &Decision, id: &Id, end: Option<OffsetDateTime>) -> Said {
         None => "valid and compiled".to_owned(),
     };
     for warning in decision.warned.get(id).into_iter().flatten() {
-        sentence.push_str("; ");
-        sentence.push_str(&warning.sentence);
+        sentence.push_str(&format!("; {}: {}", warning.word, warning.sentence));
     }
     Said { kind, holds: true, reason: Reason { word: "Admitted".into(), sentence } }
 }

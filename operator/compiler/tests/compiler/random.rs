@@ -15,7 +15,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-const SITES: [&str; 5] = ["alpha", "bravo", "charlie", "delta", "echo"];
+pub const SITES: [&str; 5] = ["alpha", "bravo", "charlie", "delta", "echo"];
 const ANCHORS: [&str; 3] = ["chi-a", "dal-a", "fra-a"];
 const VLANS: [&str; 4] = ["crew", "guests", "media", "tools"];
 const UPLINKS: [&str; 4] = ["cellular", "fiber", "starlink", "wifi"];
@@ -54,11 +54,6 @@ prop_compose! {
             ..Inventory::default()
         }
     }
-}
-
-/// A site of [`inventory`]'s, or one that it never has.
-pub fn site_name() -> impl Strategy<Value = &'static str> {
-    select([&SITES[..], &["aaa", "zulu"]].concat())
 }
 
 prop_compose! {
