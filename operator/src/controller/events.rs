@@ -16,7 +16,7 @@ use crate::store::{Snapshot, Write};
 /// So many of the newest are kept: a few MB of store, weeks of a fleet that is well.
 const KEPT: usize = 5_000;
 /// Every change of a plan makes these true for a moment. What passes like this is no news.
-const PASSING: [&str; 2] = ["PlanPending", "NotVerified"];
+pub const PASSING: [&str; 2] = ["PlanPending", "NotVerified"];
 /// In keys: of the same length always, so that their order is that of time.
 const STAMP: &[BorrowedFormatItem] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");

@@ -1,6 +1,7 @@
 //! Status: what the operator says about each object, written only when it changed.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::decision::{Decision, Reason};
 use super::declared::{Declared, Id};
-use super::events::Events;
+use super::events::{Events, PASSING};
 use super::parsed::Parsed;
 use super::ready::{Node, Tunnel};
 use crate::store::{Snapshot, Write};
@@ -63,7 +64,7 @@ impl StatusWriter {
         let nodes = self.nodes(snapshot, published);
         let nodes: Nodes =
             nodes.iter().map(|(name, facts)| (name.as_str(), facts.node(name, published, &connected))).collect();
-        let fleet = Fleet { published, pending: pending(&nodes), nodes };
+        let fleet = Fleet { published, pending: pending(&nodes), nodes, reckoned: RefCell::default() };
         for (id, object) in &published.declared {
             let key = keys::status(id.0, &id.1);
             let entry = snapshot.get(&key);
@@ -171,6 +172,8 @@ struct Fleet<'a> {
     published: &'a Published,
     nodes: Nodes<'a>,
     pending: BTreeMap<&'a str, Cow<'static, str>>,
+    /// What is pending among sites that were asked for.
+    reckoned: RefCell<BTreeMap<Vec<String>, Option<Reason>>>,
 }
 
 impl Fleet<'_> {
@@ -179,18 +182,36 @@ impl Fleet<'_> {
         self.nodes.get(name).copied().unwrap_or(nothing)
     }
 
-    /// What keeps an object that holds for `sites` (none named: all) and for every anchor from being carried out.
+    /// What keeps an object that holds for `sites` (none named: all) and for every anchor from being carried out. Many
+    /// objects hold for the same sites: reckoned once.
     fn pending_among(&self, sites: &[String]) -> Option<Reason> {
+        let mut reckoned = self.reckoned.borrow_mut();
+        reckoned.entry(sites.to_vec()).or_insert_with(|| self.reckon_pending(sites)).clone()
+    }
+
+    fn reckon_pending(&self, sites: &[String]) -> Option<Reason> {
         /// More names than these help nobody.
         const NAMED: usize = 5;
         let is_site = |name: &str| self.published.declared.contains_key(&(Kind::Site, name.to_owned()));
         let concerned = |name: &str| sites.is_empty() || sites.iter().any(|site| site == name) || !is_site(name);
-        let late: Vec<_> = self.pending.iter().filter(|(name, _)| concerned(name)).collect();
+        let mut late: Vec<_> = self.pending.iter().filter(|(name, _)| concerned(name)).collect();
+        if late.is_empty() {
+            return None;
+        }
+        let many = late.len() > NAMED;
+        if many {
+            // Of a fleet that takes a new plan hundreds say within a second that they have it. Who only needs that second
+            // is not counted, or every one of them would change what is said of every policy.
+            late.retain(|(_, word)| !PASSING.contains(&&***word));
+        }
         let named: Vec<_> = late.iter().take(NAMED).map(|(name, word)| format!("{name} ({word})")).collect();
         let more = if late.len() > NAMED { ", …" } else { "" };
         let all = self.nodes.keys().filter(|name| concerned(name)).count();
-        let sentence = format!("{} of {all} nodes have yet to carry it out: {}{more}", late.len(), named.join(", "));
-        (!late.is_empty()).then_some(Reason { word: "NodesPending".into(), sentence })
+        let sentence = match (many, late.is_empty()) {
+            (true, true) => format!("more than {NAMED} nodes have yet to carry it out"),
+            _ => format!("{} of {all} nodes have yet to carry it out: {}{more}", late.len(), named.join(", ")),
+        };
+        Some(Reason { word: "NodesPending".into(), sentence })
     }
 }
 
