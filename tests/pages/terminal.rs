@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use std::os::fd::AsFd;
 
 use crate::stage::Stage;
@@ -89,10 +90,12 @@ impl Terminal {
         let mut shell: Command = stage.shell(command);
         shell.stdin(slave(&pty.slave)?).stdout(slave(&pty.slave)?).stderr(slave(&pty.slave)?);
         let terminal = pty.slave.as_raw_fd();
-        // SAFETY: between fork and exec only two system calls are made; neither allocates nor takes a lock.
+        // SAFETY: between fork and exec only system calls are made; neither allocates nor takes a lock.
         unsafe {
             shell.pre_exec(move || {
                 nix::unistd::setsid()?;
+                // Whoever runs tests in the background ignores it, and so would all that they start.
+                signal(Signal::SIGINT, SigHandler::SigDfl)?;
                 // So that its ctrl-C is a signal for the command.
                 match nix::libc::ioctl(terminal, nix::libc::TIOCSCTTY, 0) {
                     0 => Ok(()),

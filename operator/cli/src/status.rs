@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use pathsteer_crds::Kind;
-use pathsteer_crds::api::{List, NodeState};
+use pathsteer_crds::api::{Health, List, NodeState};
 use pathsteer_crds::plan::Role;
 use serde_json::Value;
 
@@ -20,8 +20,19 @@ pub async fn status(client: &mut Client, output: Output, out: &mut dyn Write) ->
     let mut entries = entry::list(client, Kind::Anchor).await?;
     entries.extend(entry::list(client, Kind::Site).await?);
     let uplinks = entry::list(client, Kind::Uplink).await?;
-    let text = render(nodes.items, &entries, &SlotNames::of(&uplinks), output, table::wants_colour());
+    let colour = table::wants_colour();
+    let mut text = render(nodes.items, &entries, &SlotNames::of(&uplinks), output, colour);
+    if matches!(output, Output::Table | Output::Wide) {
+        let health: Health = client.get("/v1/readyz").await?;
+        text.push_str(&warnings(&health.warnings, colour));
+    }
     Ok(out.write_all(text.as_bytes())?)
+}
+
+/// What the operator says a person should look at, below the table.
+fn warnings(warnings: &[String], colour: bool) -> String {
+    let head = Cell::toned("warning:", Tone::Bad);
+    warnings.iter().map(|warning| format!("\n{} {warning}\n", table::paint(&head, colour))).collect()
 }
 
 /// The nodes sorted by role (anchors last) and name.
@@ -117,6 +128,14 @@ mod tests {
     use crate::node::samples::{steering, tunnel, uplink};
     use pathsteer_crds::api::PublishedPlan;
     use pathsteer_crds::report::NodeReport;
+
+    #[test]
+    fn what_the_operator_warns_of_stands_below_the_table() {
+        assert_eq!(warnings(&[], false), "");
+        let said = ["etcd does not answer".to_owned(), "2 objects have vanished".to_owned()];
+        assert_eq!(warnings(&said, false), "\nwarning: etcd does not answer\n\nwarning: 2 objects have vanished\n");
+        assert!(warnings(&said, true).starts_with("\n\x1b[31mwarning:\x1b[0m etcd"), "{}", warnings(&said, true));
+    }
 
     #[test]
     fn the_fleet_shows_edges_then_anchors_with_plan_paths_tunnels_and_last_report() {

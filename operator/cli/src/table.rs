@@ -94,7 +94,8 @@ fn line(cells: impl Iterator<Item = (String, usize)>, widths: &[usize]) -> Strin
     line
 }
 
-fn paint(cell: &Cell, colour: bool) -> String {
+/// The text of a cell, in colour where that is wanted.
+pub fn paint(cell: &Cell, colour: bool) -> String {
     let code = match cell.tone {
         _ if !colour => return cell.text.clone(),
         Tone::Plain => return cell.text.clone(),

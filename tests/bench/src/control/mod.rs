@@ -2,6 +2,7 @@
 //! and what the operator takes.
 
 mod api;
+mod cli;
 mod compile;
 mod declared;
 mod edge;
@@ -19,7 +20,7 @@ use crate::node::Folders;
 use crate::report::Row;
 
 /// The measurements of the section, by name.
-pub const NAMES: [&str; 4] = ["compile", "one-node", "fleet", "objects"];
+pub const NAMES: [&str; 5] = ["compile", "one-node", "fleet", "objects", "cli"];
 
 /// Measures what `wanted` says of [`NAMES`], and hands the rows of each over as soon as they are there, or why there are
 /// none.
@@ -29,6 +30,7 @@ pub fn measure(folders: &Folders, wanted: &[&str], mut done: impl FnMut(&str, Re
             "compile" => compile::measure(),
             "one-node" => edge::measure(folders),
             "fleet" => fleet::measure(folders),
+            "cli" => cli::measure(folders),
             _ => objects::measure(folders),
         };
         done(name, rows);
