@@ -193,6 +193,8 @@ impl Client {
         let socket = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|source| ClientError::Unreachable { server: server(), source })?;
+        // Else a second request waits for the delayed acknowledgement of the first answer: 40 ms.
+        socket.set_nodelay(true).map_err(|source| ClientError::Unreachable { server: server(), source })?;
         let stream = self
             .tls
             .connect(self.name.clone(), socket)
