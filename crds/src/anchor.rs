@@ -22,7 +22,7 @@ use crate::{Kind, Resource};
 ///     gateways: [198.51.100.2]
 ///   egress: routed
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AnchorSpec {
     /// Public addresses at which sites reach this anchor, one per address family at most.
@@ -41,7 +41,7 @@ pub struct AnchorSpec {
     pub egress: Egress,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AnchorEndpoint {
     /// Such as `203.0.113.10` or `2001:db8:a::10`.
@@ -49,7 +49,7 @@ pub struct AnchorEndpoint {
     pub address: IpAddr,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InternetInterface {
     /// Name of the interface on the anchor, at most 15 characters, not starting with `ps`.
@@ -64,7 +64,7 @@ pub struct InternetInterface {
 }
 
 /// How sessions leave the anchor.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Egress {
     /// Site prefixes are routed to this anchor from outside; nothing is translated.

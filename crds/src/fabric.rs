@@ -17,7 +17,7 @@ use crate::{Kind, Resource};
 /// spec:
 ///   overlay: 10.100.0.0/16
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FabricSpec {
     /// IPv4 prefix of length 16 to 20 for the shim endpoints and probe addresses of all nodes. It never appears on a

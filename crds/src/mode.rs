@@ -16,7 +16,7 @@ use crate::{Kind, Resource};
 ///   mode: mirror
 ///   copies: 1
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModeSpec {
     /// Sites it holds for; empty means all.
@@ -30,7 +30,7 @@ pub struct ModeSpec {
 }
 
 /// How eagerly a site copies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ModeKind {
     /// Observes only; no copies.

@@ -7,7 +7,7 @@ use crate::traffic_policy::{Match, PortRange, Protocol};
 
 /// A well-known application. Its ports are the documented defaults of its server side; who has moved them writes their
 /// own matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Profile {
     /// Telephony: SIP on 5060 (UDP, TCP) and 5061 (TLS), RFC 3261; RTP on UDP 10000-20000, the default range of

@@ -17,7 +17,7 @@ use crate::{Kind, Resource};
 ///   vips: [198.18.7.1]
 ///   prefixes: [172.16.7.0/24, "fd07::/64"]
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SiteSpec {
     /// Anchors in order of preference, 1 to 15.

@@ -23,7 +23,7 @@ use crate::{Kind, Resource, ownership};
 ///   address: dhcp
 ///   cost: 10
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UplinkSpec {
     /// 1 to 8, unique within the site. Slot N of a site meets slot N of the anchor. Renumbering interrupts the path.
@@ -70,7 +70,7 @@ pub struct UplinkSpec {
     pub metered: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum UplinkKind {
     Fiber,
@@ -82,7 +82,7 @@ pub enum UplinkKind {
 }
 
 /// How the interface is taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Attach {
     /// Moved into the uplink's namespace; given back at teardown.
@@ -117,7 +117,7 @@ impl UplinkSpec {
 }
 
 /// How an uplink gets its address.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum AddressMethod {
     /// IPv4 by DHCP, with a default route from the lease; and IPv6 by whatever routers advertise: addresses of their
@@ -144,7 +144,7 @@ pub enum AddressMethod {
 }
 
 /// A limit on copies. At least one of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CopyBudget {
     /// Bytes a second, at least 1,000, averaged over a second.

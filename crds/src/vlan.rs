@@ -17,7 +17,7 @@ use crate::{Kind, Resource};
 ///   addresses: [172.16.7.1/24, "fd07::1/64"]
 ///   treatment: survivable
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VlanSpec {
     /// Name of the interface on the node, moved into the node's vip namespace. With `id` it is the trunk, which several
@@ -41,7 +41,7 @@ pub struct VlanSpec {
 }
 
 /// What happens to a segment's traffic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SegmentTreatment {
     /// Always in a tunnel, shimmed, copied as the mode says, unless a TrafficPolicy says `service`.

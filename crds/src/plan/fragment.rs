@@ -1,6 +1,8 @@
 //! Cutting a plan into content-addressed fragments and putting it together again.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,56 +37,106 @@ pub enum FragmentError {
 }
 
 /// The fragments of `scopes` (scope name to its objects): `<noun>/<scope>` to canonical JSON.
-pub fn split(scopes: &BTreeMap<String, PlanObjects>) -> BTreeMap<String, String> {
-    let cut = Cut::of(scopes.clone(), None);
-    cut.hashes.keys().filter_map(|name| Some((name.clone(), cut.json(name)?))).collect()
+pub fn split<P: Borrow<PlanObjects>>(scopes: &BTreeMap<String, P>) -> BTreeMap<String, String> {
+    let mut fragments = BTreeMap::new();
+    for (scope, objects) in scopes {
+        let mut objects = objects.borrow().clone();
+        objects.sort();
+        macro_rules! one {
+            ($field:ident) => {
+                if !objects.$field.is_empty() {
+                    let noun = stringify!($field);
+                    fragments.insert(format!("{noun}/{scope}"), fragment(&objects, noun).unwrap_or_default());
+                }
+            };
+        }
+        each_noun!(one);
+    }
+    fragments
 }
 
 /// A plan cut into fragments, each known by its hash. Of two plans of a node most fragments are the same, and to compare
 /// objects costs far less than to write and hash them.
 #[derive(Debug, Default)]
 pub struct Cut {
-    scopes: BTreeMap<String, PlanObjects>,
-    /// `<noun>/<scope>` to SHA-256 of the fragment's canonical JSON.
-    pub hashes: BTreeMap<String, String>,
+    /// By name.
+    scopes: BTreeMap<String, Arc<Scope>>,
+}
+
+/// One scope of a plan.
+#[derive(Debug)]
+struct Scope {
+    objects: Arc<PlanObjects>,
+    /// Noun to SHA-256 of the fragment's canonical JSON.
+    hashes: BTreeMap<&'static str, String>,
 }
 
 impl Cut {
-    /// Cuts `scopes` (scope name to its objects); what has not changed since `before` keeps the hash it had.
-    pub fn of(mut scopes: BTreeMap<String, PlanObjects>, before: Option<&Cut>) -> Cut {
-        let mut hashes = BTreeMap::new();
-        for (scope, objects) in &mut scopes {
-            objects.sort();
-            let earlier = before.and_then(|before| Some((before, before.scopes.get(scope)?)));
-            macro_rules! one {
-                ($field:ident) => {
-                    if !objects.$field.is_empty() {
-                        let noun = stringify!($field);
-                        let name = format!("{noun}/{scope}");
-                        let kept = earlier.filter(|(_, old)| old.$field == objects.$field);
-                        let kept = kept.and_then(|(before, _)| before.hashes.get(&name).cloned());
-                        let made = || canonical::sha256(fragment(objects, noun).unwrap_or_default().as_bytes());
-                        hashes.insert(name, kept.unwrap_or_else(made));
-                    }
-                };
-            }
-            each_noun!(one);
-        }
-        Cut { scopes, hashes }
+    /// Cuts `scopes` (scope name to its objects, which are sorted); what has not changed since `before` keeps the hash it
+    /// had.
+    pub fn of(scopes: BTreeMap<String, Arc<PlanObjects>>, before: Option<&Cut>) -> Cut {
+        let one = |(name, objects): (String, Arc<PlanObjects>)| {
+            let earlier = before.and_then(|before| before.scopes.get(&name));
+            let scope = match earlier {
+                Some(same) if Arc::ptr_eq(&same.objects, &objects) => Arc::clone(same),
+                earlier => Arc::new(Scope::of(objects, earlier.map(Arc::as_ref))),
+            };
+            (name, scope)
+        };
+        Cut { scopes: scopes.into_iter().map(one).collect() }
+    }
+
+    /// `<noun>/<scope>` to SHA-256 of the fragment's canonical JSON.
+    pub fn hashes(&self) -> BTreeMap<String, String> {
+        let of = |(name, scope): (&String, &Arc<Scope>)| {
+            let named = scope.hashes.iter().map(|(noun, sha256)| (format!("{noun}/{name}"), sha256.clone()));
+            named.collect::<Vec<_>>()
+        };
+        self.scopes.iter().flat_map(of).collect()
     }
 
     /// The canonical JSON of the fragment `<noun>/<scope>`, if there is one.
     pub fn json(&self, name: &str) -> Option<String> {
         let (noun, scope) = name.split_once('/')?;
-        fragment(self.scopes.get(scope)?, noun)
+        fragment(&self.scopes.get(scope)?.objects, noun)
+    }
+
+    /// All scopes, each by itself.
+    pub fn scopes(&self) -> impl Iterator<Item = &PlanObjects> + Clone {
+        self.scopes.values().map(|scope| &*scope.objects)
+    }
+
+    /// Whether it is cut of the very same objects as `other`.
+    pub fn is_same(&self, other: &Cut) -> bool {
+        let names = self.scopes.len() == other.scopes.len();
+        names && self.scopes.iter().all(|(name, scope)| other.scopes.get(name).is_some_and(|it| Arc::ptr_eq(scope, it)))
     }
 
     /// All scopes together.
     pub fn objects(&self) -> PlanObjects {
         let mut all = PlanObjects::default();
-        self.scopes.values().for_each(|objects| all.extend(objects.clone()));
+        self.scopes().for_each(|objects| all.extend(objects.clone()));
         all.sort();
         all
+    }
+}
+
+impl Scope {
+    fn of(objects: Arc<PlanObjects>, before: Option<&Scope>) -> Scope {
+        let mut hashes = BTreeMap::new();
+        macro_rules! one {
+            ($field:ident) => {
+                if !objects.$field.is_empty() {
+                    let noun = stringify!($field);
+                    let kept = before.filter(|old| old.objects.$field == objects.$field);
+                    let kept = kept.and_then(|old| old.hashes.get(noun).cloned());
+                    let made = || canonical::sha256(fragment(&objects, noun).unwrap_or_default().as_bytes());
+                    hashes.insert(noun, kept.unwrap_or_else(made));
+                }
+            };
+        }
+        each_noun!(one);
+        Scope { objects, hashes }
     }
 }
 
@@ -141,7 +193,12 @@ mod tests {
             let netns = names.iter().map(|name| NetnsSpec { name: (*name).to_owned() }).collect();
             PlanObjects { netns, ..PlanObjects::default() }
         };
-        names.iter().map(|(scope, names)| ((*scope).to_owned(), objects(names))).collect()
+        let sorted = |names: &[&str]| {
+            let mut objects = objects(names);
+            objects.sort();
+            Arc::new(objects)
+        };
+        names.iter().map(|(scope, names)| ((*scope).to_owned(), sorted(names))).collect()
     }
 
     #[test]
@@ -156,8 +213,8 @@ mod tests {
             for after in &plans {
                 let alone = Cut::of(after.clone(), None);
                 let earlier = Cut::of(before.clone(), None);
-                assert_eq!(Cut::of(after.clone(), Some(&earlier)).hashes, alone.hashes, "{before:?} {after:?}");
-                for (name, sha256) in &alone.hashes {
+                assert_eq!(Cut::of(after.clone(), Some(&earlier)).hashes(), alone.hashes(), "{before:?} {after:?}");
+                for (name, sha256) in &alone.hashes() {
                     assert_eq!(canonical::sha256(alone.json(name).unwrap().as_bytes()), *sha256);
                 }
             }

@@ -172,7 +172,7 @@ pub enum PolicySet {
 }
 
 /// What becomes of a flow; pinned in its conntrack mark by its first packet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum FlowTo {
     /// Into the shim in this steering class.

@@ -11,7 +11,7 @@ use crate::anchor::Anchor;
 use crate::link::SHIM_PEER_MAC;
 use crate::mtu;
 use crate::pool;
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Resolved};
 use crate::site::Site;
 
 const SHIM_ADDRESS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 77, 1), 30);
@@ -24,13 +24,13 @@ pub(crate) fn shim_gateway(family: Family) -> IpAddr {
     }
 }
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+pub(crate) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     plan.addresses.extend(site.spec.vips.iter().map(|vip| address(VIP_NETNS, "lo", IpNet::from(*vip))));
     for vlan in site.segments() {
         let addresses = vlan.spec.addresses.iter();
         plan.addresses.extend(addresses.map(|own| address(VIP_NETNS, &vlan.link(), *own)));
     }
-    shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
+    shim_pair(VIP_NETNS, mtu::inner(common, site), plan);
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
@@ -44,8 +44,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
                 plan.addresses.extend(addresses.iter().map(|own| address(&netns, &uplink.spec.link(), *own)));
             }
         }
-        let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(site.node, slot)));
-        for anchor in resolved.anchors_of(site) {
+        let probe = IpNet::from(IpAddr::V4(common.fabric.probe_address(site.node, slot)));
+        for anchor in common.anchors_of(site) {
             plan.addresses.push(address(&netns, &edge_tunnel(slot, anchor.index), probe));
         }
     }
@@ -57,7 +57,7 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
     plan.addresses.extend(own.map(|own| address(ANCHOR_NETNS, &internet.interface, own)));
     shim_pair(ANCHOR_NETNS, mtu::anchor_inner(resolved, anchor), plan);
     for slot in resolved.slots_of(anchor) {
-        let probe = IpNet::from(IpAddr::V4(resolved.fabric.probe_address(anchor.node, slot)));
+        let probe = IpNet::from(IpAddr::V4(resolved.common.fabric.probe_address(anchor.node, slot)));
         plan.addresses.push(address(ANCHOR_NETNS, &anchor_tunnel(slot), probe));
     }
 }

@@ -9,6 +9,7 @@ use crate::pool;
 use crate::reason::Reason;
 use crate::resolve::Admission;
 
+#[derive(Hash)]
 pub(crate) struct Anchor<'a> {
     pub name: &'a str,
     pub spec: &'a AnchorSpec,

@@ -12,7 +12,7 @@ use pathsteer_crds::plan::{
 use pathsteer_crds::plumbing::host_networks;
 
 use crate::anchor::Anchor;
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Resolved};
 use crate::site::Site;
 
 /// What has a meaning on one link only.
@@ -27,14 +27,14 @@ pub(crate) fn never_shimmed() -> [IpNet; 5] {
     ]
 }
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    shim(resolved, VIP_NETNS, Role::Edge, site.node, plan);
+pub(crate) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    shim(common, VIP_NETNS, Role::Edge, site.node, plan);
     for slot in site.slots() {
         plan.programs.push(program(VIP_NETNS, &uplink_veth(slot).0, Program::DecapEthernet, slot));
     }
-    for anchor in resolved.anchors_of(site) {
+    for anchor in common.anchors_of(site) {
         plan.remotes.push(remote(
-            resolved,
+            common,
             site,
             anchor.name,
             anchor.node,
@@ -43,21 +43,21 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         ));
     }
     // The preferred anchor carries everything; what is ours comes in by a segment, never through the shim.
-    let everywhere = resolved.anchors_of(site).next().map_or(Behind::Nowhere, |anchor| Behind::Remote(anchor.node));
+    let everywhere = common.anchors_of(site).next().map_or(Behind::Nowhere, |anchor| Behind::Remote(anchor.node));
     let everything = Family::BOTH.map(Family::everything);
     plan.prefixes.extend(everything.map(|prefix| PrefixSpec { prefix, behind: everywhere }));
     plan.prefixes.extend(behind(site, Behind::Own));
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
-    shim(resolved, ANCHOR_NETNS, Role::Anchor, anchor.node, plan);
+    shim(&resolved.common, ANCHOR_NETNS, Role::Anchor, anchor.node, plan);
     for slot in resolved.slots_of(anchor) {
         plan.programs.push(program(ANCHOR_NETNS, &anchor_tunnel(slot), Program::DecapIp, slot));
     }
 }
 
-pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    plan.remotes.push(remote(resolved, site, site.name, site.node, 0, (site.incarnation, &site.keys)));
+pub(crate) fn anchor_for_site(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    plan.remotes.push(remote(common, site, site.name, site.node, 0, (site.incarnation, &site.keys)));
     plan.prefixes.extend(behind(site, Behind::Remote(site.node)));
 }
 
@@ -66,16 +66,16 @@ fn behind(site: &Site<'_>, behind: Behind) -> impl Iterator<Item = PrefixSpec> {
 }
 
 /// What both roles have.
-fn shim(resolved: &Resolved<'_>, netns: &str, role: Role, node: u32, plan: &mut PlanObjects) {
+fn shim(common: &Common<'_>, netns: &str, role: Role, node: u32, plan: &mut PlanObjects) {
     plan.datapath.push(DatapathSpec {
         netns: netns.to_owned(),
         role,
-        address: resolved.fabric.shim_endpoint(node),
-        probe_base: resolved.fabric.probe_address(node, 0),
-        window_packets: resolved.fabric.spec.window_packets,
+        address: common.fabric.shim_endpoint(node),
+        probe_base: common.fabric.probe_address(node, 0),
+        window_packets: common.fabric.spec.window_packets,
     });
     plan.programs.push(program(netns, SHIM_PEER, Program::Encap, 0));
-    let nowhere = never_shimmed().into_iter().chain([IpNet::V4(resolved.fabric.overlay)]);
+    let nowhere = never_shimmed().into_iter().chain([IpNet::V4(common.fabric.overlay)]);
     plan.prefixes.extend(nowhere.map(|prefix| PrefixSpec { prefix, behind: Behind::Nowhere }));
 }
 
@@ -85,7 +85,7 @@ fn program(netns: &str, link: &str, program: Program, slot: u8) -> ProgramSpec {
 
 /// The node at the other end of `site`'s tunnels, or `site` itself as its anchors see it.
 fn remote(
-    resolved: &Resolved<'_>,
+    common: &Common<'_>,
     site: &Site<'_>,
     node: &str,
     id: u32,
@@ -96,11 +96,11 @@ fn remote(
     RemoteSpec {
         id,
         node: node.to_owned(),
-        address: resolved.fabric.shim_endpoint(id),
+        address: common.fabric.shim_endpoint(id),
         anchor,
         identity: identity(incarnation, keys),
         slots: slots.into_iter().collect(),
-        classes: resolved.classes.keys().copied().collect(),
+        classes: common.classes.keys().copied().collect(),
     }
 }
 

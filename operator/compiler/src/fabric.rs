@@ -17,7 +17,7 @@ const PROBES_PER_NODE: u32 = 16;
 const MAX_NODES: u32 = 2_047;
 
 /// What every plan needs to know of the fabric.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 pub(crate) struct Fabric<'a> {
     pub overlay: Ipv4Net,
     pub spec: &'a FabricSpec,

@@ -11,7 +11,7 @@ use crate::resolve::Resolved;
 
 /// Gives every site and anchor the keys its node has reported, and says which are still missing.
 pub(crate) fn attach<'a>(inventory: &'a Inventory, resolved: &mut Resolved<'a>, diagnostics: &mut Diagnostics) {
-    for anchor in resolved.anchors.values_mut() {
+    for anchor in resolved.common.anchors.values_mut() {
         (anchor.incarnation, anchor.keys) = reported(inventory, anchor.name);
     }
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
@@ -35,7 +35,7 @@ pub(crate) fn attach<'a>(inventory: &'a Inventory, resolved: &mut Resolved<'a>, 
             diagnostics.warning(Kind::Site, site.name, Reason::KeysShared, message);
         }
     }
-    for anchor in resolved.anchors.values() {
+    for anchor in resolved.common.anchors.values() {
         pending(Kind::Anchor, anchor.name, resolved.slots_of(anchor).into_iter(), &anchor.keys, diagnostics);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pathsteer_crds::identity::NodeIdentity;
 use pathsteer_crds::{
-    AnchorSpec, AnyObject, FabricSpec, ModeSpec, OverrideSpec, SiteSpec, TrafficPolicySpec, UplinkSpec, VlanSpec,
+    AnchorSpec, AnyObject, FabricSpec, Kind, ModeSpec, OverrideSpec, SiteSpec, TrafficPolicySpec, UplinkSpec, VlanSpec,
 };
 
 use crate::Allocations;
@@ -39,6 +39,20 @@ impl Inventory {
             AnyObject::TrafficPolicy(object) => drop(self.traffic_policies.insert(key, object.spec)),
             AnyObject::Mode(object) => drop(self.modes.insert(key, object.spec)),
             AnyObject::Override(object) => drop(self.overrides.insert(key, object.spec)),
+        }
+    }
+
+    /// Takes the object of this kind and key out, if there is one.
+    pub fn remove(&mut self, kind: Kind, key: &str) {
+        match kind {
+            Kind::Fabric => drop(self.fabrics.remove(key)),
+            Kind::Anchor => drop(self.anchors.remove(key)),
+            Kind::Site => drop(self.sites.remove(key)),
+            Kind::Uplink => drop(self.uplinks.remove(key)),
+            Kind::Vlan => drop(self.vlans.remove(key)),
+            Kind::TrafficPolicy => drop(self.traffic_policies.remove(key)),
+            Kind::Mode => drop(self.modes.remove(key)),
+            Kind::Override => drop(self.overrides.remove(key)),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! allocated for them, and diagnostics.
 //!
 //! Pure: no clock, no input or output, no random source, and nothing whose order depends on a hash. The same inventory
-//! always gives the same bytes.
+//! always gives the same bytes, also of a [`Compiler`] that remembers what it made before.
 //!
 //! `admit` in the file of a kind decides whether an object takes part; `edge`, `anchor` and `anchor_for_site` in the
 //! file of a plan noun say what that noun looks like on a node. [`check`] reads a finished plan with other eyes.
@@ -39,7 +39,7 @@ mod wireguard;
 
 pub use allocate::Allocations;
 pub use check::{CheckFinding, check};
-pub use compile::{Compiled, CompiledPlan, compile};
+pub use compile::{Compiled, CompiledPlan, Compiler, compile};
 pub use diagnostics::{Diagnostic, Severity};
 pub use inventory::Inventory;
 pub use reason::Reason;

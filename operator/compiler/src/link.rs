@@ -9,7 +9,7 @@ use pathsteer_crds::plumbing::{host_pair, in_place_pair, uplink_pair};
 
 use crate::anchor::Anchor;
 use crate::mtu;
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Resolved};
 use crate::site::Site;
 
 /// Locally administered addresses (`02`), then `ps` in ASCII: what routes through the shim pair is addressed to the
@@ -17,7 +17,7 @@ use crate::site::Site;
 const SHIM_LINK_MAC: &str = "02:70:73:00:00:01";
 pub(crate) const SHIM_PEER_MAC: &str = "02:70:73:00:00:02";
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+pub(crate) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     for vlan in &site.vlans {
         // A trunk that several segments share is one link; doubles go when the plan is sorted.
         plan.links.push(LinkSpec::new(VIP_NETNS, &vlan.spec.interface, LinkKind::Nic));
@@ -25,7 +25,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
         plan.links.extend(tagged.map(|kind| LinkSpec::new(VIP_NETNS, &vlan.link(), kind)));
     }
     host_pair(plan);
-    shim_pair(VIP_NETNS, mtu::inner(resolved, site), plan);
+    shim_pair(VIP_NETNS, mtu::inner(common, site), plan);
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
         let netns = uplink_netns(slot);
@@ -35,8 +35,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
             let card = uplink.spec.card();
             plan.links.push(LinkSpec { card, ..LinkSpec::new(&netns, &uplink.spec.link(), LinkKind::Nic) });
         }
-        uplink_pair(slot, Some(mtu::veth(resolved, site, uplink)), plan);
-        for anchor in resolved.anchors_of(site) {
+        uplink_pair(slot, Some(mtu::veth(common, site, uplink)), plan);
+        for anchor in common.anchors_of(site) {
             let mtu = Some(mtu::tunnel(site, uplink, anchor));
             plan.links
                 .push(LinkSpec { mtu, ..LinkSpec::new(&netns, &edge_tunnel(slot, anchor.index), LinkKind::Tunnel) });

@@ -6,7 +6,7 @@ use pathsteer_crds::plan::Family;
 use crate::anchor::Anchor;
 use crate::diagnostics::Diagnostics;
 use crate::reason::Reason;
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Resolved};
 use crate::site::Site;
 use crate::uplink::Uplink;
 
@@ -23,15 +23,15 @@ pub(crate) fn tunnel(site: &Site<'_>, uplink: &Uplink<'_>, anchor: &Anchor<'_>) 
 }
 
 /// Of what `site` sends into the shim: what fits its smallest tunnel, because any packet may take or be copied to any.
-pub(crate) fn inner(resolved: &Resolved<'_>, site: &Site<'_>) -> u32 {
-    let anchors = resolved.anchors_of(site).map(|anchor| anchor.spec.mtu);
+pub(crate) fn inner(common: &Common<'_>, site: &Site<'_>) -> u32 {
+    let anchors = common.anchors_of(site).map(|anchor| anchor.spec.mtu);
     let smallest = anchors.chain(site.uplinks.iter().map(|uplink| uplink.spec.mtu)).min();
     carried(site, smallest.expect("a site has an anchor")) - SHIM_BYTES
 }
 
 /// Of what `anchor` sends into the shim: what its largest site takes; routes say where it is less.
 pub(crate) fn anchor_inner(resolved: &Resolved<'_>, anchor: &Anchor<'_>) -> u32 {
-    let sites = resolved.sites_of(anchor).map(|site| inner(resolved, site)).max();
+    let sites = resolved.sites_of(anchor).map(|site| inner(&resolved.common, site)).max();
     sites.unwrap_or(u32::from(anchor.spec.mtu) - TUNNEL_BYTES - SHIM_BYTES)
 }
 
@@ -43,8 +43,8 @@ pub(crate) fn anchor_tunnel(resolved: &Resolved<'_>, anchor: &Anchor<'_>, slot: 
 }
 
 /// Of the veth to `uplink`: what goes straight to the internet fits the uplink as it is; what is shimmed fits too.
-pub(crate) fn veth(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>) -> u32 {
-    u32::from(uplink.spec.mtu).max(inner(resolved, site) + SHIM_BYTES)
+pub(crate) fn veth(common: &Common<'_>, site: &Site<'_>, uplink: &Uplink<'_>) -> u32 {
+    u32::from(uplink.spec.mtu).max(inner(common, site) + SHIM_BYTES)
 }
 
 /// What a tunnel of `site` carries over a WAN of this MTU.
@@ -57,7 +57,7 @@ fn carried(site: &Site<'_>, wan: u16) -> u32 {
 pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
     for site in resolved.sites.values() {
         for uplink in &site.uplinks {
-            for anchor in resolved.anchors_of(site) {
+            for anchor in resolved.common.anchors_of(site) {
                 let wan = uplink.spec.mtu.min(anchor.spec.mtu);
                 let tunnel = tunnel(site, uplink, anchor);
                 if tunnel + TUNNEL_BYTES > u32::from(wan) {

@@ -11,7 +11,7 @@ use crate::resolve::Admission;
 use crate::site::Site;
 
 /// What people want of a site's steering.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Will {
     pub mode: ModeKind,
     /// Further paths that carry a copy while copying, 1 to 3.

@@ -67,7 +67,7 @@ pub(crate) fn is_usable(admission: &mut Admission<'_>, name: &str, spec: &Anchor
 
 /// Says which anchors translate one family only, while a site uses the other.
 pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
-    for anchor in resolved.anchors.values().filter(|anchor| anchor.spec.egress != Egress::Routed) {
+    for anchor in resolved.common.anchors.values().filter(|anchor| anchor.spec.egress != Egress::Routed) {
         for v6 in [false, true] {
             let of_family = |network: &IpNet| matches!(network, IpNet::V6(_)) == v6;
             let mut used = resolved.sites_of(anchor).filter(|site| site.spec.all_prefixes().iter().any(of_family));

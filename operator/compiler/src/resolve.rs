@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use pathsteer_crds::Kind;
 
 use crate::allocate::{Allocations, Pools};
@@ -17,24 +18,40 @@ use crate::{interface, mode, mtu, overrides, pool, uplink, vlan, wireguard};
 
 /// The objects that take part in plans.
 pub(crate) struct Resolved<'a> {
+    pub common: Common<'a>,
+    pub flows: Flows<'a>,
+    pub sites: BTreeMap<&'a str, Site<'a>>,
+}
+
+/// What everything in every plan may rest on.
+#[derive(Hash)]
+pub(crate) struct Common<'a> {
     pub fabric: Fabric<'a>,
     pub anchors: BTreeMap<&'a str, Anchor<'a>>,
-    pub sites: BTreeMap<&'a str, Site<'a>>,
-    /// In the order in which they are tried.
-    pub policies: Vec<Policy<'a>>,
     /// Id to key of every steering class in use. The same at every node, so that both ends of a shim agree.
     pub classes: BTreeMap<u8, String>,
 }
 
-impl<'a> Resolved<'a> {
+/// What decides about flows, of whichever site.
+#[derive(Hash)]
+pub(crate) struct Flows<'a> {
+    /// In the order in which they are tried.
+    pub policies: Vec<Policy<'a>>,
+    /// Where no guest may go; empty where there are no guests.
+    pub kept_from_guests: Vec<IpNet>,
+}
+
+impl<'a> Common<'a> {
     /// The anchors of `site`, the preferred first.
     pub fn anchors_of(&self, site: &Site<'a>) -> impl Iterator<Item = &Anchor<'a>> {
         site.spec.anchors.iter().map(|name| &self.anchors[name.as_str()])
     }
+}
 
+impl<'a> Resolved<'a> {
     /// The sites that name `anchor`, by name.
     pub fn sites_of(&self, anchor: &Anchor<'a>) -> impl Iterator<Item = &Site<'a>> {
-        self.sites.values().filter(|site| site.spec.anchors.iter().any(|name| name == anchor.name))
+        self.sites.values().filter(|site| site.is_of(anchor))
     }
 
     /// The slots in which some site of `anchor` has an uplink.
@@ -94,7 +111,9 @@ pub(crate) fn resolve(inventory: &Inventory) -> (Option<Resolved<'_>>, Allocatio
     let modes = mode::admit(&mut admission);
     overrides::admit(&mut admission, &modes, &mut sites);
     let classes = admission.pools.classes();
-    let mut resolved = Resolved { fabric, anchors, sites, policies, classes };
+    let kept_from_guests = vlan::kept_from_guests(&fabric, &anchors, &sites);
+    let (common, flows) = (Common { fabric, anchors, classes }, Flows { policies, kept_from_guests });
+    let mut resolved = Resolved { common, flows, sites };
 
     let Admission { pools, claims, mut diagnostics, .. } = admission;
     identity::attach(inventory, &mut resolved, &mut diagnostics);

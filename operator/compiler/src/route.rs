@@ -18,27 +18,27 @@ use crate::address::shim_gateway;
 use crate::anchor::Anchor;
 use crate::fabric::Fabric;
 use crate::mtu;
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Resolved};
 use crate::site::Site;
 use crate::uplink::Uplink;
 
 /// Below every route that knows where in the overlay to go.
 const OVERLAY_BLACKHOLE: u32 = 4_000;
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    overlay_blackhole(VIP_NETNS, &resolved.fabric, plan);
+pub(crate) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    overlay_blackhole(VIP_NETNS, &common.fabric, plan);
     for family in Family::BOTH.into_iter().filter(|family| site.speaks(*family)) {
         plan.routes.push(through_shim(VIP_NETNS, family.everything(), site.own_address(family), None));
     }
-    for anchor in resolved.anchors_of(site) {
+    for anchor in common.anchors_of(site) {
         for slot in site.slots() {
             edge_path(site, path_table(slot, anchor.index), slot, plan);
         }
     }
     for uplink in &site.uplinks {
-        edge_uplink(resolved, site, uplink, plan);
+        edge_uplink(common, site, uplink, plan);
     }
-    direct::edge(resolved, site, plan);
+    direct::edge(common, site, plan);
     host::edge(site, plan);
 }
 
@@ -61,15 +61,15 @@ fn edge_path(site: &Site<'_>, table: u32, active: u8, plan: &mut PlanObjects) {
 }
 
 /// The main table of an uplink's namespace: inwards by the veth, outwards by the tunnels, never by the WAN.
-fn edge_uplink(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>, plan: &mut PlanObjects) {
-    let fabric = &resolved.fabric;
+fn edge_uplink(common: &Common<'_>, site: &Site<'_>, uplink: &Uplink<'_>, plan: &mut PlanObjects) {
+    let fabric = &common.fabric;
     let slot = uplink.spec.slot;
     let netns = uplink_netns(slot);
     overlay_blackhole(&netns, fabric, plan);
     let own = single(fabric.shim_endpoint(site.node));
     let gateway = Some(IpAddr::V4(veth_address(slot)));
     plan.routes.push(RouteSpec::unicast(&netns, MAIN_TABLE, own, PREFERRED, uplink_veth(slot).1, gateway));
-    for anchor in resolved.anchors_of(site) {
+    for anchor in common.anchors_of(site) {
         let tunnel = edge_tunnel(slot, anchor.index);
         for address in [fabric.shim_endpoint(anchor.node), fabric.probe_address(anchor.node, slot)] {
             plan.routes.push(RouteSpec::unicast(&netns, MAIN_TABLE, single(address), PREFERRED, &tunnel, None));
@@ -85,7 +85,7 @@ fn edge_uplink(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>, pl
 }
 
 pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut PlanObjects) {
-    overlay_blackhole(ANCHOR_NETNS, &resolved.fabric, plan);
+    overlay_blackhole(ANCHOR_NETNS, &resolved.common.fabric, plan);
     for gateway in &anchor.spec.internet.gateways {
         plan.routes.push(default_by(ANCHOR_NETNS, &anchor.spec.internet.interface, *gateway));
     }
@@ -94,10 +94,10 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
     }
 }
 
-pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    let fabric = &resolved.fabric;
+pub(crate) fn anchor_for_site(common: &Common<'_>, anchor: &Anchor<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    let fabric = &common.fabric;
     // Said even where the interface has no more: so that a larger site that comes changes nothing for this one.
-    let inner = Some(mtu::inner(resolved, site));
+    let inner = Some(mtu::inner(common, site));
     for prefix in site.spec.all_prefixes() {
         let own = anchor.spec.internet.addresses.iter().map(IpNet::addr);
         let source = own.into_iter().find(|address| address.is_ipv6() == matches!(prefix, IpNet::V6(_)));

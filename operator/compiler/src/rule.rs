@@ -9,7 +9,7 @@ use pathsteer_crds::plan::{Family, PlanObjects, RuleAction, RuleSpec};
 use pathsteer_crds::plumbing::{PINNED, direct_rules, outside_rule};
 
 use crate::anchor::Anchor;
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Resolved};
 use crate::site::Site;
 use crate::uplink::Uplink;
 use crate::vlan::Vlan;
@@ -17,8 +17,8 @@ use crate::vlan::Vlan;
 /// On an anchor the mark has no anchor index.
 const ON_ANCHOR: u8 = 0;
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
-    for anchor in resolved.anchors_of(site) {
+pub(crate) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+    for anchor in common.anchors_of(site) {
         plan.rules.extend(site.slots().map(|slot| path(VIP_NETNS, slot, anchor.index)));
     }
     let outside: Vec<String> = site.segments().filter(|vlan| !vlan.in_fabric()).map(Vlan::link).collect();

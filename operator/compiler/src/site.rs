@@ -17,6 +17,7 @@ use crate::resolve::Admission;
 use crate::uplink::Uplink;
 use crate::vlan::Vlan;
 
+#[derive(Hash)]
 pub(crate) struct Site<'a> {
     pub name: &'a str,
     pub spec: &'a SiteSpec,
@@ -39,6 +40,11 @@ impl<'a> Site<'a> {
     /// Slots that have an uplink, the preferred first.
     pub fn slots(&self) -> impl Iterator<Item = u8> {
         self.uplinks.iter().map(|uplink| uplink.spec.slot)
+    }
+
+    /// Whether it names `anchor`.
+    pub fn is_of(&self, anchor: &Anchor<'_>) -> bool {
+        self.spec.anchors.iter().any(|name| name == anchor.name)
     }
 
     /// The uplink in `slot`.

@@ -4,10 +4,10 @@ use pathsteer_crds::ownership::uplink_netns;
 use pathsteer_crds::plan::{DeadManSpec, PathSpec, PlanObjects, SteeringSpec};
 
 use crate::allocate::SERVICE;
-use crate::resolve::Resolved;
+use crate::resolve::Common;
 use crate::site::Site;
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+pub(crate) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     plan.paths.extend(site.uplinks.iter().map(|uplink| PathSpec {
         slot: uplink.spec.slot,
         name: uplink.name.to_owned(),
@@ -19,8 +19,8 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
     plan.dead_man.push(DeadManSpec { seconds: site.spec.dead_man_seconds });
     // Every anchor, not only the one it sends by: what comes for the site by another has to find its way as well, and an
     // anchor knows no path until a site has named one.
-    for anchor in resolved.anchors_of(site) {
-        plan.steering.extend(resolved.classes.iter().map(|(class, key)| SteeringSpec {
+    for anchor in common.anchors_of(site) {
+        plan.steering.extend(common.classes.iter().map(|(class, key)| SteeringSpec {
             remote: anchor.node,
             class: *class,
             class_name: key.clone(),

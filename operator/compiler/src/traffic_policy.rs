@@ -18,6 +18,7 @@ use crate::vlan::{Vlan, is_service};
 /// As many policies as a sentence can name.
 const MOST_TAKERS: usize = 4;
 
+#[derive(Hash)]
 pub(crate) struct Policy<'a> {
     pub name: &'a str,
     pub spec: &'a TrafficPolicySpec,
@@ -83,15 +84,18 @@ fn class_key(spec: &TrafficPolicySpec) -> Option<String> {
 
 /// Says which policies decide about no flow at all; `live` are the places of those that do so in some map.
 pub(crate) fn diagnose(resolved: &Resolved<'_>, live: &BTreeSet<usize>, diagnostics: &mut Diagnostics) {
-    for (place, policy) in resolved.policies.iter().enumerate() {
-        let sites: Vec<&Site<'_>> = resolved.sites.values().filter(|site| policy.holds_for(site.name)).collect();
+    let all: Vec<&Site<'_>> = resolved.sites.values().collect();
+    for (place, policy) in resolved.flows.policies.iter().enumerate() {
+        let named: Vec<&Site<'_>> =
+            policy.spec.sites.iter().filter_map(|name| resolved.sites.get(name.as_str())).collect();
+        let sites = if policy.spec.sites.is_empty() { &all } else { &named };
         // Sites that are still to come, or in error, say nothing.
         if sites.is_empty() {
             continue;
         }
-        let why = not_asked(policy, &sites)
-            .or_else(|| not_spoken(policy, &sites))
-            .or_else(|| (!live.contains(&place)).then(|| taken(resolved, &sites, place)));
+        let why = not_asked(policy, sites)
+            .or_else(|| not_spoken(policy, sites))
+            .or_else(|| (!live.contains(&place)).then(|| taken(resolved, sites, place)));
         if let Some(why) = why {
             diagnostics.warning(Kind::TrafficPolicy, policy.name, Reason::NeverMatches, why);
         }
@@ -139,18 +143,18 @@ fn not_spoken(policy: &Policy<'_>, sites: &[&Site<'_>]) -> Option<String> {
 
 /// Who goes first and leaves the policy at `place` no flow of `sites`.
 fn taken(resolved: &Resolved<'_>, sites: &[&Site<'_>], place: usize) -> String {
-    let policy = &resolved.policies[place];
+    let policy = &resolved.flows.policies[place];
     let mut seen = BTreeSet::new();
     let mut takers = BTreeSet::new();
     for site in sites.iter().filter(|site| asks(policy, site)) {
         // What goes straight to the internet takes nothing from what stays in a tunnel.
         let takes = |other: &Policy<'_>| other.holds_for(site.name) && (policy.is_direct() || !other.is_direct());
-        let earlier: Vec<usize> = (0..place).filter(|other| takes(&resolved.policies[*other])).collect();
+        let earlier: Vec<usize> = (0..place).filter(|other| takes(&resolved.flows.policies[*other])).collect();
         if seen.insert(earlier.clone()) {
             takers.extend(needed(resolved, earlier, policy));
         }
     }
-    let named = takers.iter().take(MOST_TAKERS).map(|taker| &resolved.policies[*taker]);
+    let named = takers.iter().take(MOST_TAKERS).map(|taker| &resolved.flows.policies[*taker]);
     let mut named: Vec<String> =
         named.map(|taker| format!("`{}` (priority {})", taker.name, taker.spec.priority)).collect();
     if takers.len() > MOST_TAKERS {
@@ -167,12 +171,12 @@ fn taken(resolved: &Resolved<'_>, sites: &[&Site<'_>], place: usize) -> String {
 
 /// Those of `earlier` without which `policy` would be left something: one that takes everything alone, if there is one.
 fn needed(resolved: &Resolved<'_>, earlier: Vec<usize>, policy: &Policy<'_>) -> Vec<usize> {
-    let of = |places: &[usize]| places.iter().map(|place| &resolved.policies[*place]).collect::<Vec<_>>();
+    let of = |places: &[usize]| places.iter().map(|place| &resolved.flows.policies[*place]).collect::<Vec<_>>();
     if let Some(alone) = earlier.iter().find(|one| nft::leave_nothing(&of(&[**one]), policy)) {
         return vec![*alone];
     }
     let mut needed: Vec<usize> =
-        earlier.into_iter().filter(|one| nft::overlap(&resolved.policies[*one], policy)).collect();
+        earlier.into_iter().filter(|one| nft::overlap(&resolved.flows.policies[*one], policy)).collect();
     // Of more than are named it does not matter which.
     let mut index = 0;
     while index < needed.len() && needed.len() <= 2 * MOST_TAKERS {

@@ -13,6 +13,7 @@ use crate::reason::Reason;
 use crate::resolve::Admission;
 use crate::site::Site;
 
+#[derive(Hash)]
 pub(crate) struct Uplink<'a> {
     pub name: &'a str,
     pub spec: &'a UplinkSpec,

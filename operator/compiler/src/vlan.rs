@@ -9,9 +9,12 @@ use pathsteer_crds::plumbing::host_networks;
 use pathsteer_crds::{Kind, SegmentTreatment, VlanSpec};
 
 use crate::allocate::DEFAULT_SERVICE_CLASS;
+use crate::anchor::Anchor;
 use crate::claim::Networks;
 use crate::datapath;
 use crate::diagnostics::Severity;
+use crate::fabric::Fabric;
+use crate::nft;
 use crate::reason::Reason;
 use crate::resolve::Admission;
 use crate::site::Site;
@@ -26,6 +29,7 @@ static HOST: LazyLock<VlanSpec> = LazyLock::new(|| VlanSpec {
     reaches: Vec::new(),
 });
 
+#[derive(Hash)]
 pub(crate) struct Vlan<'a> {
     pub name: &'a str,
     pub spec: &'a VlanSpec,
@@ -212,6 +216,23 @@ fn reach<'a>(admission: &mut Admission<'a>, site: &mut Site<'a>) {
             }
         }
     }
+}
+
+/// The fabric, what lies behind it, where it ends and who runs it; and private networks. Empty without guests.
+pub(crate) fn kept_from_guests(
+    fabric: &Fabric<'_>,
+    anchors: &BTreeMap<&str, Anchor<'_>>,
+    sites: &BTreeMap<&str, Site<'_>>,
+) -> Vec<IpNet> {
+    let mut segments = sites.values().flat_map(|site| &site.vlans);
+    if !segments.any(|vlan| vlan.spec.treatment == SegmentTreatment::Guest) {
+        return Vec::new();
+    }
+    let endpoints = anchors.values().flat_map(|anchor| &anchor.spec.endpoints);
+    let hosts = fabric.spec.operators.iter().copied().chain(endpoints.map(|endpoint| endpoint.address));
+    let networks = fabric.spec.guests_denied.iter().copied().chain([IpNet::V4(fabric.overlay)]);
+    let sites = sites.values().flat_map(|site| site.spec.all_prefixes());
+    nft::aggregate(networks.chain(hosts.map(IpNet::from)).chain(sites))
 }
 
 /// Guests are kept from the operators, where the fabric says who these are.

@@ -11,7 +11,7 @@ use crate::anchor::Anchor;
 use crate::diagnostics::Diagnostics;
 use crate::fabric::Fabric;
 use crate::reason::Reason;
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Resolved};
 use crate::site::Site;
 
 /// An edge listens on this plus the anchor's index, each uplink in its own namespace.
@@ -19,10 +19,10 @@ const EDGE_PORT_BASE: u16 = 51_820;
 /// Under the 30 s after which the most impatient NATs forget a UDP flow.
 const KEEPALIVE_SECONDS: u16 = 20;
 
-pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+pub(crate) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     for uplink in &site.uplinks {
         let slot = uplink.spec.slot;
-        for anchor in resolved.anchors_of(site) {
+        for anchor in common.anchors_of(site) {
             let link = edge_tunnel(slot, anchor.index);
             plan.wireguard_devices.push(WireguardDeviceSpec {
                 slot,
@@ -38,7 +38,7 @@ pub(crate) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
                     public_key: key.to_owned(),
                     node: anchor.name.to_owned(),
                     endpoint: Some(endpoint),
-                    allowed_ips: allowed_ips(&resolved.fabric, anchor.node, slot),
+                    allowed_ips: allowed_ips(&common.fabric, anchor.node, slot),
                     keepalive_seconds: KEEPALIVE_SECONDS,
                 });
             }
@@ -57,7 +57,7 @@ pub(crate) fn anchor(resolved: &Resolved<'_>, anchor: &Anchor<'_>, plan: &mut Pl
     }));
 }
 
-pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+pub(crate) fn anchor_for_site(common: &Common<'_>, anchor: &Anchor<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     for slot in site.slots() {
         if let Some((key, _)) = both(&site.keys, &anchor.keys, slot) {
             plan.wireguard_peers.push(WireguardPeerSpec {
@@ -65,7 +65,7 @@ pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site
                 public_key: key.to_owned(),
                 node: site.name.to_owned(),
                 endpoint: None,
-                allowed_ips: allowed_ips(&resolved.fabric, site.node, slot),
+                allowed_ips: allowed_ips(&common.fabric, site.node, slot),
                 keepalive_seconds: 0,
             });
         }
@@ -77,7 +77,7 @@ pub(crate) fn anchor_for_site(resolved: &Resolved<'_>, anchor: &Anchor<'_>, site
 pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
     for site in resolved.sites.values() {
         let reaches = |anchor: &Anchor<'_>| site.uplinks.iter().any(|uplink| uplink.endpoint(anchor).is_some());
-        if !site.uplinks.is_empty() && !resolved.anchors_of(site).any(reaches) {
+        if !site.uplinks.is_empty() && !resolved.common.anchors_of(site).any(reaches) {
             let anchors: Vec<String> = site.spec.anchors.iter().map(|anchor| format!("`{anchor}`")).collect();
             let message = format!(
                 "none of its uplinks has an address family that {} has an endpoint of: no tunnel at all; give an Anchor an endpoint of the other family, or the site an uplink of it",
@@ -88,7 +88,7 @@ pub(crate) fn diagnose(resolved: &Resolved<'_>, diagnostics: &mut Diagnostics) {
         for uplink in &site.uplinks {
             let key = format!("{}/{}", site.name, uplink.name);
             let mut warn = |reason, message| diagnostics.warning(Kind::Uplink, &key, reason, message);
-            for anchor in resolved.anchors_of(site) {
+            for anchor in resolved.common.anchors_of(site) {
                 let name = anchor.name;
                 match (uplink.endpoint(anchor).map(|endpoint| endpoint.is_ipv6()), uplink.spec.underlay) {
                     (None, _) => warn(

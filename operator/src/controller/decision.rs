@@ -2,20 +2,24 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use imbl::OrdMap;
 use ipnet::Ipv4Net;
-use pathsteer_compiler::{Allocations, Compiled, Inventory, Severity, compile};
+use pathsteer_compiler::{Allocations, Compiled, Compiler, Inventory, Severity};
 use pathsteer_crds::identity::NodeIdentity;
 use pathsteer_crds::{AnyObject, Kind};
 
-use super::declared::{Declared, Id};
+use super::declared::{Declarations, Declared, Id};
+use super::memory::Identities;
+use crate::store::changed;
 
 /// The outcome of a compilation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decision {
     pub compiled: Compiled,
     /// The version of each object that was compiled; objects without a good version are not here.
-    pub chosen: BTreeMap<Id, AnyObject>,
+    pub chosen: Chosen,
     /// Why the newest version of an object is not part of the plans.
     pub refused: BTreeMap<Id, Reason>,
     /// What is missing for an object that is part of the plans.
@@ -29,94 +33,109 @@ pub struct Reason {
     pub sentence: String,
 }
 
-/// Compiles the newest version of everything. A newest version that is invalid, or that the compiler refuses seen
-/// together with the others, gives way to the last good one, or to nothing: one bad object changes nothing and
-/// freezes nobody else.
-pub fn decide(
-    declared: &BTreeMap<Id, Declared>,
-    identities: &BTreeMap<String, NodeIdentity>,
-    allocations: &Allocations,
-) -> Decision {
-    let mut chosen = BTreeMap::new();
-    let mut refused = BTreeMap::new();
-    for (id, object) in declared {
-        match &*object.newest {
-            Ok(newest) => {
-                chosen.insert(id.clone(), newest.clone());
-            }
-            Err(refusal) => {
-                refused.insert(id.clone(), Reason { word: "Invalid".into(), sentence: refusal.to_string() });
-                fall_back(&mut chosen, id, object);
-            }
-        }
-    }
-    loop {
-        let compiled = compile(&inventory(&chosen, identities, allocations));
-        let mut fell_back = false;
-        let mut warned: BTreeMap<Id, Vec<Reason>> = BTreeMap::new();
-        for diagnostic in &compiled.diagnostics {
-            let id = (diagnostic.kind, diagnostic.key.clone());
-            let reason = Reason { word: diagnostic.reason.into(), sentence: diagnostic.message.clone() };
-            if diagnostic.severity == Severity::Warning {
-                warned.entry(id).or_default().push(reason);
-                continue;
-            }
-            // Each object falls back once at most, so this ends.
-            let first = !refused.contains_key(&id);
-            if let Some(object) = declared.get(&id)
-                && first
-                && !object.is_admitted()
-            {
-                fall_back(&mut chosen, &id, object);
-                fell_back = true;
-            }
-            refused.entry(id).or_insert(reason);
-        }
-        if !fell_back {
-            return Decision { compiled, chosen, refused, warned };
-        }
-    }
+/// Decides about one state after another, and looks only at what has changed between them.
+#[derive(Debug, Default)]
+pub struct Decider {
+    compiler: Compiler,
+    declared: Declarations,
+    /// Of each object the newest version that can be one.
+    best: Chosen,
+    /// What `compiler` is given, and of what it was filled.
+    inventory: Inventory,
+    filled: Chosen,
+    identities: Identities,
 }
 
-fn fall_back(chosen: &mut BTreeMap<Id, AnyObject>, id: &Id, object: &Declared) {
-    match &object.admitted {
-        Some(admitted) => chosen.insert(id.clone(), (**admitted).clone()),
-        None => chosen.remove(id),
-    };
-}
+/// The version of each object that takes part.
+pub type Chosen = OrdMap<Id, Arc<AnyObject>>;
 
-fn inventory(
-    chosen: &BTreeMap<Id, AnyObject>,
-    identities: &BTreeMap<String, NodeIdentity>,
-    allocations: &Allocations,
-) -> Inventory {
-    let mut inventory =
-        Inventory { identities: identities.clone(), allocations: allocations.clone(), ..Inventory::default() };
-    for object in chosen.values() {
-        inventory.insert(object.clone());
+impl Decider {
+    /// Compiles the newest version of everything. A newest version that is invalid, or that the compiler refuses seen
+    /// together with the others, gives way to the last good one, or to nothing: one bad object changes nothing and
+    /// freezes nobody else.
+    pub fn decide(&mut self, declared: &Declarations, identities: &Identities, allocations: &Allocations) -> Decision {
+        for id in changed(&self.declared, declared) {
+            match declared.get(id).and_then(Declared::best) {
+                Some(best) => self.best.insert(id.clone(), Arc::clone(best)),
+                None => self.best.remove(id),
+            };
+        }
+        self.declared = declared.clone();
+        for node in changed(&self.identities, identities) {
+            match identities.get(node) {
+                Some(identity) => self.inventory.identities.insert(node.clone(), NodeIdentity::clone(identity)),
+                None => self.inventory.identities.remove(node),
+            };
+        }
+        self.identities = identities.clone();
+        if self.inventory.allocations != *allocations {
+            self.inventory.allocations = allocations.clone();
+        }
+        let invalid = declared.iter().filter_map(|(id, object)| Some((id, object.newest.as_ref().err()?)));
+        let invalid =
+            invalid.map(|(id, refusal)| (id.clone(), Reason { word: "Invalid".into(), sentence: refusal.to_string() }));
+        let mut refused: BTreeMap<Id, Reason> = invalid.collect();
+        let mut chosen = self.best.clone();
+        loop {
+            self.fill(&chosen);
+            let compiled = self.compiler.compile(&self.inventory);
+            let mut fell_back = false;
+            let mut warned: BTreeMap<Id, Vec<Reason>> = BTreeMap::new();
+            for diagnostic in &compiled.diagnostics {
+                let id = (diagnostic.kind, diagnostic.key.clone());
+                let reason = Reason { word: diagnostic.reason.into(), sentence: diagnostic.message.clone() };
+                if diagnostic.severity == Severity::Warning {
+                    warned.entry(id).or_default().push(reason);
+                    continue;
+                }
+                // Each object falls back once at most, so this ends.
+                let first = !refused.contains_key(&id);
+                if let Some(object) = declared.get(&id)
+                    && first
+                    && !object.is_admitted()
+                {
+                    match &object.admitted {
+                        Some(admitted) => chosen.insert(id.clone(), Arc::clone(admitted)),
+                        None => chosen.remove(&id),
+                    };
+                    fell_back = true;
+                }
+                refused.entry(id).or_insert(reason);
+            }
+            if !fell_back {
+                return Decision { compiled, chosen, refused, warned };
+            }
+        }
     }
-    inventory
+
+    fn fill(&mut self, chosen: &Chosen) {
+        for id in changed(&self.filled, chosen) {
+            match chosen.get(id) {
+                Some(object) => self.inventory.insert(AnyObject::clone(object)),
+                None => self.inventory.remove(id.0, &id.1),
+            }
+        }
+        self.filled = chosen.clone();
+    }
 }
 
 impl Decision {
     /// The overlay of the fabric that was compiled.
     pub fn overlay(&self) -> Option<Ipv4Net> {
-        match self.chosen.get(&(Kind::Fabric, "default".to_owned()))? {
+        match &**self.chosen.get(&(Kind::Fabric, "default".to_owned()))? {
             AnyObject::Fabric(fabric) => Some(fabric.spec.overlay),
             _ => None,
         }
     }
 
     /// Whether `node` is declared, in whatever version: a Site or an Anchor of that name exists.
-    pub fn is_node(declared: &BTreeMap<Id, Declared>, node: &str) -> bool {
+    pub fn is_node(declared: &Declarations, node: &str) -> bool {
         [Kind::Site, Kind::Anchor].into_iter().any(|kind| declared.contains_key(&(kind, node.to_owned())))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::controller::admission::admit;
 
@@ -141,19 +160,19 @@ mod tests {
         ]
     }
 
-    fn declare(newest: Vec<(Id, String)>, admitted: &[(Id, String)]) -> BTreeMap<Id, Declared> {
+    fn declare(newest: Vec<(Id, String)>, admitted: &[(Id, String)]) -> Declarations {
         let admitted: BTreeMap<_, _> = admitted.iter().cloned().collect();
         let declared = newest.into_iter().map(|(id, json)| {
             let admitted =
                 admitted.get(&id).map(|json| Arc::new(admit(id.0, &id.1, json).expect("a good version is good")));
-            let newest = Arc::new(admit(id.0, &id.1, &json));
-            (id, Declared { mod_revision: 1, newest, admitted })
+            let newest = admit(id.0, &id.1, &json).map(Arc::new).map_err(Arc::new);
+            (id, Declared::new(1, newest, admitted))
         });
         declared.collect()
     }
 
-    fn decided(declared: &BTreeMap<Id, Declared>) -> Decision {
-        decide(declared, &BTreeMap::new(), &Allocations::default())
+    fn decided(declared: &Declarations) -> Decision {
+        Decider::default().decide(declared, &Identities::new(), &Allocations::default())
     }
 
     #[test]
@@ -164,7 +183,7 @@ mod tests {
         let decision = decided(&declare(bad, &good));
         let id = good[3].0.clone();
         assert_eq!(decision.refused[&id].word, "Invalid");
-        assert_eq!(decision.chosen[&id], admit(id.0, &id.1, &good[3].1).unwrap());
+        assert_eq!(*decision.chosen[&id], admit(id.0, &id.1, &good[3].1).unwrap());
         assert_eq!(decision.compiled.plans, decided(&declare(good.clone(), &good)).compiled.plans);
     }
 
@@ -184,7 +203,10 @@ mod tests {
         let mut more = good.clone();
         more.push(object(Kind::Uplink, "rv-07/other", r#"{"slot":1,"kind":"fiber","interface":"wan2"}"#));
         let before = decided(&declare(good.clone(), &good));
-        let after = decide(&declare(more.clone(), &good), &BTreeMap::new(), &before.compiled.allocations);
+        let mut decider = Decider::default();
+        decider.decide(&declare(good, &[]), &Identities::new(), &Allocations::default());
+        let after =
+            decider.decide(&declare(more.clone(), &more[..4]), &Identities::new(), &before.compiled.allocations);
         assert!(after.refused.contains_key(&more[4].0) && !after.chosen.contains_key(&more[4].0));
         assert_eq!(after.compiled.plans, before.compiled.plans);
     }

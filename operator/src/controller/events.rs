@@ -36,10 +36,10 @@ struct Told {
 }
 
 impl Events {
-    /// Reads what earlier events have told, unless it is known.
-    pub fn read(&mut self, snapshot: &Snapshot) {
+    /// Reads what earlier events have told, unless it is known. The objects they spoke of, if it was read now.
+    pub fn read(&mut self, snapshot: &Snapshot) -> Vec<Id> {
         if self.told.is_some() {
-            return;
+            return Vec::new();
         }
         let mut told: BTreeMap<Id, BTreeMap<String, Told>> = BTreeMap::new();
         for (_, entry) in snapshot.below(&keys::event("")) {
@@ -51,12 +51,9 @@ impl Events {
                 told.entry((kind, name)).or_default().insert(what, Told { status: to, reason });
             }
         }
+        let spoken_of = told.keys().cloned().collect();
         (self.told, self.due) = (Some(told), Vec::new());
-    }
-
-    /// The writes of a turn may not have come to pass: nothing is known any more.
-    pub fn forget(&mut self) {
-        *self = Events::default();
+        spoken_of
     }
 
     /// Notes what is new about an object whose status was `before` and is `after`.
@@ -101,11 +98,6 @@ impl Events {
                 message: message.to_owned(),
             });
         }
-    }
-
-    /// The objects that were spoken of.
-    pub fn known(&self) -> Vec<Id> {
-        self.told.iter().flatten().map(|(id, _)| id.clone()).collect()
     }
 
     /// What was noted, as writes, and what is too old to be kept.
@@ -170,7 +162,7 @@ mod tests {
 
     /// What is written, applied to a store.
     fn take(events: &mut Events, store: &mut BTreeMap<String, Entry>, second: i64) -> Vec<String> {
-        let snapshot = Snapshot::listed(1, store.clone());
+        let snapshot = Snapshot::listed(1, store.clone().into());
         let mut said = Vec::new();
         for write in events.take(&snapshot, at(second)) {
             let Some(value) = write.value else {
@@ -187,7 +179,7 @@ mod tests {
     #[test]
     fn each_change_is_told_once_and_what_only_passes_is_not() {
         let (mut events, mut store) = (Events::default(), BTreeMap::new());
-        events.read(&Snapshot::listed(1, store.clone()));
+        events.read(&Snapshot::listed(1, store.clone().into()));
         let steps = [
             (status(false, "PlanPending"), vec![]),
             (status(true, "CarriedOut"), vec!["Ready -→True CarriedOut"]),
@@ -214,7 +206,7 @@ mod tests {
         take(&mut events, &mut store, 2);
 
         let mut restarted = Events::default();
-        restarted.read(&Snapshot::listed(1, store.clone()));
+        restarted.read(&Snapshot::listed(1, store.clone().into()));
         restarted.note(&site(), Some(&status(false, "PlanPending")), &status(true, "CarriedOut"));
         assert!(take(&mut restarted, &mut store, 3).is_empty());
         restarted.note(&site(), Some(&status(true, "CarriedOut")), &status(false, "TunnelDown"));
@@ -224,8 +216,7 @@ mod tests {
         assert_eq!(take(&mut restarted, &mut store, 5), ["Declared True→False Deleted"]);
 
         let mut again = Events::default();
-        again.read(&Snapshot::listed(1, store.clone()));
-        assert!(again.known().is_empty(), "its end was told");
+        assert!(again.read(&Snapshot::listed(1, store.clone().into())).is_empty(), "its end was told");
     }
 
     #[test]

@@ -12,7 +12,8 @@ use pathsteer_crds::plan::Role;
 use pathsteer_crds::{AnyObject, Kind, canonical, keys};
 use serde::Serialize;
 
-use super::declared::{Declared, Id};
+use super::decision::Decision;
+use super::declared::{Declarations, Declared, Id};
 use super::publish::root;
 use crate::store::{Snapshot, Write};
 
@@ -40,15 +41,15 @@ pub struct Guard {
 impl Guard {
     /// Judges `vanished`. A guard that stands holds until nothing is missing any more or somebody confirms, so that a
     /// fleet that is put back site by site does not lose the last ones; `stood` is whether it did when last looked.
-    pub fn judge(snapshot: &Snapshot, declared: &BTreeMap<Id, Declared>, vanished: Vanished, stood: bool) -> Guard {
+    pub fn judge(snapshot: &Snapshot, declared: &Declarations, vanished: Vanished, stood: bool) -> Guard {
         let entry = snapshot.get(keys::GUARD);
         let confirmed = entry.is_some_and(|entry| entry.value.trim() == keys::CONFIRMED);
         let unmeant: Vanished = vanished
             .into_iter()
             .filter(|((kind, key), _)| snapshot.get(&keys::deleting(*kind, key)).is_none())
             .collect();
-        let stands = !confirmed && (stood || entry.is_some() || is_mass(declared, &unmeant));
-        if unmeant.is_empty() || !stands {
+        let stands = || !confirmed && (stood || entry.is_some() || is_mass(declared, &unmeant));
+        if unmeant.is_empty() || !stands() {
             let lifted = entry.map(|entry| Write::delete(keys::GUARD).if_at(entry.mod_revision));
             return Guard { lifted, ..Guard::default() };
         }
@@ -87,8 +88,7 @@ impl Guard {
     pub fn as_declared(&self) -> impl Iterator<Item = (Id, Declared)> {
         self.withheld.iter().filter_map(|(id, last)| {
             let last = last.as_ref()?;
-            let newest = Arc::new(Ok((**last).clone()));
-            Some((id.clone(), Declared { mod_revision: 0, newest, admitted: Some(Arc::clone(last)) }))
+            Some((id.clone(), Declared::new(0, Ok(Arc::clone(last)), Some(Arc::clone(last)))))
         })
     }
 }
@@ -122,14 +122,18 @@ pub fn has_plans(snapshot: &Snapshot) -> bool {
 pub fn add_nodes(
     vanished: &mut Vanished,
     snapshot: &Snapshot,
-    declared: &BTreeMap<Id, Declared>,
+    declared: &Declarations,
     allocations: Option<&Allocations>,
 ) {
     let folder = format!("{}nodes/", keys::ROOT);
     let planned = snapshot.below(&folder).filter_map(|(key, _)| {
         let node = key[folder.len()..].strip_suffix("/plan/root")?;
-        let (_, root) = root(snapshot, node)?;
-        Some((node, if root.role == Role::Anchor { Kind::Anchor } else { Kind::Site }))
+        // A root of a big plan takes long to read, and of those declared nobody asks.
+        let kind = || match root(snapshot, node) {
+            Some((_, root)) if root.role == Role::Anchor => Kind::Anchor,
+            _ => Kind::Site,
+        };
+        (!Decision::is_node(declared, node)).then(|| (node, kind()))
     });
     let numbered = allocations.into_iter().flat_map(|given| {
         let kind = |node| if given.anchors.contains_key(node) { Kind::Anchor } else { Kind::Site };
@@ -146,7 +150,7 @@ pub fn add_nodes(
 /// Whether this much vanishes by mistake rather than by somebody's hand: everything there was; more than a few and more
 /// than a quarter of the sites, of the anchors or of another kind; or all sites or all anchors, if there were several. A
 /// site whose last uplink or last segment vanished counts as vanished: it is as cut off.
-fn is_mass(declared: &BTreeMap<Id, Declared>, vanished: &Vanished) -> bool {
+fn is_mass(declared: &Declarations, vanished: &Vanished) -> bool {
     if declared.is_empty() {
         return vanished.len() > 1;
     }
@@ -180,11 +184,11 @@ mod tests {
             "spec":{{"anchors":["dal-a"],"prefixes":["172.16.7.0/24"]}}}}"#
         );
         let id = (Kind::Site, name.to_owned());
-        let newest = Arc::new(admit(Kind::Site, name, &json));
-        (id, Declared { mod_revision: 1, newest, admitted: None })
+        let newest = admit(Kind::Site, name, &json).map(Arc::new).map_err(Arc::new);
+        (id, Declared::new(1, newest, None))
     }
 
-    fn sites(names: std::ops::Range<usize>) -> BTreeMap<Id, Declared> {
+    fn sites(names: std::ops::Range<usize>) -> Declarations {
         names.map(|n| site(&format!("s{n:02}"))).collect()
     }
 
@@ -224,7 +228,7 @@ mod tests {
         let stood = Guard::judge(&snapshot, &sites(1..12), gone(0..1), true);
         assert_eq!((stood.withheld.len(), stood.write.is_some()), (1, true), "somebody deleted its key too");
         let entries = BTreeMap::from([(keys::GUARD.to_owned(), Entry { value: "{}".into(), mod_revision: 7 })]);
-        let snapshot = Snapshot::listed(9, entries);
+        let snapshot = Snapshot::listed(9, entries.into());
         let back = Guard::judge(&snapshot, &sites(0..12), gone(0..0), true);
         assert_eq!(back.lifted, Some(Write::delete(keys::GUARD).if_at(7)));
     }

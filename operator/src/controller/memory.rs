@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use imbl::OrdMap;
 use pathsteer_compiler::Allocations;
 use pathsteer_crds::identity::NodeIdentity;
 use pathsteer_crds::{canonical, keys};
@@ -15,29 +17,82 @@ use tracing::warn;
 
 use super::epoch;
 use crate::pki::private_file;
-use crate::store::Snapshot;
+use crate::store::{Entries, Entry, Snapshot, changed};
+
+/// Node to what it says of itself. Two of them share what they have in common.
+pub type Identities = OrdMap<String, Arc<NodeIdentity>>;
 
 /// What is remembered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known {
     pub store_epoch: u64,
     /// None before any were given out.
-    pub allocations: Option<Allocations>,
-    /// By node.
-    pub identities: BTreeMap<String, NodeIdentity>,
+    pub allocations: Option<Arc<Allocations>>,
+    pub identities: Identities,
+}
+
+/// The same in a file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Kept {
+    store_epoch: u64,
+    allocations: Option<Allocations>,
+    identities: BTreeMap<String, NodeIdentity>,
 }
 
 impl Known {
+    fn of(kept: Kept) -> Known {
+        let identities = kept.identities.into_iter().map(|(node, identity)| (node, Arc::new(identity)));
+        Known {
+            store_epoch: kept.store_epoch,
+            allocations: kept.allocations.map(Arc::new),
+            identities: identities.collect(),
+        }
+    }
+
+    fn to_kept(&self) -> Kept {
+        let identities = self.identities.iter().map(|(node, identity)| (node.clone(), NodeIdentity::clone(identity)));
+        Kept {
+            store_epoch: self.store_epoch,
+            allocations: self.allocations.as_deref().cloned(),
+            identities: identities.collect(),
+        }
+    }
+}
+
+/// Reads what one snapshot after another says, and of each only what has changed.
+#[derive(Debug, Default)]
+pub struct Stored {
+    seen: Entries,
+    allocations: Option<(Entry, Arc<Allocations>)>,
+    identities: Identities,
+}
+
+impl Stored {
     /// What this snapshot says.
     ///
     /// # Errors
     /// The allocations are not readable.
-    pub fn stored(snapshot: &Snapshot) -> Result<Known, serde_json::Error> {
-        let allocations =
-            snapshot.get(keys::ALLOCATIONS).map(|entry| serde_json::from_str(&entry.value)).transpose()?;
-        let identities = stored_identities(snapshot);
-        Ok(Known { store_epoch: epoch::current(snapshot), allocations, identities })
+    pub fn read(&mut self, snapshot: &Snapshot) -> Result<Known, serde_json::Error> {
+        let folder = format!("{}nodes/", keys::ROOT);
+        for key in changed(&self.seen, &snapshot.entries) {
+            let below = key.strip_prefix(&folder).and_then(|below| below.strip_suffix("/report/identity"));
+            let Some(node) = below else { continue };
+            let identity = snapshot.get(key).and_then(|entry| serde_json::from_str(&entry.value).ok());
+            match identity {
+                Some(identity) => self.identities.insert(node.to_owned(), Arc::new(identity)),
+                None => self.identities.remove(node),
+            };
+        }
+        self.seen = snapshot.entries.clone();
+        let entry = snapshot.get(keys::ALLOCATIONS);
+        let known = self.allocations.take().filter(|(of, _)| Some(of) == entry);
+        self.allocations = match (entry, known) {
+            (Some(entry), None) => Some((entry.clone(), Arc::new(serde_json::from_str(&entry.value)?))),
+            (_, known) => known,
+        };
+        let allocations = self.allocations.as_ref().map(|(_, allocations)| Arc::clone(allocations));
+        Ok(Known { store_epoch: epoch::current(snapshot), allocations, identities: self.identities.clone() })
     }
 }
 
@@ -46,6 +101,7 @@ impl Known {
 pub struct Memory {
     file: PathBuf,
     known: Known,
+    stored: Stored,
 }
 
 impl Memory {
@@ -53,7 +109,7 @@ impl Memory {
     pub fn open(data_dir: &Path) -> Memory {
         let file = data_dir.join("memory.json");
         let known = match std::fs::read_to_string(&file) {
-            Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
+            Ok(text) => serde_json::from_str(&text).map(Known::of).unwrap_or_else(|error| {
                 warn!(path = %file.display(), %error, "cannot be read, it will be written anew");
                 Known::default()
             }),
@@ -64,21 +120,25 @@ impl Memory {
                 Known::default()
             }
         };
-        Memory { file, known }
+        Memory { file, known, stored: Stored::default() }
     }
 
     /// What this snapshot says, filled in by what is remembered where it says nothing.
     ///
     /// # Errors
     /// The allocations are not readable.
-    pub fn fill_in(&self, snapshot: &Snapshot) -> Result<Known, serde_json::Error> {
-        let stored = Known::stored(snapshot)?;
+    pub fn fill_in(&mut self, snapshot: &Snapshot) -> Result<Known, serde_json::Error> {
+        let stored = self.stored.read(snapshot)?;
         let store_epoch = match snapshot.get(keys::EPOCH) {
             Some(_) => stored.store_epoch,
             None => self.known.store_epoch.max(stored.store_epoch),
         };
-        let mut identities = self.known.identities.clone();
-        identities.extend(stored.identities);
+        let mut identities = stored.identities;
+        for (node, identity) in &self.known.identities {
+            if !identities.contains_key(node) {
+                identities.insert(node.clone(), Arc::clone(identity));
+            }
+        }
         let allocations = stored.allocations.or_else(|| self.known.allocations.clone());
         Ok(Known { store_epoch, allocations, identities })
     }
@@ -88,26 +148,16 @@ impl Memory {
         if known == self.known {
             return;
         }
-        if let Err(error) = private_file::write(&self.file, &canonical::to_json(&known)) {
+        if let Err(error) = private_file::write(&self.file, &canonical::to_json(&known.to_kept())) {
             warn!(path = %self.file.display(), %error, "cannot be written");
         }
         self.known = known;
     }
 }
 
-fn stored_identities(snapshot: &Snapshot) -> BTreeMap<String, NodeIdentity> {
-    let folder = format!("{}nodes/", keys::ROOT);
-    let entries = snapshot.below(&folder).filter_map(|(key, entry)| {
-        let node = key[folder.len()..].strip_suffix("/report/identity")?;
-        Some((node.to_owned(), serde_json::from_str(&entry.value).ok()?))
-    });
-    entries.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Entry;
 
     fn store(entries: &[(&str, &str)]) -> Snapshot {
         let entries =
@@ -127,7 +177,7 @@ mod tests {
         let mut memory = Memory::open(folder.path());
         let known = memory.fill_in(&full).unwrap();
         memory.keep(known.clone());
-        let next = Memory::open(folder.path());
+        let mut next = Memory::open(folder.path());
         assert_eq!(next.fill_in(&store(&[])).unwrap(), known);
         let newer = store(&[(keys::ALLOCATIONS, r#"{"nodes":{"rv-07":6}}"#), (keys::EPOCH, "2")]);
         let filled = next.fill_in(&newer).unwrap();

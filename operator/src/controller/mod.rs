@@ -1,15 +1,16 @@
 //! The controller: whenever something declared, allocated or said by a node changes, compile, publish, and say how
-//! things stand. Level-triggered: a turn looks at everything and writes what differs, so a turn that failed is simply
-//! taken again.
+//! things stand. Level-triggered: a turn compares what there is with what the last one saw and finished, and writes what
+//! differs; after one that failed everything is looked at again.
 
 pub mod admission;
+mod affected;
 mod decision;
 mod declared;
 pub mod epoch;
 mod events;
+mod fleet;
 mod guard;
 mod memory;
-mod parsed;
 pub mod preview;
 mod publish;
 mod ready;
@@ -18,7 +19,6 @@ mod status;
 pub use memory::Memory;
 pub use publish::root;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ use tracing::{info, warn};
 
 use crate::session::Connected;
 use crate::store::{Concern, Health, Mirror, Snapshot, Topic, Write, WriteError, Writer};
-use decision::{Decision, Reason};
+use decision::{Decider, Decision, Reason};
 use declared::Reader;
 use guard::Guard;
 use memory::Known;
-use publish::{CutPlan, Publication};
+use publish::{Done, Publication};
 use status::{Published, StatusWriter};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -68,11 +68,12 @@ pub struct Controller {
     inputs: watch::Receiver<i64>,
     reports: watch::Receiver<i64>,
     reader: Reader,
+    decider: Decider,
+    /// What has been published.
+    done: Done,
     status: StatusWriter,
     memory: Memory,
     health: Arc<Health>,
-    /// As last compiled.
-    plans: BTreeMap<String, CutPlan>,
     /// Whether vanished objects are kept in force.
     guarded: bool,
 }
@@ -92,10 +93,11 @@ impl Controller {
             writer,
             connected,
             reader: Reader::default(),
+            decider: Decider::default(),
+            done: Done::default(),
             status: StatusWriter::default(),
             memory,
             health,
-            plans: BTreeMap::new(),
             guarded: false,
         }
     }
@@ -106,7 +108,7 @@ impl Controller {
             info!("waiting for the store");
         }
         let mut connections = self.connected.subscribe();
-        let mut published: Option<Published> = None;
+        let mut published: Option<Arc<Published>> = None;
         let mut pause = FIRST_PAUSE;
         loop {
             let turn = self.turn(&mut published).await;
@@ -140,16 +142,15 @@ impl Controller {
 
     /// Compiles and publishes if inputs changed, then says how things stand. Returns how long nothing is due by the
     /// clock.
-    async fn turn(&mut self, published: &mut Option<Published>) -> Result<Duration, TurnError> {
+    async fn turn(&mut self, published: &mut Option<Arc<Published>>) -> Result<Duration, TurnError> {
         if self.inputs.has_changed().unwrap_or(false) || published.is_none() {
             self.inputs.mark_unchanged();
-            *published = self.compile().await?;
+            *published = self.compile().await?.map(Arc::new);
         }
         let Some(published) = published.as_ref() else { return Ok(LONGEST_PAUSE) };
         let now = OffsetDateTime::now_utc();
-        let due = self
-            .mirror
-            .read(|snapshot| self.status.due(snapshot, published, |node| self.connected.contains(node), now));
+        let (snapshot, connected) = (self.mirror.read(Snapshot::clone), self.connected.names());
+        let due = tokio::task::block_in_place(|| self.status.due(&snapshot, published, &connected, now));
         let mut writes = due.writes;
         for ((kind, key), generation) in due.expired {
             info!(%kind, key, "override removed, its time has run out");
@@ -166,12 +167,11 @@ impl Controller {
     /// None if what is declared has vanished so far that nothing can be compiled: all plans stay as they are.
     async fn compile(&mut self) -> Result<Option<Published>, TurnError> {
         let (snapshot, mut declared, known, guard) = tokio::task::block_in_place(|| {
-            // A copy, so that a long compilation does not hold up the reflector.
             let snapshot = self.mirror.read(Snapshot::clone);
             let declared = self.reader.read(&snapshot);
             let known = self.memory.fill_in(&snapshot).map_err(TurnError::Allocations)?;
-            let mut vanished = self.reader.vanished(&snapshot, &declared);
-            guard::add_nodes(&mut vanished, &snapshot, &declared, known.allocations.as_ref());
+            let mut vanished = self.reader.vanished();
+            guard::add_nodes(&mut vanished, &snapshot, &declared, known.allocations.as_deref());
             let guard = Guard::judge(&snapshot, &declared, vanished, self.guarded);
             Ok::<_, TurnError>((snapshot, declared, known, guard))
         })?;
@@ -187,32 +187,45 @@ impl Controller {
             return Ok(None);
         }
         declared.extend(guard.as_declared());
-        let (decision, tunnels, publication) = tokio::task::block_in_place(|| {
-            let allocations = match known.allocations {
-                Some(given) => given,
-                None if guard::has_plans(&snapshot) => return Err(TurnError::NoAllocations),
-                None => Default::default(),
-            };
-            let mut decision = decision::decide(&declared, &known.identities, &allocations);
+        let (decision, plans, publication) = tokio::task::block_in_place(|| {
+            if known.allocations.is_none() && guard::has_plans(&snapshot) {
+                return Err(TurnError::NoAllocations);
+            }
+            let allocations = known.allocations.as_deref();
+            let given = allocations.cloned().unwrap_or_default();
+            let mut decision = self.decider.decide(&declared, &known.identities, &given);
             for id in guard.withheld.keys() {
                 let sentence = "its spec has vanished together with others, it is kept in force".to_owned();
                 decision.warned.entry(id.clone()).or_default().push(Reason { word: "Vanished".into(), sentence });
             }
             let compiled = std::mem::take(&mut decision.compiled.plans);
-            let tunnels = compiled.iter().map(|(node, plan)| (node.clone(), ready::tunnels(plan))).collect();
-            self.plans = publish::cut(compiled, &self.plans);
-            let mut publication = Publication::prepare(&snapshot, &declared, &decision, &self.plans, known.store_epoch);
+            let plans = publish::cut(compiled, &self.done.plans);
+            let subject = (&decision, allocations);
+            let mut publication =
+                Publication::prepare(&snapshot, &declared, subject, &plans, known.store_epoch, &self.done);
             publication.and_last(guard.lifted);
-            Ok((decision, tunnels, publication))
+            Ok((decision, plans, publication))
         })?;
+        // Until all of it is written nothing is known to be.
+        self.done = Done { plans: plans.clone(), ..Done::default() };
         let faulty = publication.faulty.clone();
         let revision = publication.write(&self.writer).await?;
         self.echoed(revision).await;
-        let mut identities = known.identities;
-        identities.retain(|node, _| Decision::is_node(&declared, node));
-        let allocations = Some(decision.compiled.allocations.clone());
-        self.memory.keep(Known { store_epoch: known.store_epoch, allocations, identities });
-        Ok(Some(Published { declared, decision, faulty, tunnels }))
+        self.done = Done {
+            entries: snapshot.entries,
+            declared: declared.clone(),
+            plans: plans.clone(),
+            store_epoch: known.store_epoch,
+            faulty: faulty.clone(),
+        };
+        let mut identities = known.identities.clone();
+        for node in known.identities.keys().filter(|node| !Decision::is_node(&declared, node)) {
+            identities.remove(node);
+        }
+        let allocations = known.allocations.filter(|given| **given == decision.compiled.allocations);
+        let allocations = allocations.unwrap_or_else(|| Arc::new(decision.compiled.allocations.clone()));
+        self.memory.keep(Known { store_epoch: known.store_epoch, allocations: Some(allocations), identities });
+        Ok(Some(Published { declared, decision, faulty, plans }))
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), WriteError> {

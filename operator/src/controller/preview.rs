@@ -8,8 +8,8 @@ use pathsteer_crds::plan::{NodePlan, PLAN_VERSION, PlanRoot, assemble, split};
 use pathsteer_crds::{AnyObject, canonical};
 
 use super::declared::{Declared, Id, Reader};
-use super::memory::Known;
-use super::{TurnError, decision};
+use super::memory::Stored;
+use super::{TurnError, decision::Decider};
 use crate::store::Snapshot;
 
 /// What would come of it.
@@ -46,10 +46,11 @@ pub fn preview(
         let id = (object.kind(), object.key());
         let admitted = declared.remove(&id).and_then(|before| before.admitted);
         let mod_revision = snapshot.revision + 1;
-        declared.insert(id, Declared { mod_revision, newest: Arc::new(Ok(object)), admitted });
+        declared.insert(id, Declared::new(mod_revision, Ok(Arc::new(object)), admitted));
     }
-    let known = Known::stored(snapshot).map_err(TurnError::Allocations)?;
-    let decision = decision::decide(&declared, &known.identities, &known.allocations.unwrap_or_default());
+    let known = Stored::default().read(snapshot).map_err(TurnError::Allocations)?;
+    let allocations = known.allocations.unwrap_or_default();
+    let decision = Decider::default().decide(&declared, &known.identities, &allocations);
     let refused = decision.refused.iter().filter(|(id, _)| matters.contains(id));
     let plan = node.and_then(|node| {
         Some(assembled((known.store_epoch, snapshot.inputs), node, decision.compiled.plans.get(node)?))

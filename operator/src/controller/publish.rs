@@ -1,29 +1,43 @@
 //! Publishing: allocations first, then fragments, then roots, then what is no longer needed goes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pathsteer_compiler::{Allocations, CompiledPlan, check};
 use pathsteer_crds::plan::{Cut, PLAN_VERSION, PlanRoot, Role};
-use pathsteer_crds::{canonical, keys};
+use pathsteer_crds::{Kind, canonical, keys};
 use tracing::{info, warn};
 
 use super::decision::Decision;
-use super::declared::{Declared, Id};
+use super::declared::{Declarations, Id};
 use super::epoch;
-use crate::store::{Snapshot, Write, WriteError, Writer};
+use super::ready::{Tunnel, tunnels};
+use crate::store::{Entries, Snapshot, Write, WriteError, Writer, changed};
 
 /// A plan, cut up to be published.
 #[derive(Debug)]
 pub struct CutPlan {
     role: Role,
     cut: Cut,
+    /// `<noun>/<scope>` to SHA-256.
+    hashes: BTreeMap<String, String>,
+    /// As the plan declares them.
+    pub tunnels: Vec<Tunnel>,
 }
 
+/// The plan of every node. What has not changed since the compilation before is the same `Arc`.
+pub type CutPlans = BTreeMap<String, Arc<CutPlan>>;
+
 /// Cuts `plans` up. `before` are those of the compilation before.
-pub fn cut(plans: BTreeMap<String, CompiledPlan>, before: &BTreeMap<String, CutPlan>) -> BTreeMap<String, CutPlan> {
+pub fn cut(plans: BTreeMap<String, CompiledPlan>, before: &CutPlans) -> CutPlans {
     let one = |(node, CompiledPlan { role, scopes }): (String, CompiledPlan)| {
-        let cut = Cut::of(scopes, before.get(&node).map(|before| &before.cut));
-        (node, CutPlan { role, cut })
+        let before = before.get(&node);
+        let cut = Cut::of(scopes, before.map(|before| &before.cut));
+        let plan = match before {
+            Some(before) if before.cut.is_same(&cut) && before.role == role => Arc::clone(before),
+            _ => Arc::new(CutPlan { role, hashes: cut.hashes(), tunnels: tunnels(cut.scopes()), cut }),
+        };
+        (node, plan)
     };
     plans.into_iter().map(one).collect()
 }
@@ -40,26 +54,77 @@ pub struct Publication {
     pub faulty: BTreeMap<String, String>,
 }
 
+/// What the last publication looked at, all of which was written: the next one looks at what is different. By default
+/// nothing, and the next looks at everything.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub entries: Entries,
+    pub declared: Declarations,
+    pub plans: CutPlans,
+    pub store_epoch: u64,
+    pub faulty: BTreeMap<String, String>,
+}
+
+/// What a publication looks at.
+#[derive(Debug, Default)]
+struct Touched {
+    nodes: BTreeSet<String>,
+    ids: BTreeSet<Id>,
+}
+
+impl Touched {
+    fn since(done: &Done, snapshot: &Snapshot, declared: &Declarations, plans: &CutPlans, store_epoch: u64) -> Touched {
+        let mut touched = Touched::default();
+        let folder = format!("{}nodes/", keys::ROOT);
+        for key in changed(&done.entries, &snapshot.entries) {
+            let about = |folder| keys::parse(key, folder);
+            if let Some(below) = key.strip_prefix(&folder) {
+                let node = below.split_once('/').filter(|(_, what)| what.starts_with("plan/"));
+                touched.nodes.extend(node.map(|(node, _)| node.to_owned()));
+            } else if let Some((kind, name)) = about("spec").or_else(|| about("admitted")).or_else(|| about("status")) {
+                touched.ids.insert((kind, name.to_owned()));
+            }
+        }
+        touched.ids.extend(changed(&done.declared, declared).cloned());
+        let is_node = |kind: Kind| matches!(kind, Kind::Site | Kind::Anchor);
+        touched.nodes.extend(touched.ids.iter().filter(|(kind, _)| is_node(*kind)).map(|(_, key)| key.clone()));
+        let all = store_epoch != done.store_epoch;
+        let same = |node: &str, plan| done.plans.get(node).is_some_and(|done| Arc::ptr_eq(done, plan));
+        let others = plans.iter().filter(|(node, plan)| all || !same(node, plan) || done.faulty.contains_key(*node));
+        touched.nodes.extend(others.map(|(node, _)| node.clone()));
+        touched
+    }
+}
+
 impl Publication {
     /// What to write so that the store has what `decision` says. Empty if it already has.
     pub fn prepare(
         snapshot: &Snapshot,
-        declared: &BTreeMap<Id, Declared>,
-        decision: &Decision,
-        plans: &BTreeMap<String, CutPlan>,
+        declared: &Declarations,
+        (decision, allocations): (&Decision, Option<&Allocations>),
+        plans: &CutPlans,
         store_epoch: u64,
+        done: &Done,
     ) -> Publication {
         let mut publication = Publication::default();
-        publication.allocations(snapshot, &decision.compiled.allocations);
+        let touched = Touched::since(done, snapshot, declared, plans, store_epoch);
+        if allocations != Some(&decision.compiled.allocations) || snapshot.get(keys::ALLOCATIONS).is_none() {
+            publication.allocations(snapshot, &decision.compiled.allocations);
+        }
         if epoch::current(snapshot) != store_epoch {
             publication.allocations.push(Write::put(keys::EPOCH, store_epoch.to_string()).if_at(0));
         }
-        for (node, plan) in plans {
-            publication.plan(snapshot, node, plan, decision, store_epoch);
+        for node in &touched.nodes {
+            match plans.get(node) {
+                Some(plan) => publication.plan(snapshot, node, plan, decision, store_epoch),
+                None if Decision::is_node(declared, node) => {}
+                None => publication.withdraw(snapshot, node),
+            }
         }
-        publication.withdraw(snapshot, declared);
         publication.admit(snapshot, declared, decision);
-        publication.forget(snapshot, declared);
+        for id in touched.ids.iter().filter(|id| !declared.contains_key(*id)) {
+            publication.forget(snapshot, id);
+        }
         publication.done(snapshot);
         publication
     }
@@ -82,7 +147,7 @@ impl Publication {
             role: plan.role,
             store_epoch,
             generation: snapshot.inputs,
-            fragments: plan.cut.hashes.clone(),
+            fragments: plan.hashes.clone(),
         };
         // The generation says when a plan was compiled; the same content compiled again is not news.
         let as_new = published.as_ref().map(|(_, old)| PlanRoot { generation: root.generation, ..old.clone() });
@@ -120,50 +185,38 @@ impl Publication {
         }
     }
 
-    /// Takes back the plans of nodes that are no longer declared in any version. A node whose object is merely
-    /// refused keeps the plan it has.
-    fn withdraw(&mut self, snapshot: &Snapshot, declared: &BTreeMap<Id, Declared>) {
-        let folder = format!("{}nodes/", keys::ROOT);
-        for (key, _) in snapshot.below(&folder) {
-            let Some(node) = key[folder.len()..].strip_suffix("/plan/root") else { continue };
-            if Decision::is_node(declared, node) {
-                continue;
-            }
-            info!(node, "plan withdrawn");
-            self.rest.push(Write::put(keys::plan_withdrawn(node), "{}"));
-            self.rest.push(Write::delete(key));
-            let fragments = keys::plan_fragment(node, "");
-            self.rest.extend(snapshot.below(&fragments).map(|(key, _)| Write::delete(key)));
+    /// Takes back the plan of a node that is no longer declared in any version. A node whose object is merely refused
+    /// keeps the plan it has.
+    fn withdraw(&mut self, snapshot: &Snapshot, node: &str) {
+        let key = keys::plan_root(node);
+        if snapshot.get(&key).is_none() {
+            return;
         }
+        info!(node, "plan withdrawn");
+        self.rest.push(Write::put(keys::plan_withdrawn(node), "{}"));
+        self.rest.push(Write::delete(key));
+        let fragments = keys::plan_fragment(node, "");
+        self.rest.extend(snapshot.below(&fragments).map(|(key, _)| Write::delete(key)));
     }
 
     /// Remembers the newest versions that are now part of the plans.
-    fn admit(&mut self, snapshot: &Snapshot, declared: &BTreeMap<Id, Declared>, decision: &Decision) {
+    fn admit(&mut self, snapshot: &Snapshot, declared: &Declarations, decision: &Decision) {
         for (id, object) in declared {
-            if let Ok(newest) = &*object.newest
+            if let Ok(newest) = &object.newest
                 && !decision.refused.contains_key(id)
                 && !object.is_admitted()
             {
                 let key = keys::admitted(id.0, &id.1);
                 let revision = snapshot.get(&key).map_or(0, |entry| entry.mod_revision);
-                self.rest.push(Write::put(key, canonical::to_json(newest)).if_at(revision));
+                self.rest.push(Write::put(key, canonical::to_json(&**newest)).if_at(revision));
             }
         }
     }
 
-    /// Drops what was said and remembered about objects that are gone.
-    fn forget(&mut self, snapshot: &Snapshot, declared: &BTreeMap<Id, Declared>) {
-        for folder in ["status", "admitted"] {
-            let folder = format!("{}{folder}/", keys::ROOT);
-            for (key, _) in snapshot.below(&folder) {
-                let spec = format!("{}spec/{}", keys::ROOT, &key[folder.len()..]);
-                let gone = keys::parse_spec(&spec)
-                    .is_some_and(|(kind, name)| !declared.contains_key(&(kind, name.to_owned())));
-                if gone {
-                    self.rest.push(Write::delete(key));
-                }
-            }
-        }
+    /// Drops what was said and remembered about an object that is gone.
+    fn forget(&mut self, snapshot: &Snapshot, (kind, key): &Id) {
+        let said = [keys::status(*kind, key), keys::admitted(*kind, key)];
+        self.rest.extend(said.into_iter().filter(|key| snapshot.get(key).is_some()).map(Write::delete));
     }
 
     /// What somebody meant to be deleted is deleted, and nothing is left to be said of it. The last of all writes: if they

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use pathsteer_compiler::CompiledPlan;
 use pathsteer_crds::ownership;
-use pathsteer_crds::plan::PlanRoot;
+use pathsteer_crds::plan::{PlanObjects, PlanRoot};
 use pathsteer_crds::report::{Moment, NodeReport, ObjectReport, ProblemReport, REJECT_AFTER_SECONDS, TunnelReport};
 
 use super::decision::Reason;
@@ -21,10 +20,10 @@ pub struct Tunnel {
     pub peer: Option<String>,
 }
 
-/// The tunnels of a plan: every peer of every WireGuard device.
-pub fn tunnels(plan: &CompiledPlan) -> Vec<Tunnel> {
-    let peers: Vec<_> = plan.scopes.values().flat_map(|objects| &objects.wireguard_peers).collect();
-    let devices = plan.scopes.values().flat_map(|objects| &objects.wireguard_devices);
+/// The tunnels of a plan, of all its scopes: every peer of every WireGuard device.
+pub fn tunnels<'a>(scopes: impl Iterator<Item = &'a PlanObjects> + Clone) -> Vec<Tunnel> {
+    let peers: Vec<_> = scopes.clone().flat_map(|objects| &objects.wireguard_peers).collect();
+    let devices = scopes.flat_map(|objects| &objects.wireguard_devices);
     let mut tunnels = Vec::new();
     for device in devices {
         let tunnel = |peer| Tunnel { slot: device.slot, link: device.link.clone(), peer };

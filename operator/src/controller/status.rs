@@ -1,23 +1,20 @@
 //! Status: what the operator says about each object, written only when it changed.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pathsteer_crds::meta::{Condition, ConditionStatus, Status};
-use pathsteer_crds::plan::PlanRoot;
-use pathsteer_crds::report::NodeReport;
 use pathsteer_crds::{AnyObject, Kind, canonical, keys};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::affected::{Affected, Seen};
 use super::decision::{Decision, Reason};
-use super::declared::{Declared, Id};
-use super::events::{Events, PASSING};
-use super::parsed::Parsed;
-use super::ready::{Node, Tunnel};
+use super::declared::{Declarations, Id};
+use super::events::Events;
+use super::fleet::{Facts, Fleet, holds_for};
+use super::publish::CutPlans;
 use crate::store::{Snapshot, Write};
 
 /// What stands in a status key: the status, and what the operator must remember about the object.
@@ -32,50 +29,69 @@ pub struct Stored {
 }
 
 /// A finished turn of compiling and publishing: what status speaks of.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Published {
-    pub declared: BTreeMap<Id, Declared>,
+    pub declared: Declarations,
     pub decision: Decision,
     pub faulty: BTreeMap<String, String>,
-    /// Of each node, as its plan declares them.
-    pub tunnels: BTreeMap<String, Vec<Tunnel>>,
+    pub plans: CutPlans,
 }
 
 /// Writes status keys.
 #[derive(Debug, Default)]
 pub struct StatusWriter {
-    roots: Parsed<Option<PlanRoot>>,
-    reports: Parsed<Option<NodeReport>>,
-    stored: Parsed<Stored>,
+    seen: Seen,
+    facts: Facts,
+    /// By the sites that an object holds for, what is pending among these.
+    pending: BTreeMap<Vec<String>, Option<Reason>>,
     events: Events,
 }
 
 impl StatusWriter {
-    /// The status writes that are due, and what else follows from the clock.
+    /// The status writes that are due, and what else follows from the clock. Only of objects about which something is
+    /// different than the last time, unless what was due then was [forgotten](StatusWriter::forget).
     pub fn due(
         &mut self,
         snapshot: &Snapshot,
-        published: &Published,
-        connected: impl Fn(&str) -> bool,
+        published: &Arc<Published>,
+        connected: &BTreeSet<String>,
         now: OffsetDateTime,
     ) -> Due {
         let mut due = Due::default();
-        self.events.read(snapshot);
-        let nodes = self.nodes(snapshot, published);
-        let nodes: Nodes =
-            nodes.iter().map(|(name, facts)| (name.as_str(), facts.node(name, published, &connected))).collect();
-        let fleet = Fleet { published, pending: pending(&nodes), nodes, reckoned: RefCell::default() };
-        for (id, object) in &published.declared {
+        let Affected { nodes, mut ids } = self.seen.advance(snapshot, published, connected);
+        ids.extend(self.events.read(snapshot));
+        self.facts.look(nodes.iter(), snapshot, published, connected);
+        let fleet = Fleet { facts: &self.facts, published, connected };
+        let pending = std::mem::take(&mut self.pending);
+        for (id, object) in &published.decision.chosen {
+            // The clock is about Overrides, and so is any node.
+            if id.0 == Kind::Override {
+                ids.insert(id.clone());
+            }
+            let Some(sites) = holds_for(object) else { continue };
+            let now = match self.pending.get(sites) {
+                Some(known) => known,
+                None => self.pending.entry(sites.to_vec()).or_insert_with(|| fleet.pending_among(sites)),
+            };
+            if pending.get(sites) != Some(now) {
+                ids.insert(id.clone());
+            }
+        }
+        for id in &ids {
+            let Some(object) = published.declared.get(id) else {
+                self.events.gone(id, "Deleted", "it is declared no longer");
+                continue;
+            };
             let key = keys::status(id.0, &id.1);
             let entry = snapshot.get(&key);
-            let before =
-                entry.map(|entry| self.stored.get(&key, entry, |json| serde_json::from_str(json).unwrap_or_default()));
-            let before = before.as_deref();
+            let before: Option<Stored> = entry.map(|entry| serde_json::from_str(&entry.value).unwrap_or_default());
+            let before = before.as_ref();
             let mut stored = Stored::default();
             if id.0 == Kind::Override {
                 stored.started_at = started_at(before, object.mod_revision, now);
             }
-            let end = stored.started_at.as_deref().and_then(|start| end(start, published.decision.chosen.get(id)));
+            let chosen = published.decision.chosen.get(id).map(|object| &**object);
+            let end = stored.started_at.as_deref().and_then(|start| end(start, chosen));
             if let Some(end) = end {
                 if end <= now {
                     due.expired.push((id.clone(), object.mod_revision));
@@ -85,7 +101,7 @@ impl StatusWriter {
                 due.next_expiry = Some(due.next_expiry.map_or(end, |next| next.min(end)));
             }
             let admitted = admitted(&published.decision, id, end);
-            let ready = ready(&fleet, id, &admitted);
+            let ready = ready(&fleet, &self.pending, id, &admitted);
             let healthy = healthy(&fleet, id);
             let previous = before.map(|stored| &stored.status);
             let said = [admitted, ready].into_iter().chain(healthy);
@@ -99,36 +115,14 @@ impl StatusWriter {
                 due.writes.push(Write::put(key, canonical::to_json(&stored)).if_at(revision));
             }
         }
-        for id in self.events.known() {
-            if !published.declared.contains_key(&id) {
-                self.events.gone(&id, "Deleted", "it is declared no longer");
-            }
-        }
         // An event that comes twice is better than one that never comes: before the statuses they speak of.
         due.writes.splice(0..0, self.events.take(snapshot, now));
-        self.roots.retain(|key| snapshot.get(key).is_some());
-        self.reports.retain(|key| snapshot.get(key).is_some());
-        self.stored.retain(|key| snapshot.get(key).is_some());
         due
     }
 
-    /// What was due may not have been written: it will be looked at anew.
+    /// What was due may not have been written: everything will be looked at anew.
     pub fn forget(&mut self) {
-        self.events.forget();
-    }
-
-    fn nodes(&mut self, snapshot: &Snapshot, published: &Published) -> BTreeMap<String, NodeFacts> {
-        let nodes = published.declared.keys().filter(|(kind, _)| matches!(kind, Kind::Site | Kind::Anchor));
-        let facts = nodes.map(|(_, node)| {
-            let key = keys::report(node);
-            let report =
-                snapshot.get(&key).map(|entry| self.reports.get(&key, entry, |json| serde_json::from_str(json).ok()));
-            let key = keys::plan_root(node);
-            let root =
-                snapshot.get(&key).map(|entry| self.roots.get(&key, entry, |json| serde_json::from_str(json).ok()));
-            (node.clone(), NodeFacts { root, report })
-        });
-        facts.collect()
+        *self = StatusWriter::default();
     }
 }
 
@@ -140,79 +134,6 @@ pub struct Due {
     pub expired: Vec<(Id, i64)>,
     /// When the next one does.
     pub next_expiry: Option<OffsetDateTime>,
-}
-
-struct NodeFacts {
-    root: Option<Arc<Option<PlanRoot>>>,
-    report: Option<Arc<Option<NodeReport>>>,
-}
-
-impl NodeFacts {
-    fn node<'a>(&'a self, name: &str, published: &'a Published, connected: &impl Fn(&str) -> bool) -> Node<'a> {
-        Node {
-            published: self.root.as_deref().and_then(Option::as_ref),
-            tunnels: published.tunnels.get(name).map_or(&[], Vec::as_slice),
-            report: self.report.as_deref().and_then(Option::as_ref),
-            connected: connected(name),
-            faulty: published.faulty.get(name).map(String::as_str),
-        }
-    }
-}
-
-/// Every Site and Anchor by name.
-type Nodes<'a> = BTreeMap<&'a str, Node<'a>>;
-
-/// The nodes that do not carry out their plan, each with the word why. Looked at once: many objects ask.
-fn pending<'a>(nodes: &Nodes<'a>) -> BTreeMap<&'a str, Cow<'static, str>> {
-    nodes.iter().filter_map(|(name, node)| Some((*name, node.inside_obstacle()?.word))).collect()
-}
-
-/// All nodes, when readiness is judged.
-struct Fleet<'a> {
-    published: &'a Published,
-    nodes: Nodes<'a>,
-    pending: BTreeMap<&'a str, Cow<'static, str>>,
-    /// What is pending among sites that were asked for.
-    reckoned: RefCell<BTreeMap<Vec<String>, Option<Reason>>>,
-}
-
-impl Fleet<'_> {
-    fn node(&self, name: &str) -> Node<'_> {
-        let nothing = Node { published: None, tunnels: &[], report: None, connected: false, faulty: None };
-        self.nodes.get(name).copied().unwrap_or(nothing)
-    }
-
-    /// What keeps an object that holds for `sites` (none named: all) and for every anchor from being carried out. Many
-    /// objects hold for the same sites: reckoned once.
-    fn pending_among(&self, sites: &[String]) -> Option<Reason> {
-        let mut reckoned = self.reckoned.borrow_mut();
-        reckoned.entry(sites.to_vec()).or_insert_with(|| self.reckon_pending(sites)).clone()
-    }
-
-    fn reckon_pending(&self, sites: &[String]) -> Option<Reason> {
-        /// More names than these help nobody.
-        const NAMED: usize = 5;
-        let is_site = |name: &str| self.published.declared.contains_key(&(Kind::Site, name.to_owned()));
-        let concerned = |name: &str| sites.is_empty() || sites.iter().any(|site| site == name) || !is_site(name);
-        let mut late: Vec<_> = self.pending.iter().filter(|(name, _)| concerned(name)).collect();
-        if late.is_empty() {
-            return None;
-        }
-        let many = late.len() > NAMED;
-        if many {
-            // Of a fleet that takes a new plan hundreds say within a second that they have it. Who only needs that second
-            // is not counted, or every one of them would change what is said of every policy.
-            late.retain(|(_, word)| !PASSING.contains(&&***word));
-        }
-        let named: Vec<_> = late.iter().take(NAMED).map(|(name, word)| format!("{name} ({word})")).collect();
-        let more = if late.len() > NAMED { ", …" } else { "" };
-        let all = self.nodes.keys().filter(|name| concerned(name)).count();
-        let sentence = match (many, late.is_empty()) {
-            (true, true) => format!("more than {NAMED} nodes have yet to carry it out"),
-            _ => format!("{} of {all} nodes have yet to carry it out: {}{more}", late.len(), named.join(", ")),
-        };
-        Some(Reason { word: "NodesPending".into(), sentence })
-    }
 }
 
 /// A condition without its time.
@@ -259,21 +180,19 @@ fn admitted(decision: &Decision, id: &Id, end: Option<OffsetDateTime>) -> Said {
     Said { kind, holds: true, reason: Reason { word: "Admitted".into(), sentence } }
 }
 
-fn ready(fleet: &Fleet, id: &Id, admitted: &Said) -> Said {
+fn ready(fleet: &Fleet<'_>, pending: &BTreeMap<Vec<String>, Option<Reason>>, id: &Id, admitted: &Said) -> Said {
     let kind = "Ready";
     if !admitted.holds {
         let sentence = "the newest version is not admitted".to_owned();
         return Said { kind, holds: false, reason: Reason { word: "NotAdmitted".into(), sentence } };
     }
     let site = id.1.split('/').next().unwrap_or_default();
-    let obstacle = match fleet.published.decision.chosen.get(id) {
+    let obstacle = match fleet.published.decision.chosen.get(id).map(|object| &**object) {
         Some(AnyObject::Uplink(uplink)) => fleet.node(site).uplink_obstacle(uplink.spec.slot),
         Some(AnyObject::Vlan(_)) => fleet.node(site).inside_obstacle(),
         Some(AnyObject::Override(will)) => fleet.node(&will.spec.site).inside_obstacle(),
-        Some(AnyObject::TrafficPolicy(policy)) => fleet.pending_among(&policy.spec.sites),
-        Some(AnyObject::Mode(mode)) => fleet.pending_among(&mode.spec.sites),
-        Some(AnyObject::Fabric(_)) => fleet.pending_among(&[]),
         Some(AnyObject::Site(_) | AnyObject::Anchor(_)) | None => fleet.node(site).obstacle(),
+        Some(many) => holds_for(many).and_then(|sites| pending.get(sites)?.clone()),
     };
     let carried_out = || Reason {
         word: "CarriedOut".into(),
@@ -287,11 +206,11 @@ fn ready(fleet: &Fleet, id: &Id, admitted: &Said) -> Said {
 
 /// What a node says is wrong with itself or with one of its uplinks, though it may carry everything out. Nobody knows
 /// while its agent is not connected: then what it said last stays said.
-fn healthy(fleet: &Fleet, id: &Id) -> Option<Said> {
+fn healthy(fleet: &Fleet<'_>, id: &Id) -> Option<Said> {
     let site = id.1.split('/').next().unwrap_or_default();
     let node = fleet.node(site);
     node.report?;
-    let problem = match (id.0, fleet.published.decision.chosen.get(id)) {
+    let problem = match (id.0, fleet.published.decision.chosen.get(id).map(|object| &**object)) {
         (Kind::Site | Kind::Anchor, _) => node.problem(None),
         (_, Some(AnyObject::Uplink(uplink))) => node.problem(Some(uplink.spec.slot)),
         _ => return None,

@@ -1,6 +1,6 @@
 //! Which nodes have a plan stream open, how often they want to hear of it, and when they last reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,11 @@ impl Connected {
 
     pub fn contains(&self, node: &str) -> bool {
         self.lock().contains_key(node)
+    }
+
+    /// Everybody who is.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.lock().keys().cloned().collect()
     }
 
     /// `node` wants a heartbeat every so many seconds; without a wish, as often as all others.

@@ -1,10 +1,12 @@
 //! The operator's copy of the store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, Vector};
 use tokio::sync::watch;
 
 use pathsteer_crds::keys;
@@ -21,6 +23,10 @@ pub struct Entry {
     pub mod_revision: i64,
 }
 
+/// By key. Copies share what they have in common: a copy costs nothing, and to compare two of them no more than what they
+/// differ in.
+pub type Entries = OrdMap<String, Entry>;
+
 /// Every key of ours at one revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -28,9 +34,9 @@ pub struct Snapshot {
     /// Revision of the last change of what plans are compiled from ([`Topic::Inputs`]); after a list, when a deletion
     /// may have gone unseen, the revision of the list.
     pub inputs: i64,
-    pub entries: BTreeMap<String, Entry>,
+    pub entries: Entries,
     /// What was declared and is no longer, the oldest first.
-    deleted: VecDeque<Deleted>,
+    deleted: Vector<Deleted>,
     /// Deletions after this revision are in there; of those before nothing is known.
     remembered_since: i64,
 }
@@ -47,8 +53,8 @@ pub struct Deleted {
 
 impl Snapshot {
     /// Everything at `revision`, as listed.
-    pub fn listed(revision: i64, entries: BTreeMap<String, Entry>) -> Snapshot {
-        Snapshot { revision, inputs: revision, entries, deleted: VecDeque::new(), remembered_since: revision }
+    pub fn listed(revision: i64, entries: Entries) -> Snapshot {
+        Snapshot { revision, inputs: revision, entries, deleted: Vector::new(), remembered_since: revision }
     }
 
     /// What was declared at `revision` or later and is no longer; None if it cannot be told.
@@ -74,10 +80,21 @@ impl Snapshot {
     /// Keys that begin with `prefix`, in order.
     pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Entry)> {
         self.entries
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .range::<_, str>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(move |(key, _)| key.starts_with(prefix))
             .map(|(key, entry)| (key.as_str(), entry))
     }
+}
+
+/// The keys of what is not in `after` what it is in `before`: new, different or gone.
+pub fn changed<'a, K: Ord, V: PartialEq>(
+    before: &'a OrdMap<K, V>,
+    after: &'a OrdMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    before.diff(after).map(|item| match item {
+        DiffItem::Add(key, _) | DiffItem::Remove(key, _) => key,
+        DiffItem::Update { new: (key, _), .. } => key,
+    })
 }
 
 /// The copy, shared by everyone who reads; written by the reflector alone.

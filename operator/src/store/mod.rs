@@ -12,7 +12,7 @@ mod write;
 pub use connect::{Cluster, ConnectError, connect};
 pub use health::{Concern, Health};
 pub use keeper::Keeper;
-pub use mirror::{Deleted, Entry, Mirror, Snapshot};
+pub use mirror::{Deleted, Entries, Entry, Mirror, Snapshot, changed};
 pub use reflector::{ListError, list_within, reflect};
 pub use topic::Topic;
 pub use write::{Write, WriteError, Writer};

@@ -4,7 +4,6 @@
 //! A watch is never resumed: after a restore of the store from a backup its revisions run backwards, and a watch from
 //! a revision that is still to come stays silent without an error. A list is cheap and always right.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use pathsteer_crds::keys;
 use tracing::{info, warn};
 
 use super::health::{Concern, Health};
-use super::mirror::{Entry, Mirror, Snapshot};
+use super::mirror::{Entries, Entry, Mirror, Snapshot};
 
 /// Keys asked for at once. etcd's own limit for a value is 1.5 MB; ours are a few kB.
 const PAGE: i64 = 500;
@@ -93,7 +92,7 @@ pub async fn list_within(client: &Client, patience: Duration) -> Result<Snapshot
 /// Everything of ours at one revision, page by page.
 async fn list(client: &Client) -> Result<Snapshot, ReflectError> {
     let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_LIMIT);
-    let (mut revision, mut entries) = (0, BTreeMap::new());
+    let (mut revision, mut entries) = (0, Entries::new());
     let end = end_of_prefix(keys::ROOT);
     let mut from = keys::ROOT.as_bytes().to_vec();
     loop {

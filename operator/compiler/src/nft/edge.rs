@@ -1,44 +1,24 @@
 //! The table of the vip namespace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use pathsteer_crds::SegmentTreatment;
 use pathsteer_crds::ownership::{SHIM_LINK, SHIM_PEER, uplink_veth};
-use pathsteer_crds::plan::{CopyTarget, FlowTo, NftRule, Only, PolicySet, RemoteSide, Welcome};
+use pathsteer_crds::plan::{CopyTarget, FlowTo, NftRule, Only, PolicySet, Welcome};
 use pathsteer_crds::plumbing::{host_networks, veth_peer_address};
 
-use super::class_map::ClassMaps;
-use super::{aggregate, element};
+use super::aggregate;
+use super::maps::{self, PolicyMaps};
 use crate::allocate::{DEFAULT_CLASS_ID, DEFAULT_SERVICE_CLASS};
-use crate::resolve::Resolved;
+use crate::resolve::{Common, Flows};
 use crate::site::Site;
-use crate::traffic_policy::Policy;
 use crate::vlan::Vlan;
 
-/// The maps of policies made so far, by set and places of the policies in their order: most sites have the same.
-#[derive(Default)]
-pub(crate) struct SiteMaps(BTreeMap<(PolicySet, Vec<usize>), Made>);
-
-/// Maps, and the places of the policies that decide about some flow there.
-struct Made {
-    rules: Vec<NftRule>,
-    live: BTreeSet<usize>,
-}
-
-impl SiteMaps {
-    /// The places of the policies that decide about some flow of some site.
-    pub fn live(&self) -> BTreeSet<usize> {
-        self.0.values().flat_map(|made| &made.live).copied().collect()
-    }
-}
-
-pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, made: &mut SiteMaps) -> Vec<NftRule> {
-    let mut rules = maps(resolved, site, PolicySet::Tunnel, made);
-    if site.vlans.iter().any(|vlan| vlan.spec.treatment == SegmentTreatment::Mixed) {
-        rules.extend(maps(resolved, site, PolicySet::Mixed, made));
-    }
-    rules.extend(site.segments().map(|vlan| segment(resolved, vlan)));
+pub(super) fn rules(common: &Common<'_>, flows: &Flows<'_>, maps: &mut PolicyMaps, site: &Site<'_>) -> Vec<NftRule> {
+    let sets = maps::sets_of(site);
+    let mut rules: Vec<NftRule> = sets.flat_map(|set| maps.rules(flows, site, set).to_vec()).collect();
+    rules.extend(site.segments().map(|vlan| segment(common, flows, vlan)));
     rules.push(NftRule::DefaultClass { class: DEFAULT_CLASS_ID });
     let segments = site.segments().flat_map(Vlan::networks);
     let prefixes = aggregate(segments.chain(site.spec.vips.iter().map(|vip| IpNet::from(*vip))));
@@ -71,29 +51,8 @@ fn card<'a>(vlan: &Vlan<'a>) -> &'a str {
     &vlan.spec.interface
 }
 
-/// The maps of one set, from the policies that hold for the site.
-fn maps(resolved: &Resolved<'_>, site: &Site<'_>, set: PolicySet, made: &mut SiteMaps) -> Vec<NftRule> {
-    let wanted = |policy: &Policy<'_>| set == PolicySet::Mixed || !policy.is_direct();
-    let all = resolved.policies.iter().enumerate();
-    let holding = all.filter(|(_, policy)| policy.holds_for(site.name) && wanted(policy)).map(|(place, _)| place);
-    let make = |places: &[usize]| {
-        let mut maps = ClassMaps::default();
-        let mut live = BTreeSet::new();
-        for place in places {
-            for element in element::of_policy(&resolved.policies[*place], None) {
-                if maps.add(element) {
-                    live.insert(*place);
-                }
-            }
-        }
-        Made { rules: maps.into_rules(set, RemoteSide::Destination), live }
-    };
-    let places: Vec<usize> = holding.collect();
-    made.0.entry((set, places)).or_insert_with_key(|(_, places)| make(places)).rules.clone()
-}
-
-fn segment(resolved: &Resolved<'_>, vlan: &Vlan<'_>) -> NftRule {
-    let service = || resolved.classes.iter().find(|(_, key)| *key == DEFAULT_SERVICE_CLASS).map(|(class, _)| *class);
+fn segment(common: &Common<'_>, flows: &Flows<'_>, vlan: &Vlan<'_>) -> NftRule {
+    let service = || common.classes.iter().find(|(_, key)| *key == DEFAULT_SERVICE_CLASS).map(|(class, _)| *class);
     let (policies, default) = match vlan.spec.treatment {
         SegmentTreatment::Survivable => (Some(PolicySet::Tunnel), FlowTo::Class(DEFAULT_CLASS_ID)),
         SegmentTreatment::Service => {
@@ -103,20 +62,10 @@ fn segment(resolved: &Resolved<'_>, vlan: &Vlan<'_>) -> NftRule {
         SegmentTreatment::BestEffort | SegmentTreatment::Guest => (None, FlowTo::Direct),
     };
     let barred = match vlan.spec.treatment {
-        SegmentTreatment::Guest => kept_from_guests(resolved),
+        SegmentTreatment::Guest => flows.kept_from_guests.clone(),
         _ => Vec::new(),
     };
     NftRule::Segment { link: vlan.link(), sources: aggregate(vlan.networks()), barred, policies, default }
-}
-
-/// The fabric, what lies behind it, where it ends and who runs it; and private networks.
-fn kept_from_guests(resolved: &Resolved<'_>) -> Vec<IpNet> {
-    let fabric = resolved.fabric.spec;
-    let endpoints = resolved.anchors.values().flat_map(|anchor| &anchor.spec.endpoints);
-    let hosts = fabric.operators.iter().copied().chain(endpoints.map(|endpoint| endpoint.address));
-    let networks = fabric.guests_denied.iter().copied().chain([IpNet::V4(fabric.overlay)]);
-    let sites = resolved.sites.values().flat_map(|site| site.spec.all_prefixes());
-    aggregate(networks.chain(hosts.map(IpNet::from)).chain(sites))
 }
 
 /// What the node's own namespace serves is found where it was before: at the node's addresses on its segments.

@@ -5,18 +5,18 @@ use pathsteer_crds::ownership::{edge_tunnel, in_place_veth, uplink_veth};
 use pathsteer_crds::plan::{NftRule, Only, Welcome};
 
 use super::drop_overlay;
-use crate::resolve::Resolved;
+use crate::resolve::Common;
 use crate::site::Site;
 use crate::uplink::Uplink;
 
 /// Between the veth and the tunnels everything passes; between the veth and the WAN what goes straight to the internet,
 /// and what answers it. Nothing else: no neighbour on the WAN is routed through.
-pub(super) fn rules(resolved: &Resolved<'_>, site: &Site<'_>, uplink: &Uplink<'_>) -> Vec<NftRule> {
+pub(super) fn rules(common: &Common<'_>, site: &Site<'_>, uplink: &Uplink<'_>) -> Vec<NftRule> {
     let slot = uplink.spec.slot;
     let (veth, wan) = (uplink_veth(slot).1, uplink.spec.link());
     let wan = wan.as_str();
-    let mut rules = vec![drop_overlay(resolved, wan)];
-    for anchor in resolved.anchors_of(site) {
+    let mut rules = vec![drop_overlay(common, wan)];
+    for anchor in common.anchors_of(site) {
         let tunnel = edge_tunnel(slot, anchor.index);
         rules.push(NftRule::forward(veth, &tunnel, None));
         rules.push(NftRule::forward(&tunnel, veth, None));

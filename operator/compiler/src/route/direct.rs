@@ -9,22 +9,22 @@ use pathsteer_crds::plan::{Family, PlanObjects, RouteSpec};
 use pathsteer_crds::plumbing::{self, PINNED, PREFERRED};
 
 use crate::mtu;
-use crate::resolve::Resolved;
+use crate::resolve::Common;
 use crate::site::Site;
 use crate::uplink::Uplink;
 use crate::vlan::Vlan;
 
 /// One table leads to the preferred uplink that has a way to the internet, and ends in a blackhole; one per uplink leads
 /// to that alone. An uplink that a person has failed has no part in either, one that is forced comes first.
-pub(super) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
+pub(super) fn edge(common: &Common<'_>, site: &Site<'_>, plan: &mut PlanObjects) {
     let mut uplinks: Vec<&Uplink<'_>> =
         site.uplinks.iter().filter(|uplink| !site.will.failed.contains(&uplink.spec.slot)).collect();
     // Stable: the others stay in the order of their costs.
     uplinks.sort_by_key(|uplink| site.will.forced != Some(uplink.spec.slot));
     for family in Family::BOTH {
         for (uplink, metric) in uplinks.iter().zip(PREFERRED..) {
-            plan.routes.push(by(resolved, site, uplink, DIRECT_TABLE, metric, family));
-            plan.routes.push(by(resolved, site, uplink, path_table(uplink.spec.slot, PINNED), PREFERRED, family));
+            plan.routes.push(by(common, site, uplink, DIRECT_TABLE, metric, family));
+            plan.routes.push(by(common, site, uplink, path_table(uplink.spec.slot, PINNED), PREFERRED, family));
         }
         plan.routes.push(plumbing::direct_end(family));
     }
@@ -35,16 +35,9 @@ pub(super) fn edge(resolved: &Resolved<'_>, site: &Site<'_>, plan: &mut PlanObje
 }
 
 /// By `uplink`, while it has a way of this family. The veth may be larger than the uplink, for shimmed packets.
-fn by(
-    resolved: &Resolved<'_>,
-    site: &Site<'_>,
-    uplink: &Uplink<'_>,
-    table: u32,
-    metric: u32,
-    family: Family,
-) -> RouteSpec {
+fn by(common: &Common<'_>, site: &Site<'_>, uplink: &Uplink<'_>, table: u32, metric: u32, family: Family) -> RouteSpec {
     let own = u32::from(uplink.spec.mtu);
-    let mtu = (own < mtu::veth(resolved, site, uplink)).then_some(own);
+    let mtu = (own < mtu::veth(common, site, uplink)).then_some(own);
     RouteSpec { mtu, ..plumbing::direct(uplink.spec.slot, table, metric, family) }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pathsteer_compiler::{Compiled, Inventory, compile};
+use pathsteer_compiler::{Compiled, CompiledPlan, Inventory, compile};
 use pathsteer_crds::{AnyObject, manifest};
 
 pub fn folder(name: &str) -> PathBuf {
@@ -53,10 +53,13 @@ pub fn results(inventory: &Inventory) -> BTreeMap<String, String> {
     let Compiled { plans, diagnostics, allocations: _ } = compile(inventory);
     let diagnostics = diagnostics.iter().map(|diagnostic| format!("{diagnostic}\n")).collect();
     let mut files = BTreeMap::from([("diagnostics.txt".to_owned(), diagnostics)]);
-    files.extend(
-        plans.iter().map(|(node, plan)| (format!("{node}.plan.yaml"), serde_saphyr::to_string(&plan.scopes).unwrap())),
-    );
+    files.extend(plans.iter().map(|(node, plan)| (format!("{node}.plan.yaml"), yaml(plan))));
     files
+}
+
+fn yaml(plan: &CompiledPlan) -> String {
+    let scopes: BTreeMap<_, _> = plan.scopes.iter().map(|(name, objects)| (name, &**objects)).collect();
+    serde_saphyr::to_string(&scopes).unwrap()
 }
 
 pub fn name_of(path: &Path) -> String {

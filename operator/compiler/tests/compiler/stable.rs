@@ -2,9 +2,10 @@
 //! makes none at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use pathsteer_compiler::{Compiled, CompiledPlan, Inventory, compile};
-use pathsteer_crds::plan::{NftRule, PlanObjects, split};
+use pathsteer_compiler::{Compiled, CompiledPlan, Compiler, Inventory, compile};
+use pathsteer_crds::plan::{NftRule, split};
 use pathsteer_crds::{AnyObject, Object, SegmentTreatment, UplinkSpec, manifest};
 use proptest::prelude::*;
 
@@ -79,7 +80,8 @@ fn different(before: &Compiled, after: &Compiled) -> BTreeSet<String> {
 fn but_for_barred(compiled: &Compiled) -> Compiled {
     let mut compiled = compiled.clone();
     let scopes = compiled.plans.values_mut().flat_map(|plan| plan.scopes.values_mut());
-    for rule in scopes.flat_map(|objects: &mut PlanObjects| &mut objects.nft_tables).flat_map(|one| &mut one.rules) {
+    let tables = scopes.flat_map(|objects| &mut Arc::make_mut(objects).nft_tables);
+    for rule in tables.flat_map(|one| &mut one.rules) {
         if let NftRule::Segment { barred, .. } = rule {
             barred.clear();
         }
@@ -141,10 +143,19 @@ proptest! {
         site in site_name(),
         change in change(),
     ) {
-        let before = compile(&inventory);
+        let mut compiler = Compiler::default();
+        let before = compiler.compile(&inventory);
         let after = changed(&Inventory { allocations: before.allocations.clone(), ..inventory.clone() }, site, &change);
         let anchors: BTreeSet<String> = anchors_of(&inventory, site).union(&anchors_of(&after, site)).cloned().collect();
-        let after = compile(&after);
+        let alone = compile(&after);
+        let after = compiler.compile(&after);
+        prop_assert!(after == alone, "what was compiled before shows in {:?}", different(&after, &alone));
+        for (node, plan) in &before.plans {
+            for (scope, objects) in &plan.scopes {
+                let now = after.plans.get(node).and_then(|plan| plan.scopes.get(scope));
+                prop_assert!(now.is_none_or(|now| now != objects || Arc::ptr_eq(now, objects)), "{} {} was made anew", node, scope);
+            }
+        }
 
         for (name, number) in &before.allocations.nodes {
             let now = after.allocations.nodes.get(name);
