@@ -31,10 +31,12 @@ lab-down: ## End it; nothing is left behind
 selftest: build ## Prove the lab itself, without PathSteer in it (root)
 	@$(LAB) selftest
 
-bench: build ## Measure what packets and the agent cost, beside others; SECTION=datapath, reconcile or control (root, 40 min)
+# Optimised, as programs are shipped.
+bench: setup ## Measure what packets and the agent cost, beside others; SECTION=datapath, reconcile or control (root, 50 min)
+	@cargo build --release --workspace
 	@test -x $(TOOLS)/bin/gotatun || cargo install --quiet --locked --root $(TOOLS) --no-default-features \
 		--features ring gotatun-cli --version =0.10.2 || echo "bench: no gotatun-cli to compare with"
-	@target/debug/pathsteer-bench --section $(or $(SECTION),all)
+	@target/release/pathsteer-bench --section $(or $(SECTION),all)
 
 test: build ## Run every test (root)
 	@cargo test --workspace

@@ -67,6 +67,8 @@ pub struct Reconciler<G> {
     seen: Seen,
     /// What the last turn saw in force; absent if it was not as declared.
     verified: Option<PlanObjects>,
+    /// What it saw in the kernel then, for a plan that comes next.
+    known: Option<PlanObjects>,
     /// A namespace of ours came or went in the last turn.
     restless: bool,
     history: History,
@@ -107,6 +109,7 @@ impl<G: Ground> Reconciler<G> {
             ground,
             seen: Seen::default(),
             verified: None,
+            known: None,
             restless: false,
             history: History::default(),
             since: state::since(&run_dir),
@@ -121,9 +124,10 @@ impl<G: Ground> Reconciler<G> {
     /// Turns until the process ends.
     pub async fn run(mut self, mut plans: watch::Receiver<Option<NodePlan>>, mut news: mpsc::UnboundedReceiver<News>) {
         let mut retry = RETRY;
+        let mut fresh_plan = false;
         loop {
             let began = Instant::now();
-            let (turn, desired) = self.turn().await;
+            let (turn, desired) = self.turn(std::mem::take(&mut fresh_plan)).await;
             let took_us = began.elapsed().as_micros();
             let (generation, changes) = (self.plan.generation, turn.outcomes.len());
             let Pace { observe, apply, verify } = &self.pace;
@@ -150,7 +154,8 @@ impl<G: Ground> Reconciler<G> {
                             let not_up = self.not_up(&self.ground.workers());
                             self.next.put(plan, &self.plan, &not_up);
                         }
-                        if self.succeed() {
+                        fresh_plan = self.succeed();
+                        if fresh_plan {
                             break;
                         }
                         tracing::info!("paths are left before a plan takes them away");
@@ -170,7 +175,8 @@ impl<G: Ground> Reconciler<G> {
                     }
                     () = &mut next => break,
                     () = tokio::time::sleep(LEAVE_LOOK), if self.next.is_waiting() => {
-                        if self.succeed() {
+                        fresh_plan = self.succeed();
+                        if fresh_plan {
                             break;
                         }
                         // another path may have come up

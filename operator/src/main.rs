@@ -9,6 +9,9 @@ use pathsteer_operator::args::{Arguments, Backup, Command, Restore};
 use pathsteer_operator::{backup, confirm, etcd, issue, run};
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match execute(arguments.command) {

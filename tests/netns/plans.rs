@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use pathsteer_compiler::{Compiled, Inventory, compile};
@@ -17,14 +18,14 @@ pub const ANCHOR: &str = "dal-a";
 pub struct Plan {
     pub node: &'static str,
     pub role: Role,
-    scopes: BTreeMap<String, PlanObjects>,
+    scopes: BTreeMap<String, Arc<PlanObjects>>,
 }
 
 impl Plan {
     /// All objects of the plan.
     pub fn objects(&self) -> PlanObjects {
         let mut all = PlanObjects::default();
-        self.scopes.values().cloned().for_each(|objects| all.extend(objects));
+        self.scopes.values().cloned().for_each(|objects| all.extend(Arc::unwrap_or_clone(objects)));
         all.sort();
         all
     }

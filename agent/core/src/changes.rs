@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pathsteer_crds::plan::{LinkKind, LinkSpec, PlanObjects};
 
 use crate::apply_order::ORDER;
-use crate::noun::{Noun, by_key};
+use crate::noun::{Noun, by_key, same};
 use crate::{PlanObject, consequences, link, not_as_declared};
 
 /// What is done to an object.
@@ -164,6 +164,9 @@ fn make_room(desired: &PlanObjects, found: &mut PlanObjects) -> Vec<Change> {
 
 /// What of noun `T` has to be created or updated.
 pub(crate) fn made<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> Vec<Change> {
+    if same::<T>(desired, found) {
+        return Vec::new();
+    }
     let found = by_key::<T>(found);
     let mut declared: Vec<&T> = T::list(desired).iter().collect();
     declared.sort_by_key(|one| one.rank());
@@ -182,6 +185,9 @@ pub(crate) fn made<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> Vec<C
 
 /// What of noun `T` has to be deleted: what is not declared, and of several that are the same one all but one.
 pub(crate) fn removed<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> Vec<Change> {
+    if same::<T>(desired, found) {
+        return Vec::new();
+    }
     let desired = by_key::<T>(desired);
     let mut gone: Vec<&T> = Vec::new();
     for (key, same) in by_key::<T>(found) {

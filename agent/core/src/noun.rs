@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{ChangeClass, PlanObject};
 
 /// A kind of kernel object. Each noun's file answers the same questions in the same order.
-pub(crate) trait Noun: Clone + Into<PlanObject> + Serialize {
+pub(crate) trait Noun: Clone + PartialEq + Into<PlanObject> + Serialize {
     /// What makes two objects the same one, whatever else differs.
     type Key<'a>: Ord
     where
@@ -42,6 +42,12 @@ pub(crate) trait Noun: Clone + Into<PlanObject> + Serialize {
     }
 
     fn list(objects: &PlanObjects) -> &[Self];
+}
+
+/// Whether what is declared of this noun is what was found, word for word. Most often it is, and to compare two sorted lists
+/// costs far less than to look each object up.
+pub(crate) fn same<T: Noun>(desired: &PlanObjects, found: &PlanObjects) -> bool {
+    T::list(desired) == T::list(found)
 }
 
 /// The objects by key. The kernel may hold several of one key (two rules of one priority, say).

@@ -7,7 +7,7 @@ use pathsteer_crds::report::{Moment, ObjectReport};
 use serde_json::Value;
 
 use crate::apply_order::{ORDER, names};
-use crate::noun::{Noun, by_key};
+use crate::noun::{Noun, by_key, same};
 use crate::{Action, Change, Drifted};
 
 /// What came of one change.
@@ -78,6 +78,9 @@ pub fn not_as_declared(desired: &PlanObjects, observed: &PlanObjects) -> Vec<Obj
 }
 
 pub(crate) fn wrong<T: Noun>(desired: &PlanObjects, observed: &PlanObjects) -> Vec<ObjectReport> {
+    if same::<T>(desired, observed) {
+        return Vec::new();
+    }
     let observed = by_key::<T>(observed);
     T::list(desired)
         .iter()

@@ -23,13 +23,20 @@ use crate::{
 const PASSES: usize = 4;
 
 impl<G: Ground> Reconciler<G> {
-    pub(super) async fn turn(&mut self) -> (Turn, PlanObjects) {
+    /// Because of a `fresh_plan`, or for any other reason.
+    pub(super) async fn turn(&mut self, fresh_plan: bool) -> (Turn, PlanObjects) {
         // the kernel works in our name and its answers come at once: this thread is not to be waited for by other tasks
         let runtime = tokio::runtime::Handle::current();
         let (mut outcomes, mut drifted) = (Vec::new(), Vec::new());
-        let seen = block_in_place(|| runtime.block_on(self.converge(&mut outcomes, &mut drifted)));
+        // nobody has told of anything else since, and a look takes longer than most changes
+        let known = self.known.take().filter(|_| fresh_plan);
+        let seen = block_in_place(|| runtime.block_on(self.converge(known, &mut outcomes, &mut drifted)));
         let turn = match seen {
-            Ok((desired, observed)) => Turn::new(&desired, &observed, outcomes, drifted),
+            Ok((desired, observed)) => {
+                let turn = Turn::new(&desired, &observed, outcomes, drifted);
+                self.known = turn.verified().then_some(observed);
+                turn
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot observe");
                 let wrong = ObjectReport { object: KERNEL.into(), reason: error.to_string(), since: Moment::default() };
@@ -67,10 +74,11 @@ impl<G: Ground> Reconciler<G> {
         desired(&self.plan, Surroundings { leases, defaults: &defaults, host_defaults, whole_segments })
     }
 
-    /// Looks, changes and looks again. What came of it is told in any case; what is then desired, and what is there, unless
-    /// that cannot be seen.
+    /// Looks, changes and looks again; where it is `known` what was there before a fresh plan, changes first. What came of it
+    /// is told in any case; what is then desired, and what is there, unless that cannot be seen.
     async fn converge(
         &mut self,
+        known: Option<PlanObjects>,
         outcomes: &mut Vec<Outcome>,
         drifted: &mut Vec<Drifted>,
     ) -> Result<(PlanObjects, PlanObjects), KernelError> {
@@ -78,6 +86,14 @@ impl<G: Ground> Reconciler<G> {
         let mut began = Instant::now();
         let mut kernel = self.ground.open(&self.plan)?;
         let (mut of_pass, mut new_ways) = (Vec::new(), BTreeSet::new());
+        if let Some(known) = known {
+            let desired = self.desired();
+            let changes = changes(&desired, &known, Sweep::Everything);
+            let worst = changes.iter().map(|change| change.class).max().unwrap_or(ChangeClass::None);
+            tracing::info!(generation = self.plan.generation, changes = changes.len(), ?worst, "apply");
+            latest(outcomes, &self.ground.apply(&mut kernel, changes, &desired).await);
+            self.pace.apply += lap(&mut began);
+        }
         for pass in 0.. {
             // what was applied may have brought a default route, or taken it away
             let (defaults, host_defaults) = self.ground.ways(&kernel, &self.plan).await?;

@@ -133,11 +133,12 @@ impl InForce {
         fragments.retain(|sha256, _| root.fragments.values().any(|named| named == sha256));
         self.state.problems().put(Problem::Plan, None);
         self.saved = Some(SavedPlan { revision, root, fragments: fragments.clone() });
+        tracing::info!(store_epoch = plan.store_epoch, generation = plan.generation, "plan");
+        // the disk is slower than the kernel: whoever carries it out need not wait
+        self.plans.send_replace(Some(plan));
         if let Err(error) = self.save() {
             tracing::error!(%error, "cannot save the plan: it is in force, but a reboot would begin with the one before");
         }
-        tracing::info!(store_epoch = plan.store_epoch, generation = plan.generation, "plan");
-        self.plans.send_replace(Some(plan));
         Ok(())
     }
 

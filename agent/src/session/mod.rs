@@ -294,12 +294,11 @@ impl Session {
             let Some(frame) = frame else { return Ok(()) };
             alive = tokio::time::Instant::now();
             let Ok(data) = frame?.into_data() else { continue };
-            for byte in data {
-                if byte != b'\n' {
-                    line.push(byte);
-                    continue;
-                }
-                let event: SessionEvent = serde_json::from_slice(&std::mem::take(&mut line))?;
+            let mut pieces = data.split(|byte| *byte == b'\n');
+            line.extend_from_slice(pieces.next().unwrap_or_default());
+            for piece in pieces {
+                let event: SessionEvent = serde_json::from_slice(&line)?;
+                line = piece.to_vec();
                 self.take(event, &mut fragments, &mut refused);
             }
         }

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::plan::NetnsSpec;
 
-    fn scopes(names: &[(&str, &[&str])]) -> BTreeMap<String, PlanObjects> {
+    fn scopes(names: &[(&str, &[&str])]) -> BTreeMap<String, Arc<PlanObjects>> {
         let objects = |names: &[&str]| {
             let netns = names.iter().map(|name| NetnsSpec { name: (*name).to_owned() }).collect();
             PlanObjects { netns, ..PlanObjects::default() }

@@ -42,12 +42,27 @@ pub(crate) struct Networks<'a> {
 impl<'a> Networks<'a> {
     /// A network of somebody else's that overlaps `network`, which has no host bits set.
     pub fn overlapping(&self, network: IpNet, owner: &str) -> Option<(IpNet, &'a str)> {
+        self.all_overlapping(network, owner).next()
+    }
+
+    /// Every network of somebody else's that overlaps `network`, which has no host bits set.
+    pub fn all_overlapping<'s>(
+        &'s self,
+        network: IpNet,
+        owner: &'s str,
+    ) -> impl Iterator<Item = (IpNet, &'a str)> + use<'s, 'a> {
         // Two networks overlap exactly when one contains the other.
         let around = (0..=network.prefix_len())
-            .filter_map(|length| IpNet::new(network.addr(), length).ok())
+            .filter_map(move |length| IpNet::new(network.addr(), length).ok())
             .filter_map(|wider| self.owners.get_key_value(&wider.trunc()));
-        let inside = self.owners.range(network..).take_while(|(narrower, _)| network.contains(*narrower));
-        around.chain(inside).find(|(_, other)| **other != owner).map(|(network, other)| (*network, *other))
+        let inside = self.owners.range(network..).take_while(move |(narrower, _)| network.contains(*narrower));
+        let others = around.chain(inside.filter(move |(narrower, _)| **narrower != network));
+        others.filter(move |(_, other)| **other != owner).map(|(network, other)| (*network, *other))
+    }
+
+    /// Networks of which it is known that no two of different owners overlap.
+    pub fn known(networks: impl Iterator<Item = (IpNet, &'a str)>) -> Self {
+        Networks { sort: String::new(), owners: networks.map(|(network, owner)| (network.trunc(), owner)).collect() }
     }
 
     pub fn insert(&mut self, network: IpNet, owner: &'a str) {

@@ -78,8 +78,8 @@ pub(crate) fn admit<'a>(
     doubly_used: &BTreeSet<(Kind, &'a str)>,
     sites: &mut BTreeMap<&'a str, Site<'a>>,
 ) {
-    let prefixes: Vec<(IpNet, &str)> =
-        sites.values().flat_map(|site| site.spec.all_prefixes().into_iter().map(|one| (one, site.name))).collect();
+    let prefixes = sites.values().flat_map(|site| site.spec.all_prefixes().into_iter().map(|one| (one, site.name)));
+    let prefixes = Networks::known(prefixes);
     let mut by_site: BTreeMap<&str, Vec<(&'a str, &'a VlanSpec)>> = BTreeMap::new();
     for (key, spec) in vlans {
         by_site.entry(split_key(key).0).or_default().push((key, spec));
@@ -98,7 +98,7 @@ pub(crate) fn admit<'a>(
         for (key, spec) in vlans {
             // All run, so that all that is wrong is said at once.
             let sound = [
-                addresses_fit(admission, key, spec, &prefixes),
+                addresses_fit(admission, (key, spec), site, &prefixes),
                 class_exists(admission, key, spec),
                 !doubly_used.contains(&(Kind::Vlan, key)),
             ];
@@ -129,9 +129,14 @@ fn networks(spec: &VlanSpec) -> impl Iterator<Item = IpNet> + use<'_> {
 
 /// Whether the addresses lie where the treatment wants them: inside the site's prefixes what the fabric carries (the
 /// anchor refuses the rest), outside of them what it does not.
-fn addresses_fit(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, prefixes: &[(IpNet, &str)]) -> bool {
-    let site = split_key(key).0;
-    let own = || prefixes.iter().filter(|(_, owner)| *owner == site).map(|(prefix, _)| prefix);
+fn addresses_fit(
+    admission: &mut Admission<'_>,
+    (key, spec): (&str, &VlanSpec),
+    site: &Site<'_>,
+    prefixes: &Networks<'_>,
+) -> bool {
+    let (site, all) = (site.name, site.spec.all_prefixes());
+    let own = || all.iter();
     let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
     let mut fit = true;
     let mut fault = |admission: &mut Admission<'_>, reason: Reason, message: String| {
@@ -164,7 +169,7 @@ fn addresses_fit(admission: &mut Admission<'_>, key: &str, spec: &VlanSpec, pref
             fault(admission, Reason::PrefixReserved, message);
         }
         // Not this segment's fault alone, and nobody is harmed but the two of them.
-        for (prefix, other) in prefixes.iter().filter(|(prefix, owner)| *owner != site && overlap(prefix, &network)) {
+        for (prefix, other) in prefixes.all_overlapping(network, site) {
             let message =
                 format!("{network} overlaps {prefix} of Site `{other}`, which Site `{site}` cannot reach there");
             admission.diagnostics.warning(Kind::Vlan, key, Reason::AddressInsidePrefixes, message);

@@ -73,15 +73,21 @@ impl Affected {
     fn nodes_and_theirs(&mut self, published: &Published) {
         let nodes = self.ids.iter().filter(|(kind, _)| matches!(kind, Kind::Site | Kind::Anchor));
         self.nodes.extend(nodes.map(|(_, name)| name.clone()));
-        for node in &self.nodes {
-            self.ids.extend([Kind::Site, Kind::Anchor].map(|kind| (kind, node.clone())));
-            for kind in Kind::ALL.into_iter().filter(|kind| kind.is_sited()) {
-                let prefix = format!("{node}/");
-                let theirs = published.declared.range((kind, prefix.clone())..);
-                let theirs = theirs.take_while(|((of, key), _)| *of == kind && key.starts_with(&prefix));
-                self.ids.extend(theirs.map(|(id, _)| id.clone()));
-            }
+        for node in std::mem::take(&mut self.nodes) {
+            self.node(node, published);
         }
+    }
+
+    /// Something is different about `node`, and so about what belongs to it.
+    pub fn node(&mut self, node: String, published: &Published) {
+        self.ids.extend([Kind::Site, Kind::Anchor].map(|kind| (kind, node.clone())));
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_sited()) {
+            let prefix = format!("{node}/");
+            let theirs = published.declared.range((kind, prefix.clone())..);
+            let theirs = theirs.take_while(|((of, key), _)| *of == kind && key.starts_with(&prefix));
+            self.ids.extend(theirs.map(|(id, _)| id.clone()));
+        }
+        self.nodes.insert(node);
     }
 }
 

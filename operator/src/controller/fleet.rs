@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pathsteer_crds::plan::PlanRoot;
 use pathsteer_crds::report::NodeReport;
 use pathsteer_crds::{AnyObject, Kind, keys};
+use time::{Duration, OffsetDateTime};
 
 use super::decision::{Decision, Reason};
 use super::events::PASSING;
@@ -17,9 +18,22 @@ use crate::store::Snapshot;
 #[derive(Debug, Default)]
 pub struct Facts {
     nodes: BTreeMap<String, NodeFacts>,
-    /// The nodes that do not carry out their plan, each with the word why. Many objects ask.
-    pending: BTreeMap<String, Cow<'static, str>>,
+    /// The nodes that do not carry out their plan. Many objects ask.
+    pending: BTreeMap<String, Pending>,
 }
+
+/// A node that does not carry out its plan.
+#[derive(Debug)]
+struct Pending {
+    word: Cow<'static, str>,
+    since: OffsetDateTime,
+    /// It is expected to, any moment.
+    passing: bool,
+}
+
+/// How long a node may take for a change of its plan until everything that belongs to it is said to be pending. Hundreds of
+/// nodes need a second for a plan that changes for all of them.
+const PATIENCE: Duration = Duration::seconds(5);
 
 #[derive(Debug)]
 struct NodeFacts {
@@ -35,9 +49,10 @@ impl Facts {
         snapshot: &Snapshot,
         published: &Published,
         connected: &BTreeSet<String>,
+        now: OffsetDateTime,
     ) {
         for node in nodes {
-            self.pending.remove(node);
+            let since = self.pending.remove(node).map_or(now, |pending| pending.since);
             if !Decision::is_node(&published.declared, node) {
                 self.nodes.remove(node);
                 continue;
@@ -47,8 +62,32 @@ impl Facts {
             let report = value(keys::report(node)).and_then(|json| serde_json::from_str(json).ok());
             self.nodes.insert(node.clone(), NodeFacts { root, report });
             let obstacle = Fleet { facts: self, published, connected }.node(node).inside_obstacle();
-            self.pending.extend(obstacle.map(|obstacle| (node.clone(), obstacle.word)));
+            let Some(Reason { word, .. }) = obstacle else { continue };
+            let passing = PASSING.contains(&&*word) && now < since + PATIENCE;
+            self.pending.insert(node.clone(), Pending { word, since, passing });
         }
+    }
+
+    /// The nodes that were expected to carry out their plan any moment, and have not.
+    pub fn overdue(&mut self, now: OffsetDateTime) -> Vec<String> {
+        let late = |pending: &Pending| pending.passing && pending.since + PATIENCE <= now;
+        let overdue = self.pending.iter_mut().filter(|(_, pending)| late(pending));
+        overdue
+            .map(|(node, pending)| {
+                pending.passing = false;
+                node.clone()
+            })
+            .collect()
+    }
+
+    /// When the next node will be overdue.
+    pub fn next_overdue(&self) -> Option<OffsetDateTime> {
+        self.pending.values().filter(|pending| pending.passing).map(|pending| pending.since + PATIENCE).min()
+    }
+
+    /// Whether `node` is expected to carry out its plan any moment.
+    pub fn is_passing(&self, node: &str) -> bool {
+        self.pending.get(node).is_some_and(|pending| pending.passing)
     }
 }
 
@@ -88,9 +127,10 @@ impl<'a> Fleet<'a> {
         if many {
             // Of a fleet that takes a new plan hundreds say within a second that they have it. Who only needs that second
             // is not counted, or every one of them would change what is said of every policy.
-            late.retain(|(_, word)| !PASSING.contains(&&***word));
+            late.retain(|(_, pending)| !PASSING.contains(&&*pending.word));
         }
-        let named: Vec<_> = late.iter().take(NAMED).map(|(name, word)| format!("{name} ({word})")).collect();
+        let named: Vec<_> =
+            late.iter().take(NAMED).map(|(name, pending)| format!("{name} ({})", pending.word)).collect();
         let more = if late.len() > NAMED { ", …" } else { "" };
         let all = nodes.keys().filter(|name| concerned(name)).count();
         let sentence = match (many, late.is_empty()) {

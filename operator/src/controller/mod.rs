@@ -113,10 +113,10 @@ impl Controller {
         loop {
             let turn = self.turn(&mut published).await;
             let wait = match turn {
-                Ok(until_next_expiry) => {
+                Ok(wait) => {
                     pause = FIRST_PAUSE;
                     self.health.well(Concern::Publishing);
-                    until_next_expiry
+                    wait
                 }
                 Err(error) => {
                     warn!(%error, "turn failed, it will be taken again");
@@ -160,7 +160,7 @@ impl Controller {
         self.write(writes).await?;
         // Wakes once a day at least, which costs nothing and catches a clock that was set.
         let day = time::Duration::DAY;
-        let wait = due.next_expiry.map_or(day, |at| (at - now).clamp(time::Duration::ZERO, day));
+        let wait = due.wake.map_or(day, |at| (at - now).clamp(time::Duration::ZERO, day));
         Ok(wait.unsigned_abs())
     }
 

@@ -231,18 +231,14 @@ impl Publication {
         self.rest.extend(write);
     }
 
-    /// Writes it, in the order that never shows half a plan. Returns the store revision after the last write, or 0
-    /// if there was nothing to write.
+    /// Writes it, in the order that never shows half a plan; what is little, at once. Returns the store revision after the
+    /// last write, or 0 if there was nothing to write.
     ///
     /// # Errors
     /// Somebody else wrote in between, or the store failed: look again and prepare anew.
     pub async fn write(self, writer: &Writer) -> Result<i64, WriteError> {
         let Publication { allocations, fragments, roots, rest, faulty: _ } = self;
-        let mut revision = 0;
-        for writes in [allocations, fragments, roots, rest] {
-            revision = writer.commit(writes).await?.max(revision);
-        }
-        Ok(revision)
+        writer.commit([allocations, fragments, roots, rest].concat()).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plans as agents keep them, compiled from what is declared; and the same with veths where the tunnels were.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pathsteer_compiler::{CompiledPlan, Inventory, compile};
@@ -96,7 +97,7 @@ impl Plan {
         }
         let mut objects: PlanObjects = serde_json::from_str(&text)?;
         objects.sort();
-        let scopes = BTreeMap::from([(NODE_SCOPE.to_owned(), objects)]);
+        let scopes = BTreeMap::from([(NODE_SCOPE.to_owned(), Arc::new(objects))]);
         Ok(Plan { node: self.node.clone(), compiled: CompiledPlan { role: self.compiled.role, scopes } })
     }
 }
