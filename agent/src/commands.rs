@@ -26,6 +26,7 @@ use crate::{
         wireguard::Wireguard,
     },
     lease_book::LeaseBook,
+    log::Log,
     observe::observe,
     reconcile::RUN_DIR,
     run,
@@ -148,11 +149,12 @@ fn asynchronously(verb: Verb) -> anyhow::Result<bool> {
 async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
     match verb {
         Verb::Run { config } => {
-            log();
-            run::run(Config::load(&config.config)?).await.map(|()| true)
+            let log = Log::begin();
+            run::run(Config::load(&config.config)?, log).await.map(|()| true)
         }
         Verb::Simulate(simulation) => {
-            log();
+            // every node has one of its own
+            Log::begin();
             simulate::run(simulation).await.map(|()| true)
         }
         Verb::RotateKey { config, slot } => {
@@ -201,14 +203,6 @@ async fn carry_out(verb: Verb) -> anyhow::Result<bool> {
         }
         Verb::Wireguard { .. } => Ok(true),
     }
-}
-
-/// Has events written to standard error, as `RUST_LOG` wants.
-fn log() {
-    // the DHCP client would tell of every question that nobody answers
-    let default = |_| "info,mozim=warn".into();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(default);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
 /// The node as a command finds it.

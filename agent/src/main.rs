@@ -12,6 +12,7 @@ mod fault;
 mod ground;
 mod helm;
 mod lease_book;
+mod log;
 mod next_plan;
 mod observe;
 mod problems;

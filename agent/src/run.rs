@@ -17,6 +17,7 @@ use crate::{
     clock,
     config::Config,
     ground::Machine,
+    log::Log,
     problems::Problem,
     reconcile::{RUN_DIR, Reconciler},
     renewal::Renewing,
@@ -29,11 +30,11 @@ use crate::{
 /// How often the certificate is looked at; it lives for months.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(3_600);
 
-/// Runs until SIGTERM or SIGINT. Workers, namespaces and programs stay: traffic goes on.
+/// Runs until SIGTERM or SIGINT, and answers from `log`. Workers, namespaces and programs stay: traffic goes on.
 ///
 /// # Errors
 /// What keeps the agent from starting.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, log: Log) -> anyhow::Result<()> {
     let _lock = lock()?;
     let state = StateDir::open(&config.state_dir)?;
     clock::put_right(&config, &state)?;
@@ -48,7 +49,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (resolvers, resolver_changes) = watch::channel(BTreeMap::new());
     let (wireguard, segmentation) = (config.wireguard, config.segmentation);
     let certificate = tokio::spawn(watch_certificate(config.clone(), state.clone()));
-    let session = Session::new(config, &state, (identity_changes, told), in_force, report_changes, resolver_changes)?;
+    let session =
+        Session::new(config, &state, (identity_changes, told), in_force, (report_changes, log), resolver_changes)?;
     let session = tokio::spawn(session.run());
     let segmentation = tokio::task::spawn_blocking(move || Segmentation::find(segmentation)).await?;
     tracing::info!(whole = segmentation.whole, why = segmentation.why, "segmentation");

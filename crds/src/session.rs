@@ -4,12 +4,13 @@
 //! it last saw, and posts a [`crate::report::NodeReport`] whenever its state changes. The answer's `ETag` names what the
 //! operator then has; the next report may be a PATCH with that name in `If-Match` and, as JSON merge patch (RFC 7396), what
 //! has changed since. 412 says that the operator has something else, any other refusal of a PATCH that it knows none:
-//! either way the whole is posted.
+//! either way the whole is posted. What the operator asks in the plan stream, the agent posts the answer to.
 
 use serde::{Deserialize, Serialize};
 
 use crate::identity::NodeIdentity;
 use crate::plan::PlanRoot;
+use crate::{LogCursor, LogPage};
 
 /// `POST` target of [`Hello`].
 pub const HELLO_PATH: &str = "/v1/session/hello";
@@ -17,6 +18,8 @@ pub const HELLO_PATH: &str = "/v1/session/hello";
 pub const PLAN_PATH: &str = "/v1/session/plan";
 /// `POST` target of whole reports, `PATCH` target of changes.
 pub const REPORT_PATH: &str = "/v1/session/report";
+/// `POST` target of [`LogAnswer`].
+pub const LOG_PATH: &str = "/v1/session/log";
 /// Seconds between heartbeats of an idle plan stream, unless the agent wishes for fewer of them in its [`Hello`]; an agent
 /// that has heard nothing for 20 s more than that dials anew.
 pub const HEARTBEAT_SECONDS: u64 = 10;
@@ -49,9 +52,28 @@ pub enum SessionEvent {
     Root { revision: i64, root: PlanRoot },
     /// The plan was withdrawn (the Site or Anchor is gone).
     Gone { revision: i64 },
+    /// Somebody wants to see what the agent has logged after this place, of that the newest so many lines. The answer is a
+    /// [`LogAnswer`]; an agent of a version before has none.
+    #[serde(rename_all = "camelCase")]
+    Log {
+        request: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<LogCursor>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tail: Option<usize>,
+    },
     /// Nothing happened.
     Heartbeat,
     /// What a later operator says, and this version does not know.
     #[serde(other)]
     Unknown,
+}
+
+/// What an agent answers to [`SessionEvent::Log`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogAnswer {
+    /// The number of the request.
+    pub request: u64,
+    pub page: LogPage,
 }

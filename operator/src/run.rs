@@ -67,8 +67,15 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
     let keeper = tokio::spawn(keeper.run());
     let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror), Arc::clone(&health)));
     let controller = tokio::spawn(controller.run());
-    let router =
-        api::router(Server { mirror, writer, connected, health, limits: Arc::default(), ending: ending.clone() });
+    let router = api::router(Server {
+        mirror,
+        writer,
+        connected,
+        questions: Arc::default(),
+        limits: Arc::default(),
+        health,
+        ending: ending.clone(),
+    });
     let address = listener.address().unwrap_or(listen);
     let serving = tokio::spawn(listener.serve(router, ending.clone()));
     info!(%address, version = env!("CARGO_PKG_VERSION"), "operator runs");

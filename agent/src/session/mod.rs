@@ -2,6 +2,7 @@
 
 mod exchange;
 mod in_force;
+mod log;
 mod names;
 
 pub use in_force::InForce;
@@ -25,7 +26,7 @@ use pathsteer_crds::{
     identity::NodeIdentity,
     plan::{NodePlan, PLAN_VERSION, PathSpec},
     report::NodeReport,
-    session::{HEARTBEAT_SECONDS, HELLO_PATH, Hello, PLAN_PATH, SessionEvent},
+    session::{HEARTBEAT_SECONDS, HELLO_PATH, Hello, LogAnswer, PLAN_PATH, SessionEvent},
 };
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -37,6 +38,7 @@ use tokio::{
 use self::exchange::{Reporter, Sender, accepted, post, request};
 use crate::{
     config::Config,
+    log::Log,
     state::StateDir,
     sys::netns::{Netns, NetnsId},
     tls,
@@ -103,6 +105,7 @@ pub struct Session {
     tls: Arc<rustls::ClientConfig>,
     in_force: InForce,
     reports: watch::Receiver<Option<NodeReport>>,
+    log: Log,
     /// By the namespace of the uplink.
     resolvers: watch::Receiver<BTreeMap<String, Resolvers>>,
     /// Of which plan the operator has heard, by store epoch and generation.
@@ -119,12 +122,12 @@ impl Session {
         state: &StateDir,
         (identity, told): (watch::Receiver<NodeIdentity>, watch::Sender<NodeIdentity>),
         in_force: InForce,
-        reports: watch::Receiver<Option<NodeReport>>,
+        (reports, log): (watch::Receiver<Option<NodeReport>>, Log),
         resolvers: watch::Receiver<BTreeMap<String, Resolvers>>,
     ) -> Result<Self, tls::TlsError> {
         let tls = tls::client(&config, state)?;
         let heard = watch::Sender::new((0, 0));
-        Ok(Session { config, identity, told, tls, in_force, reports, resolvers, heard, only_home: false })
+        Ok(Session { config, identity, told, tls, in_force, reports, log, resolvers, heard, only_home: false })
     }
 
     /// The same session, dialled from the network that this program itself is in and from no uplink.
@@ -299,7 +302,7 @@ impl Session {
             for piece in pieces {
                 let event: SessionEvent = serde_json::from_slice(&line)?;
                 line = piece.to_vec();
-                self.take(event, &mut fragments, &mut refused);
+                self.take(event, sender, &mut fragments, &mut refused);
             }
         }
     }
@@ -307,6 +310,7 @@ impl Session {
     fn take(
         &mut self,
         event: SessionEvent,
+        sender: &Sender,
         fragments: &mut BTreeMap<String, String>,
         refused: &mut Option<tokio::time::Instant>,
     ) {
@@ -322,6 +326,10 @@ impl Session {
                 tracing::warn!(
                     "the operator has withdrawn this node's plan; the last one stays in force until `pathsteer-agent teardown`"
                 );
+            }
+            SessionEvent::Log { request, after, tail } => {
+                let answer = LogAnswer { request, page: self.log.page(after, tail) };
+                tokio::spawn(log::answer(sender.clone(), self.authority(), answer));
             }
             SessionEvent::Heartbeat => self.in_force.save_again(),
             SessionEvent::Unknown => {}

@@ -16,6 +16,7 @@ use super::in_memory::InMemory;
 use crate::{
     config::Config,
     drivers::dhcp::News,
+    log::Log,
     reconcile::Reconciler,
     segmentation::Segmentation,
     session::{InForce, Session},
@@ -49,15 +50,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (came, lends) = (in_force.plans(), in_force.plans());
     let (reports, report_changes) = watch::channel(None);
     let (resolvers, resolver_changes) = watch::channel(BTreeMap::new());
-    let session =
-        Session::new(config, &state, (identity, told), in_force, report_changes, resolver_changes)?.only_from_home();
+    let log = Log::new();
+    let tells = (report_changes, log.clone());
+    let session = Session::new(config, &state, (identity, told), in_force, tells, resolver_changes)?.only_from_home();
     let heard = session.heard();
     let segmentation = Segmentation { whole: true, why: "simulated".to_owned() };
     let reconciler = Reconciler::new((state, run_dir), ground, segmentation, plan, resolvers, reports);
     let (lender, lent) = mpsc::unbounded_channel();
     let span = tracing::info_span!("node", name);
-    let session = tokio::spawn(session.run().instrument(span.clone()));
-    let reconciler = tokio::spawn(reconciler.run(plan_changes, lent).instrument(span));
+    let session = tokio::spawn(log.clone().of(session.run()).instrument(span.clone()));
+    let reconciler = tokio::spawn(log.of(reconciler.run(plan_changes, lent)).instrument(span));
     tokio::select! {
         ended = session => anyhow::bail!("the session of {name} ended: {ended:?}"),
         ended = reconciler => anyhow::bail!("the reconciler of {name} ended: {ended:?}"),

@@ -11,4 +11,4 @@ pub use answer::{Applied, ApplyResult, Health, List, NodeState, Outcome, PathSta
 pub use event::{Event, WatchChange, WatchLine};
 pub use operation::{Method, Operation};
 pub use problem::{Problem, ProblemItem};
-pub use query::{ApplyQuery, DeleteQuery, EventQuery, ListQuery, WatchQuery, WriteQuery};
+pub use query::{ApplyQuery, DeleteQuery, EventQuery, ListQuery, LogQuery, WatchQuery, WriteQuery};

@@ -19,6 +19,7 @@ pub enum Operation {
     ListPaths,
     ListNodes,
     GetNode,
+    GetNodeLog,
     GetPlan,
     Healthz,
     Readyz,
@@ -53,14 +54,26 @@ impl Operation {
     /// All of them: of kinds first, in the order of kinds.
     pub fn all() -> Vec<Operation> {
         use Operation::{
-            Apply, Create, Delete, Get, GetNode, GetPlan, Healthz, List, ListEvents, ListNodes, ListPaths, OpenApi,
-            Patch, Readyz, Replace, Version, Watch, WatchEvents,
+            Apply, Create, Delete, Get, GetNode, GetNodeLog, GetPlan, Healthz, List, ListEvents, ListNodes, ListPaths,
+            OpenApi, Patch, Readyz, Replace, Version, Watch, WatchEvents,
         };
         let of_kinds = Kind::ALL.into_iter().flat_map(|kind| {
             [List(kind), Create(kind), Get(kind), Replace(kind), Patch(kind), Delete(kind), Watch(kind)]
         });
-        let others =
-            [Apply, ListEvents, WatchEvents, ListPaths, ListNodes, GetNode, GetPlan, Healthz, Readyz, Version, OpenApi];
+        let others = [
+            Apply,
+            ListEvents,
+            WatchEvents,
+            ListPaths,
+            ListNodes,
+            GetNode,
+            GetNodeLog,
+            GetPlan,
+            Healthz,
+            Readyz,
+            Version,
+            OpenApi,
+        ];
         of_kinds.chain(others).collect()
     }
 
@@ -78,6 +91,7 @@ impl Operation {
             | Operation::ListPaths
             | Operation::ListNodes
             | Operation::GetNode
+            | Operation::GetNodeLog
             | Operation::GetPlan
             | Operation::Healthz
             | Operation::Readyz
@@ -101,6 +115,7 @@ impl Operation {
             Operation::ListPaths => "/v1/paths".to_owned(),
             Operation::ListNodes => "/v1/nodes".to_owned(),
             Operation::GetNode => "/v1/nodes/{name}".to_owned(),
+            Operation::GetNodeLog => "/v1/nodes/{name}/logs".to_owned(),
             Operation::GetPlan => "/v1/plans/{name}".to_owned(),
             Operation::Healthz => "/v1/healthz".to_owned(),
             Operation::Readyz => "/v1/readyz".to_owned(),

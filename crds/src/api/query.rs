@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::LogCursor;
+
 /// Which objects of a kind, and how many at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -77,4 +79,15 @@ pub struct EventQuery {
     /// The newest so many, 1 to 10,000; left out: all.
     #[schemars(range(min = 1, max = 10_000))]
     pub limit: Option<usize>,
+}
+
+/// Which lines of an agent's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LogQuery {
+    /// Of those, the newest so many, 0 to 1,000; left out: all that the agent keeps.
+    #[schemars(range(min = 0, max = 1_000))]
+    pub tail: Option<usize>,
+    /// Only what came after this place, as the answer before says under `next`. A restarted agent's lines all do.
+    pub after: Option<LogCursor>,
 }

@@ -59,6 +59,12 @@ impl ClientError {
         matches!(self, ClientError::Refused(problem) if problem.status == StatusCode::NOT_FOUND.as_u16())
     }
 
+    /// The operator says that whoever has to be there for an answer is not, for now.
+    pub fn is_unavailable(&self) -> bool {
+        let passing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        matches!(self, ClientError::Refused(problem) if passing.iter().any(|status| *status == problem.status))
+    }
+
     /// What was sent is not valid, in words.
     pub fn invalid(&self) -> Option<String> {
         match self {

@@ -18,6 +18,7 @@ mod failure;
 mod follow;
 mod get;
 mod load;
+mod logs;
 mod node;
 mod object;
 mod paths;

@@ -64,6 +64,14 @@ pub fn parse_one(kind: &str, name: Option<&str>) -> Result<ObjectId, Failure> {
     Ok(ObjectId { kind, key })
 }
 
+/// The name of a node, which is that of the Site or Anchor it is.
+///
+/// # Errors
+/// A name that is none.
+pub fn node(name: &str) -> Result<String, Failure> {
+    Ok(parse_one("site", Some(name))?.key)
+}
+
 fn parse_kind(word: &str) -> Result<Kind, Failure> {
     Kind::parse(word).ok_or_else(|| {
         if ["node", "nodes"].contains(&word.to_ascii_lowercase().as_str()) {

@@ -19,7 +19,7 @@ const CONTEXT: usize = 8;
 
 /// Everything in the order the compiler gave it.
 pub async fn plan(client: &mut Client, node: &str, output: PlanOutput, out: &mut dyn Write) -> Result<(), Failure> {
-    let plan: Value = client.get(&format!("/v1/plans/{}", named(node)?)).await?;
+    let plan: Value = client.get(&format!("/v1/plans/{}", object::node(node)?)).await?;
     Ok(out.write_all(text(&plan, output).as_bytes())?)
 }
 
@@ -35,7 +35,7 @@ fn text(plan: &Value, output: PlanOutput) -> String {
 
 /// What the node has yet to carry out of its plan.
 pub async fn pending(client: &mut Client, node: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    let state: NodeState = client.get(&format!("/v1/nodes/{}", named(node)?)).await?;
+    let state: NodeState = client.get(&format!("/v1/nodes/{}", object::node(node)?)).await?;
     Ok(out.write_all(pending_text(&state).as_bytes())?)
 }
 
@@ -67,7 +67,7 @@ pub async fn changes(
     objects: Vec<AnyObject>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let node = named(node)?;
+    let node = object::node(node)?;
     let before: Option<NodePlan> = match client.get(&format!("/v1/plans/{node}")).await {
         Ok(plan) => Some(plan),
         Err(error) if error.is_not_found() => None,
@@ -94,11 +94,6 @@ fn difference(node: &str, before: Option<NodePlan>, after: Option<NodePlan>) -> 
     let name = |place: &str, is_there| if is_there { format!("{place}/{node}") } else { "/dev/null".to_owned() };
     let (from, to) = (name("published", before.is_some()), name("planned", after.is_some()));
     TextDiff::from_lines(&old, &new).unified_diff().context_radius(CONTEXT).header(&from, &to).to_string()
-}
-
-/// A node is named like the Site or Anchor it is.
-fn named(node: &str) -> Result<String, Failure> {
-    Ok(object::parse_one("site", Some(node))?.key)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::args::{Arguments, Command, Connection, DryRun};
 use crate::client::Client;
 use crate::events::Events;
 use crate::failure::Failure;
+use crate::logs::Logs;
 use crate::settings::Settings;
 use crate::wait::Wait;
 use crate::{api_resources, apply, context, csr, describe, diff, edit, explain, get, load, plan, shell, status, steer};
@@ -61,6 +62,9 @@ pub async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failur
         }
         Command::Events { object, site, limit, follow, output } => {
             Events { object, site, limit, follow, output }.run(&mut connect()?, out).await
+        }
+        Command::Logs { node, follow, tail, output } => {
+            Logs { node, tail, follow, output }.run(&mut connect()?, out).await
         }
         Command::Status { output } => status::status(&mut connect()?, output, out).await,
         Command::Wait { condition, timeout, all, objects } => {

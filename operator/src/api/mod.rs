@@ -8,6 +8,7 @@ mod extract;
 mod health;
 mod limits;
 mod listener;
+mod logs;
 mod nodes;
 mod objects;
 mod paths;
@@ -29,7 +30,7 @@ use pathsteer_crds::Kind;
 use pathsteer_crds::api::Operation;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{self, Connected};
+use crate::session::{self, Connected, Questions};
 use crate::store::{Health, Mirror, Writer};
 pub use extract::{Body, Query};
 use limits::Limits;
@@ -46,6 +47,7 @@ pub struct Server {
     pub mirror: Arc<Mirror>,
     pub writer: Writer,
     pub connected: Arc<Connected>,
+    pub questions: Arc<Questions>,
     pub limits: Arc<Limits>,
     pub health: Arc<Health>,
     /// The operator is ending: streams end too.
@@ -100,6 +102,7 @@ fn handler(operation: Operation) -> MethodRouter<Server> {
         Operation::ListPaths => get(paths::list),
         Operation::ListNodes => get(nodes::list),
         Operation::GetNode => get(nodes::one),
+        Operation::GetNodeLog => get(logs::of_node),
         Operation::GetPlan => get(plans::plan),
         Operation::Healthz => get(health::healthz),
         Operation::Readyz => get(health::readyz),

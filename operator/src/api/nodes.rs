@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use pathsteer_crds::api::{List, NodeState, PublishedPlan};
 use pathsteer_crds::plan::Role;
-use pathsteer_crds::{Kind, keys};
+use pathsteer_crds::{Kind, keys, manifest};
 
 use super::{Problem, Server, stored};
 use crate::controller;
@@ -24,18 +24,29 @@ pub async fn list(State(server): State<Server>) -> Json<List<NodeState>> {
 }
 
 pub async fn one(State(server): State<Server>, Path(node): Path<String>) -> Result<Json<NodeState>, Problem> {
-    let found = server.mirror.read(|snapshot| {
-        let declared = |kind| snapshot.get(&keys::spec(kind, &node)).is_some();
-        let role = match (declared(Kind::Site), declared(Kind::Anchor)) {
-            (true, _) => Role::Edge,
-            (_, true) => Role::Anchor,
-            _ => return None,
-        };
-        Some(state(&server, snapshot, node.clone(), role))
-    });
-    found.map(Json).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, format!("there is no node `{node}`: no Site or Anchor has that name"))
+    server.mirror.read(|snapshot| {
+        let role = role(snapshot, &node)?;
+        Ok(Json(state(&server, snapshot, node, role)))
     })
+}
+
+/// Which Site or Anchor `node` is; a refusal if it is none.
+pub fn role(snapshot: &Snapshot, node: &str) -> Result<Role, Problem> {
+    let declared = |kind| snapshot.get(&keys::spec(kind, node)).is_some();
+    match (declared(Kind::Site), declared(Kind::Anchor)) {
+        (true, _) => Ok(Role::Edge),
+        (_, true) => Ok(Role::Anchor),
+        _ => Err(no_node(snapshot, node)),
+    }
+}
+
+fn no_node(snapshot: &Snapshot, node: &str) -> Problem {
+    let names = [Kind::Site, Kind::Anchor].map(|kind| stored::keys_of(snapshot, kind)).concat();
+    let fix = match manifest::nearest(node, names.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "no Site or Anchor has that name".to_owned(),
+    };
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no node `{node}`: {fix}"))
 }
 
 fn state(server: &Server, snapshot: &Snapshot, name: String, role: Role) -> NodeState {

@@ -43,12 +43,15 @@ pub async fn plan(
 async fn feed(server: Server, node: String, revision: i64, lines: mpsc::Sender<Result<Bytes, Infallible>>) {
     let _guard = server.connected.enter(&node);
     let heartbeat = server.connected.heartbeat(&node);
+    let mut questions = server.questions.listen(&node);
     let mut changes = server.mirror.subscribe(Topic::Plan(node.clone()));
     let order = server.connected.order(&node);
     let revision = server.mirror.read(|snapshot| resumed(snapshot, &node, revision, order));
     let mut sent = Sent { revision, fragments: BTreeSet::new() };
+    let mut asked = None;
     loop {
         let mut events = server.mirror.read(|snapshot| sent.next(snapshot, &node));
+        events.extend(asked);
         if events.is_empty() {
             events.push(SessionEvent::Heartbeat);
         }
@@ -59,9 +62,11 @@ async fn feed(server: Server, node: String, revision: i64, lines: mpsc::Sender<R
                 return;
             }
         }
-        tokio::select! {
-            _ = changes.changed() => {}
-            () = tokio::time::sleep(heartbeat) => {}
+        asked = tokio::select! {
+            // Of what was asked while a slow reader held the stream up, the oldest is given up.
+            question = questions.recv() => question.ok(),
+            _ = changes.changed() => None,
+            () = tokio::time::sleep(heartbeat) => None,
             () = lines.closed() => return,
             () = server.ending.cancelled() => return,
         }
@@ -157,6 +162,7 @@ mod tests {
             SessionEvent::Fragment { .. } => 'f',
             SessionEvent::Root { .. } => 'r',
             SessionEvent::Gone { .. } => 'g',
+            SessionEvent::Log { .. } => 'l',
             SessionEvent::Heartbeat => 'h',
             SessionEvent::Unknown => '?',
         };

@@ -22,6 +22,7 @@ pub fn answers(operation: Operation) -> Value {
         Operation::ListPaths => (200, "the paths", JSON, reference("PathList")),
         Operation::ListNodes => (200, "the nodes", JSON, reference("NodeList")),
         Operation::GetNode => (200, "the node", JSON, reference("NodeState")),
+        Operation::GetNodeLog => (200, "the lines", JSON, reference("LogPage")),
         Operation::GetPlan => (200, "the plan", JSON, reference("NodePlan")),
         Operation::Healthz | Operation::Readyz => (200, "it does", JSON, reference("Health")),
         Operation::Version => (200, "the version", JSON, reference("Version")),
@@ -67,6 +68,7 @@ fn refusals(operation: Operation) -> Vec<u16> {
     let mut refusals = vec![400, 403, 429, 503];
     match operation {
         Operation::Get(_) | Operation::GetNode | Operation::GetPlan => refusals.push(404),
+        Operation::GetNodeLog => refusals.extend([404, 504]),
         Operation::Create(_) | Operation::Replace(_) | Operation::Apply => refusals.extend([408, 409, 413, 422]),
         Operation::Patch(_) => refusals.extend([404, 408, 409, 413, 422]),
         Operation::Delete(_) => refusals.extend([404, 409]),
@@ -85,7 +87,7 @@ pub fn problems() -> Value {
     REFUSALS.into_iter().map(problem).collect::<Map<_, _>>().into()
 }
 
-const REFUSALS: [(u16, &str); 10] = [
+const REFUSALS: [(u16, &str); 11] = [
     (400, "the request cannot be read"),
     (403, "not for whoever the certificate names"),
     (404, "there is no such thing"),
@@ -95,5 +97,6 @@ const REFUSALS: [(u16, &str); 10] = [
     (413, "the body is too large"),
     (422, "an object is not valid; `errors` has all that is wrong"),
     (429, "too many requests; `Retry-After` says when to try again"),
-    (503, "the store cannot be read or written now; try again"),
+    (503, "the store cannot be read or written now, or the node is not connected; try again"),
+    (504, "the node does not answer"),
 ];

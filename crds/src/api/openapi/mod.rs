@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use self::answers::{answers, problems};
 use self::schemas::{example, reference, schemas, self_contained};
-use super::{ApplyQuery, DeleteQuery, EventQuery, ListQuery, Operation, WatchQuery, WriteQuery};
+use super::{ApplyQuery, DeleteQuery, EventQuery, ListQuery, LogQuery, Operation, WatchQuery, WriteQuery};
 use crate::Kind;
 
 /// The whole description.
@@ -52,6 +52,7 @@ fn described(operation: Operation) -> Value {
         Operation::Delete(_) => query::<DeleteQuery>(),
         Operation::Apply => query::<ApplyQuery>(),
         Operation::ListEvents => query::<EventQuery>(),
+        Operation::GetNodeLog => query::<LogQuery>(),
         Operation::Get(_)
         | Operation::ListPaths
         | Operation::ListNodes
@@ -109,6 +110,9 @@ fn words(operation: Operation) -> (String, String) {
         Operation::ListPaths => one("listPaths", "Every way between a site and an anchor, as last reported"),
         Operation::ListNodes => one("listNodes", "Every node: connected or not, its plan, its last report"),
         Operation::GetNode => one("getNode", "One node"),
+        Operation::GetNodeLog => {
+            one("getNodeLog", "What a node's agent has logged since its start; asked of the agent itself")
+        }
         Operation::GetPlan => one("getPlan", "The plan that is published for a node"),
         Operation::Healthz => one("healthz", "Whether the operator lives"),
         Operation::Readyz => one("readyz", "Whether the operator has read its store"),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{Applied, Event, Health, List, NodeState, PathState, Problem, Version, WatchLine};
 use crate::plan::NodePlan;
-use crate::{Kind, schema};
+use crate::{Kind, LogPage, schema};
 
 pub fn schemas() -> Value {
     let mut schemas = Map::new();
@@ -28,6 +28,7 @@ pub fn schemas() -> Value {
         ("Event", self_contained::<Event>("Event")),
         ("PathState", self_contained::<PathState>("PathState")),
         ("NodeState", self_contained::<NodeState>("NodeState")),
+        ("LogPage", self_contained::<LogPage>("LogPage")),
         ("NodePlan", self_contained::<NodePlan>("NodePlan")),
         ("Health", self_contained::<Health>("Health")),
         ("Version", self_contained::<Version>("Version")),

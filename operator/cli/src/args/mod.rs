@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use steer::{ModeCommand, OverrideCommand, UplinkCommand};
-pub use words::{DryRun, Manifests, ObjectWords, Output, PlanOutput, Pruning, Selection};
+pub use words::{DryRun, LogOutput, Manifests, ObjectWords, Output, PlanOutput, Pruning, Selection};
 
 use crate::duration::{self, Span};
 
@@ -137,6 +137,19 @@ pub enum Command {
         follow: bool,
         #[arg(short, long, default_value = "table")]
         output: Output,
+    },
+    /// Show what a node's agent has logged since its start
+    Logs {
+        /// The name of its Site or Anchor
+        node: String,
+        /// Go on showing what it logs
+        #[arg(short, long)]
+        follow: bool,
+        /// The newest so many lines
+        #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u16).range(0..=1_000))]
+        tail: u16,
+        #[arg(short, long, default_value = "text")]
+        output: LogOutput,
     },
     /// Show the whole fleet: nodes, plans, active paths, tunnels
     Status {

@@ -73,6 +73,16 @@ pub enum PlanOutput {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogOutput {
+    /// Time, level and message
+    Text,
+    Json,
+    /// One document a line
+    Jsonl,
+    Yaml,
+}
+
 /// It stands in a query and in a selector.
 fn source(name: &str) -> Result<String, String> {
     match !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
