@@ -15,6 +15,7 @@ mod isp;
 mod kernel;
 mod leak;
 mod lease;
+mod logs;
 mod management;
 mod nat;
 mod one_way;

@@ -4,8 +4,8 @@ use pathsteer_lab::suite::{Act, Suite};
 
 use crate::stage::Stage;
 use crate::{
-    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, gitops, inside, isp, leak, lease, management,
-    nat, one_way, outage, pin, renewal, shape, store, treatment, walk,
+    attack, bootstrap, bulk, change, class, cli, drift, foreign, forged, gitops, inside, isp, leak, lease, logs,
+    management, nat, one_way, outage, pin, renewal, shape, store, treatment, walk,
 };
 
 /// One fleet for all of them.
@@ -55,6 +55,7 @@ const CASES: &[(&str, Act<Stage>)] = &[
     ("a_running_flow_keeps_its_treatment_when_the_policy_changes", pin::policy),
     ("new_flows_leave_an_uplink_that_has_gone_within_a_second", pin::gone),
     ("the_command_line_answers_as_people_use_it", cli::case),
+    ("what_an_agent_logs_is_read_and_followed_from_afar", logs::case),
     ("a_repositorys_pipelines_validate_show_apply_and_prune", gitops::case),
     ("a_flow_that_only_goes_down_moves_with_a_forced_uplink", one_way::case),
     ("sources_that_are_not_the_sites_are_dropped_and_counted_one_by_one", forged::case),

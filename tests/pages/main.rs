@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             terminal::a_watch_shows_what_changes_as_it_changes_and_ends_by_ctrl_c,
         ),
         Trial::test("in_a_terminal_events_are_followed_until_ctrl_c", terminal::events_are_followed_until_ctrl_c),
+        Trial::test("in_a_terminal_a_log_is_followed_until_ctrl_c", terminal::a_log_is_followed_until_ctrl_c),
         Trial::test("in_a_terminal_an_editor_gets_the_keyboard", terminal::an_editor_gets_the_terminal),
     ]);
     trials.push(Trial::test("every_link_leads_somewhere", links::every_link_leads_somewhere));

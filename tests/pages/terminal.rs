@@ -60,6 +60,16 @@ pub fn events_are_followed_until_ctrl_c() -> Result<(), Failed> {
     expect(end.signal() == Some(2), &format!("{end}"))
 }
 
+pub fn a_log_is_followed_until_ctrl_c() -> Result<(), Failed> {
+    let stage = Stage::start()?;
+    let mut terminal = Terminal::open(&stage, "exec pathsteer logs rv-07 --follow --tail 0")?;
+    stage.run("sed 's/cost: 10/cost: 4711/' examples/rv/uplinks.yaml | pathsteer apply -f -")?;
+    terminal.until("INFO  plan store_epoch=")?;
+    terminal.keyboard.write_all(b"\x03")?;
+    let end = terminal.until_end()?;
+    expect(end.signal() == Some(2), &format!("{end}"))
+}
+
 pub fn an_editor_gets_the_terminal() -> Result<(), Failed> {
     let stage = Stage::start()?;
     // Reads from the keyboard, as an editor does.

@@ -330,6 +330,8 @@ impl Session {
             SessionEvent::Log { request, after, tail } => {
                 let answer = LogAnswer { request, page: self.log.page(after, tail) };
                 tokio::spawn(log::answer(sender.clone(), self.authority(), answer));
+                // asked often enough, it hears no heartbeats
+                self.in_force.save_again();
             }
             SessionEvent::Heartbeat => self.in_force.save_again(),
             SessionEvent::Unknown => {}

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::table::{self, Cell, Tone};
 use crate::{object, query};
 
-/// Between two questions for what is new: each costs the node some hundred bytes, which may cost money.
+/// Between two questions for what is new: each is 700 bytes on the node's uplink, which may cost money.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whose log is shown, how much of it, and how.

@@ -9,6 +9,7 @@ mod cluster;
 mod degraded;
 mod events;
 mod limits;
+mod logs;
 mod node;
 mod objects;
 mod openapi;

@@ -147,3 +147,62 @@ fn an_uplink_that_does_not_exist_is_not_forced() {
     assert_eq!((code, err.as_str()), (1, "pathsteer: there is no Uplink `rv-07/fibre`: did you mean `rv-07/fiber`?\n"));
     assert!(server.asked.lock().unwrap().iter().all(|(method, ..)| method == "GET"));
 }
+
+#[test]
+fn a_log_is_followed_through_whatever_passes_and_nothing_of_it_is_shown_twice() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let page = |lines: &[u64], run: &str, more: bool, missed: u64| {
+        let line = |number: &u64| {
+            format!(r#"{{"sequence":{number},"time":"T","level":"info","target":"t","message":"{run} {number}"}}"#)
+        };
+        let text = lines.iter().map(line).collect::<Vec<_>>().join(",");
+        let next = format!("{:016}-{}", run.len(), lines.last().unwrap_or(&4));
+        Some((200, format!(r#"{{"lines":[{text}],"next":"{next}","more":{more},"missed":{missed}}}"#)))
+    };
+    let refused = |status: u16, detail: &str| Some((status, format!(r#"{{"title":"no","detail":"{detail}"}}"#)));
+    let mut answers = vec![
+        page(&[1, 2], "old", true, 0),
+        page(&[3, 4], "old", false, 0),
+        page(&[], "old", false, 0),
+        refused(503, "rv-07 is away"),
+        refused(504, "rv-07 is silent"),
+        None,
+        page(&[1], "restarted", false, 0),
+        page(&[9], "restarted", false, 7),
+        refused(404, "there is no node `rv-07`"),
+    ]
+    .into_iter();
+    let server = StandIn::start(&authority, move |_: &Asked| -> Answer { answers.next().unwrap() });
+    let config = authority.user(folder.path());
+    let (code, out, err) = server.pathsteer(&config, &["logs", "rv-07", "--follow", "--tail", "2"]);
+    assert_eq!(code, 1);
+    let lines = ["old 1", "old 2", "old 3", "old 4", "restarted 1", "restarted 9"];
+    assert_eq!(out, lines.map(|line| format!("T INFO  {line}\n")).concat());
+    let told: Vec<&str> = err.lines().collect();
+    let away = "pathsteer: rv-07 is away; still trying";
+    let missed = "pathsteer: 7 lines of rv-07 came and went unseen";
+    assert_eq!(told, [away, missed, "pathsteer: there is no node `rv-07`"]);
+    let asked: Vec<String> = server.asked.lock().unwrap().iter().map(|(_, path, _)| path.clone()).collect();
+    let [first, second, fourth, last] = [0, 1, 2, 8].map(|at| asked[at].strip_prefix("/v1/nodes/rv-07/logs?").unwrap());
+    assert_eq!((first, second), ("tail=2", "after=0000000000000003-2"));
+    assert_eq!((fourth, last), ("after=0000000000000003-4", "after=0000000000000009-9"));
+    assert!(asked[2..7].iter().all(|path| *path == asked[2]), "asked again from where it was: {asked:?}");
+}
+
+#[test]
+fn who_does_not_follow_gets_everything_wanted_at_once_or_the_reason() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let line = r#"{"sequence":1,"time":"T","level":"info","target":"t","message":"m"}"#;
+    let page = |more| format!(r#"{{"lines":[{line}],"next":"0000000000000000-1","more":{more},"missed":0}}"#);
+    let mut answers =
+        vec![(200, page(true)), (200, page(false)), (503, r#"{"title":"no","detail":"rv-07 is away"}"#.into())]
+            .into_iter();
+    let server = StandIn::start(&authority, move |_: &Asked| -> Answer { answers.next() });
+    let config = authority.user(folder.path());
+    let (code, out, _) = server.pathsteer(&config, &["logs", "rv-07", "-o", "jsonl"]);
+    assert_eq!((code, out), (0, format!("{line}\n{line}\n")));
+    let (code, out, err) = server.pathsteer(&config, &["logs", "rv-07", "--follow"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (1, "", "pathsteer: rv-07 is away\n"));
+    let (code, _, err) = server.pathsteer(&config, &["logs", "rv-07", "--follow", "-o", "json"]);
+    assert!(code == 2 && err.contains("-o jsonl"), "{err}");
+}

@@ -6,7 +6,7 @@ mod state;
 pub use state::{Counters, Paths};
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -90,8 +90,14 @@ impl Fleet {
     /// # Errors
     /// When it cannot be started.
     pub fn cli_output(&self, arguments: &[&str]) -> Result<Output> {
+        self.cli_command(arguments).output().context("starting `pathsteer`")
+    }
+
+    /// `pathsteer` with `arguments` where the operator is, not started yet.
+    pub fn cli_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.hq.command(self.programs.join("pathsteer"));
-        command.args(arguments).env("PATHSTEER_CONFIG", CLI_CONFIG).output().context("starting `pathsteer`")
+        command.args(arguments).env("PATHSTEER_CONFIG", CLI_CONFIG);
+        command
     }
 
     /// Runs Debian's etcdctl against the operator's private etcd, as `pathsteer-operator etcdctl-env` has it.
