@@ -80,7 +80,7 @@ async fn ask(client: &mut Client, node: &str, which: (&str, &str)) -> Result<Log
 
 fn render(lines: &[LogLine], output: LogOutput, colour: bool) -> String {
     match output {
-        LogOutput::Text => lines.iter().map(|line| text(line, colour)).collect(),
+        LogOutput::Table => lines.iter().map(|line| text(line, colour)).collect(),
         LogOutput::Json => format!("{:#}\n", serde_json::json!({"items": lines})),
         LogOutput::Jsonl => lines
             .iter()
@@ -122,11 +122,11 @@ mod tests {
     fn a_line_is_time_level_and_message_and_nothing_that_a_terminal_obeys() {
         let lines =
             [line(LogLevel::Info, "plan generation=7"), line(LogLevel::Error, "portal \u{1b}[2J\nhttps://ö.example")];
-        insta::assert_snapshot!(render(&lines, LogOutput::Text, false), @r"
+        insta::assert_snapshot!(render(&lines, LogOutput::Table, false), @r"
         2026-12-01T08:00:00.000Z INFO  plan generation=7
         2026-12-01T08:00:00.000Z ERROR portal \u{1b}[2J\nhttps://ö.example
         ");
-        let coloured = render(&lines, LogOutput::Text, true);
+        let coloured = render(&lines, LogOutput::Table, true);
         assert!(coloured.contains("\x1b[31mERROR\x1b[0m portal") && coloured.contains("Z INFO  plan"), "{coloured}");
     }
 

@@ -148,7 +148,7 @@ pub enum Command {
         /// The newest so many lines
         #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u16).range(0..=1_000))]
         tail: u16,
-        #[arg(short, long, default_value = "text")]
+        #[arg(short, long, default_value = "table")]
         output: LogOutput,
     },
     /// Show the whole fleet: nodes, plans, active paths, tunnels

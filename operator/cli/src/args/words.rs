@@ -76,7 +76,7 @@ pub enum PlanOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogOutput {
     /// Time, level and message
-    Text,
+    Table,
     Json,
     /// One document a line
     Jsonl,
