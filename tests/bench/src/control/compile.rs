@@ -115,7 +115,7 @@ fn kept<T>(begin: Duration, result: T) -> Duration {
     took
 }
 
-/// As the operator cuts plans up to compare them with what is published.
+/// As the operator cuts plans up that it has never published.
 fn hashes(compiled: &Compiled) -> BTreeMap<String, BTreeMap<String, String>> {
     let of =
         |scopes| split(scopes).into_iter().map(|(name, json)| (name, canonical::sha256(json.as_bytes()))).collect();
