@@ -14,7 +14,7 @@ use crate::data_dir::{self, DataDirError};
 use crate::etcd::{EtcdError, PrivateEtcd};
 use crate::pki::{Authority, AuthorityError};
 use crate::session::Connected;
-use crate::store::{self, ConnectError, Health, Keeper, Mirror, Writer};
+use crate::store::{self, ConnectError, Disk, Health, Keeper, Mirror, Writer};
 
 /// Why the operator does not run.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +58,13 @@ pub async fn run(arguments: Run) -> Result<(), RunError> {
 
     let (mirror, connected) = (Arc::new(Mirror::default()), Arc::new(Connected::default()));
     let health = Arc::new(Health::default());
-    let writer = Writer::new(&client, Arc::clone(&health));
+    let disk = private.as_ref().map(|_| Disk::of(&data_dir));
+    let writer = Writer::new(&client, Arc::clone(&health)).on(disk.clone());
     let ending = CancellationToken::new();
     let memory = Memory::open(&data_dir);
     let controller =
         Controller::new(Arc::clone(&mirror), writer.clone(), Arc::clone(&connected), memory, Arc::clone(&health));
-    let keeper = Keeper::new(client.clone(), writer.clone(), Arc::clone(&health), private.is_some());
+    let keeper = Keeper::new(client.clone(), writer.clone(), Arc::clone(&health), disk);
     let keeper = tokio::spawn(keeper.run());
     let reflector = tokio::spawn(store::reflect(client, Arc::clone(&mirror), Arc::clone(&health)));
     let controller = tokio::spawn(controller.run());

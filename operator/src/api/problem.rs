@@ -40,7 +40,11 @@ impl From<WriteError> for Problem {
                 let detail = format!("nothing was written: {error}; write less at once");
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
             }
-            WriteError::Full | WriteError::Forbidden(_) | WriteError::Etcd(_) | WriteError::Slow => {
+            WriteError::Full
+            | WriteError::Forbidden(_)
+            | WriteError::Etcd(_)
+            | WriteError::Slow
+            | WriteError::Disk(_) => {
                 let detail = format!("the store does not take writes: {error}; try again, what runs keeps running");
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
             }

@@ -102,6 +102,8 @@ pub struct Memory {
     file: PathBuf,
     known: Known,
     stored: Stored,
+    /// Whether the file holds it.
+    is_written: bool,
 }
 
 impl Memory {
@@ -120,7 +122,7 @@ impl Memory {
                 Known::default()
             }
         };
-        Memory { file, known, stored: Stored::default() }
+        Memory { file, known, is_written: true, stored: Stored::default() }
     }
 
     /// What this snapshot says, filled in by what is remembered where it says nothing.
@@ -143,14 +145,16 @@ impl Memory {
         Ok(Known { store_epoch, allocations, identities })
     }
 
-    /// Remembers `known`. That it cannot be written is no reason to stop: the store has it.
+    /// Remembers `known`. That it cannot be written is no reason to stop: the store has it, and the next call tries again.
     pub fn keep(&mut self, known: Known) {
-        if known == self.known {
+        if known == self.known && self.is_written {
             return;
         }
-        if let Err(error) = private_file::write(&self.file, &canonical::to_json(&known.to_kept())) {
+        let written = private_file::write(&self.file, &canonical::to_json(&known.to_kept()));
+        if let Err(error) = &written {
             warn!(path = %self.file.display(), %error, "cannot be written");
         }
+        self.is_written = written.is_ok();
         self.known = known;
     }
 }
@@ -184,6 +188,22 @@ mod tests {
         assert_eq!((filled.allocations.unwrap().nodes["rv-07"], filled.store_epoch), (6, 2));
         assert_eq!(filled.identities, known.identities);
         assert!(next.fill_in(&store(&[(keys::ALLOCATIONS, "?")])).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_file_whole_and_is_written_once_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut memory = Memory::open(folder.path());
+        let [old, new] = [1, 2].map(|store_epoch| Known { store_epoch, ..Known::default() });
+        memory.keep(old.clone());
+        // As on a full disk, no file can be made there.
+        let obstacle = folder.path().join("memory.json.new");
+        std::fs::create_dir(&obstacle).unwrap();
+        memory.keep(new.clone());
+        assert_eq!(Memory::open(folder.path()).known, old);
+        std::fs::remove_dir(&obstacle).unwrap();
+        memory.keep(new.clone());
+        assert_eq!(Memory::open(folder.path()).known, new);
     }
 
     #[test]

@@ -22,6 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A child that lived this long was healthy: the next restart begins with the first pause again.
 const HEALTHY: Duration = Duration::from_secs(30);
+/// What etcd has said is thrown away beyond this, bytes, when it is started again: one that cannot live would fill the disk
+/// with it.
+const LARGEST_LOG: u64 = 1 << 20;
 /// How long etcd may take to end by itself before it is killed. Its log survives a kill.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -141,6 +144,9 @@ fn spawn(program: &Program, shared: &Shared) -> io::Result<Option<Child>> {
         return Ok(None);
     }
     let log = OpenOptions::new().create(true).append(true).open(&program.log)?;
+    if log.metadata()?.len() > LARGEST_LOG {
+        log.set_len(0)?;
+    }
     let operator = std::process::id();
     let mut command = Command::new(&program.path);
     // No variable of the operator's reaches etcd: ETCD_* would be read as settings.

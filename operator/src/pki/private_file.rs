@@ -21,8 +21,16 @@ pub fn folder(path: &Path) -> io::Result<()> {
 pub fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)
+    let written = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    let written = written();
+    if written.is_err() {
+        // On a full disk half a file takes room that others need.
+        drop(fs::remove_file(&fresh));
+    }
+    written
 }

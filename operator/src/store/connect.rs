@@ -1,5 +1,6 @@
 //! Connecting to etcd.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -33,6 +34,19 @@ pub enum ConnectError {
     Unusable { endpoints: String, source: Box<etcd_client::Error> },
     #[error("--etcd-cert and --etcd-key belong together: give both")]
     HalfIdentity,
+}
+
+/// What an error of etcd's says, and what caused it at last: its own text repeats that in the words of five crates.
+pub(super) fn words(error: &etcd_client::Error) -> String {
+    let etcd_client::Error::GRpcStatus(status) = error else { return error.to_string() };
+    let mut cause = status.source();
+    while let Some(deeper) = cause.and_then(Error::source) {
+        cause = Some(deeper);
+    }
+    match cause.map(ToString::to_string) {
+        Some(cause) if !status.message().contains(&cause) => format!("{}: {cause}", status.message()),
+        _ => status.message().to_owned(),
+    }
 }
 
 /// A client for `cluster`. Connects when first used, and again whenever the connection is lost.

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// What a warning is about. At most one is said of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Concern {
+    /// There is no room on the disk of the private etcd.
+    Disk,
     /// etcd does not answer.
     Silence,
     /// What others do to the store is not seen.

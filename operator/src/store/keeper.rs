@@ -9,6 +9,8 @@ use pathsteer_crds::keys;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use super::connect::words;
+use super::disk::Disk;
 use super::health::{Concern, Health};
 use super::write::{Write, Writer};
 
@@ -41,15 +43,15 @@ pub struct Keeper {
     client: Client,
     writer: Writer,
     health: Arc<Health>,
-    /// Ours to compact and defragment.
-    is_private: bool,
+    /// Of the private etcd, which is ours to compact and defragment; none: it is somebody else's.
+    disk: Option<Disk>,
     /// When room was last made.
     made_room: Option<Instant>,
 }
 
 impl Keeper {
-    pub fn new(client: Client, writer: Writer, health: Arc<Health>, is_private: bool) -> Keeper {
-        Keeper { client, writer, health, is_private, made_room: None }
+    pub fn new(client: Client, writer: Writer, health: Arc<Health>, disk: Option<Disk>) -> Keeper {
+        Keeper { client, writer, health, disk, made_room: None }
     }
 
     /// Runs until the task is dropped.
@@ -58,6 +60,7 @@ impl Keeper {
         let mut answered = false;
         loop {
             tokio::time::sleep(if answered { INTERVAL } else { FIRST_INTERVAL }).await;
+            self.look_at_disk();
             match timeout(PATIENCE, self.client.maintenance_client().status()).await {
                 Ok(Ok(status)) => {
                     answered = true;
@@ -65,9 +68,16 @@ impl Keeper {
                     self.look(&status).await;
                 }
                 _ if !answered && began.elapsed() < START => {}
-                Ok(Err(error)) => self.silent(&error.to_string()),
+                Ok(Err(error)) => self.silent(&words(&error)),
                 Err(_) => self.silent(&format!("no answer within {PATIENCE:?}")),
             }
+        }
+    }
+
+    fn look_at_disk(&self) {
+        match self.disk.as_ref().map(Disk::check) {
+            Some(Err(full)) => self.health.warn(Concern::Disk, full.advice()),
+            Some(Ok(())) | None => self.health.well(Concern::Disk),
         }
     }
 
@@ -78,7 +88,7 @@ impl Keeper {
 
     async fn look(&mut self, status: &StatusResponse) {
         let is_full = status.errors().iter().any(|error| error.contains("NOSPACE"));
-        match (is_full, self.is_private) {
+        match (is_full, self.disk.is_some()) {
             (false, _) => self.health.well(Concern::Space),
             (true, false) => self.health.warn(
                 Concern::Space,

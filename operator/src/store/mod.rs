@@ -2,6 +2,7 @@
 //! succeed only on what was read.
 
 mod connect;
+mod disk;
 mod health;
 mod keeper;
 mod mirror;
@@ -10,6 +11,7 @@ mod topic;
 mod write;
 
 pub use connect::{Cluster, ConnectError, connect};
+pub use disk::{Disk, DiskFull};
 pub use health::{Concern, Health};
 pub use keeper::Keeper;
 pub use mirror::{Deleted, Entries, Entry, Mirror, Snapshot, changed};

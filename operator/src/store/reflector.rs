@@ -11,6 +11,7 @@ use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions};
 use pathsteer_crds::keys;
 use tracing::{info, warn};
 
+use super::connect::words;
 use super::health::{Concern, Health};
 use super::mirror::{Entries, Entry, Mirror, Snapshot};
 
@@ -28,7 +29,7 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why the mirror is not current.
 #[derive(Debug, thiserror::Error)]
 enum ReflectError {
-    #[error("etcd: {0}")]
+    #[error("etcd: {}", words(.0))]
     Etcd(#[from] etcd_client::Error),
     #[error("etcd did not answer within {PAGE_TIMEOUT:?}")]
     Slow,

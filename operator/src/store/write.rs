@@ -6,6 +6,8 @@ use std::time::Duration;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, KeyValue, KvClient, Txn, TxnOp, TxnOpResponse};
 use pathsteer_crds::{Kind, keys};
 
+use super::connect::words;
+use super::disk::{Disk, DiskFull};
 use super::health::{Concern, Health};
 
 /// etcd takes at most 128 operations a transaction by default; comparisons count too.
@@ -68,10 +70,12 @@ pub enum WriteError {
     Forbidden(String),
     #[error("etcd takes no transaction of this size: {0}")]
     TooLarge(String),
-    #[error("etcd: {0}")]
+    #[error("etcd: {}", words(.0))]
     Etcd(etcd_client::Error),
     #[error("etcd did not answer within {TIMEOUT:?}")]
     Slow,
+    #[error(transparent)]
+    Disk(#[from] DiskFull),
 }
 
 impl From<etcd_client::Error> for WriteError {
@@ -96,12 +100,19 @@ impl From<etcd_client::Error> for WriteError {
 pub struct Writer {
     kv: KvClient,
     health: Arc<Health>,
+    /// Of the private etcd, if it is one.
+    disk: Option<Disk>,
 }
 
 impl Writer {
     /// What goes wrong with writing is told to `health`.
     pub fn new(client: &Client, health: Arc<Health>) -> Writer {
-        Writer { kv: client.kv_client().max_decoding_message_size(ANSWER_LIMIT), health }
+        Writer { kv: client.kv_client().max_decoding_message_size(ANSWER_LIMIT), health, disk: None }
+    }
+
+    /// The same for an etcd that may fail because `disk` is full.
+    pub fn on(self, disk: Option<Disk>) -> Writer {
+        Writer { disk, ..self }
     }
 
     /// Writes in the order given, in transactions of up to 100 operations: each is all or nothing. Returns the
@@ -161,11 +172,18 @@ impl Writer {
     }
 
     async fn transact(&self, writes: &[Write]) -> Result<i64, WriteError> {
-        let result = self.attempt(writes).await;
+        let result = self.attempt(writes).await.map_err(|error| match (error, &self.disk) {
+            // That etcd is gone, or hangs, is what comes of it.
+            (error @ (WriteError::Etcd(_) | WriteError::Slow), Some(disk)) => {
+                disk.check().err().map_or(error, Into::into)
+            }
+            (error, _) => error,
+        });
         match &result {
             Ok(_) | Err(WriteError::Conflict { .. }) => self.health.well(Concern::Writing),
             // The keeper says that, with the remedy; and what is too large for one says nothing about others.
             Err(WriteError::Full | WriteError::TooLarge(_)) => {}
+            Err(WriteError::Disk(full)) => self.health.warn(Concern::Disk, full.advice()),
             Err(error) => self.health.warn(Concern::Writing, error.advice()),
         }
         result

@@ -13,7 +13,7 @@ use crate::objects;
 use crate::rig::{Rig, eventually};
 
 /// Waits until somebody who asks is told a sentence that contains `words`; without words, until there is none.
-fn warned(user: &Client, words: Option<&str>) -> String {
+pub fn warned(user: &Client, words: Option<&str>) -> String {
     eventually(&format!("there is a warning of {words:?}"), || {
         let warnings = user.get("/v1/readyz").1["warnings"].clone();
         let sentences: Vec<&str> = warnings.as_array().into_iter().flatten().filter_map(Value::as_str).collect();

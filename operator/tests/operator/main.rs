@@ -7,6 +7,7 @@ mod backup;
 mod client;
 mod cluster;
 mod degraded;
+mod disk;
 mod events;
 mod limits;
 mod logs;

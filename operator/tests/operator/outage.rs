@@ -32,6 +32,19 @@ fn a_killed_etcd_comes_back_and_nobody_notices_but_those_who_write() {
 }
 
 #[test]
+fn what_etcd_says_while_it_dies_again_and_again_does_not_fill_the_disk() {
+    let rig = Rig::start();
+    let (user, log) = (rig.user(), rig.path("etcd/etcd.log"));
+    eventually("the store is read", || if user.get("/v1/readyz").0 == 200 { Ok(()) } else { Err(()) });
+    std::fs::write(&log, "x".repeat(2 << 20)).unwrap();
+    kill(rig.etcd_pid().unwrap(), Signal::SIGKILL).unwrap();
+    eventually("the log begins anew", || match std::fs::metadata(&log).unwrap().len() {
+        0..1_048_576 => Ok(()),
+        length => Err(length),
+    });
+}
+
+#[test]
 fn etcd_ends_with_the_operator_however_that_ends_and_the_data_stays() {
     let mut rig = Rig::start();
     assert_eq!(rig.user().post("/v1/apply", objects::all()).0, 200);
