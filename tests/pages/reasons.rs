@@ -10,9 +10,9 @@ use crate::root;
 
 const PAGE: &str = "docs/troubleshooting.md";
 /// Whatever gives a reason does it here, but for the compiler, which has a list of its own.
-const SOURCES: [&str; 2] = ["operator/src/controller", "agent/src/problems.rs"];
+const SOURCES: [&str; 3] = ["operator/src/controller", "operator/src/store/health.rs", "agent/src/problems.rs"];
 /// Types of conditions and what events speak of, and the two statuses: written like reasons, and none. `Admitted` is both.
-const NO_REASONS: [&str; 5] = ["Ready", "Healthy", "Declared", "True", "False"];
+const NO_REASONS: [&str; 6] = ["Ready", "Healthy", "StoreHealthy", "Declared", "True", "False"];
 
 /// Every reason has its heading in the page, and every heading is one that the code gives.
 pub fn every_reason_has_its_place_in_the_page() -> Result<(), Failed> {

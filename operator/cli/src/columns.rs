@@ -42,8 +42,9 @@ pub fn readiness(entry: &Entry) -> [Cell; 2] {
     let reason = Cell::from(condition.reason.as_str());
     match condition.status {
         ConditionStatus::True => {
-            // carried out, and yet the node has a problem: it may not be so for long
-            let problem = entry.status.condition("Healthy").filter(|healthy| healthy.status == ConditionStatus::False);
+            // carried out, and yet the node or the store has a problem: it may not be so for long
+            let problems = ["Healthy", "StoreHealthy"].into_iter().filter_map(|kind| entry.status.condition(kind));
+            let problem = problems.into_iter().find(|healthy| healthy.status == ConditionStatus::False);
             let reason = problem.map_or("".into(), |healthy| Cell::toned(healthy.reason.as_str(), Tone::Doubtful));
             [Cell::toned("True", Tone::Good), reason]
         }

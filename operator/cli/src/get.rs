@@ -91,7 +91,7 @@ async fn follow(
     revision: i64,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let Following { kind, key, entries, output, colour } = following;
+    let Following { kind, key, mut entries, output, colour } = following;
     let name = key.as_deref().map(|key| format!("metadata.name={}", key.rsplit('/').next().unwrap_or(key)));
     let pairs = [
         ("labelSelector", selection.selector.as_str()),
@@ -108,6 +108,11 @@ async fn follow(
             continue;
         }
         let is_gone = change == WatchChange::Deleted;
+        // A watch begins with what it cannot know to have been seen.
+        if !is_gone && entries.contains(&entry) {
+            continue;
+        }
+        entries.retain(|shown| shown.id != entry.id);
         let text = match output {
             Output::Table | Output::Wide => {
                 let mut table = columns::table(kind, std::slice::from_ref(&entry), output == Output::Wide);
@@ -128,6 +133,9 @@ async fn follow(
         };
         out.write_all(text.as_bytes())?;
         out.flush()?;
+        if !is_gone {
+            entries.push(entry);
+        }
     }
     Err(Failure::No("the operator has ended".to_owned()))
 }

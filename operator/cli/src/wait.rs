@@ -1,7 +1,9 @@
 //! `wait`: until objects have a condition, or until time runs out with what is still missing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write;
+use std::str::FromStr;
 use std::time::Duration;
 
 use pathsteer_crds::meta::ConditionStatus;
@@ -17,9 +19,43 @@ use crate::object::{self, ObjectId};
 /// of these a second.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+/// A condition, and how it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    kind: String,
+    status: ConditionStatus,
+}
+
+impl FromStr for Awaited {
+    type Err = String;
+
+    fn from_str(words: &str) -> Result<Awaited, String> {
+        let parts: Vec<&str> = words.split('=').collect();
+        let (kind, status) = match parts[..] {
+            ["condition", kind] if !kind.is_empty() => (kind, "True"),
+            ["condition", kind, status] if !kind.is_empty() => (kind, status),
+            _ => ("", ""),
+        };
+        let status = match status.to_ascii_lowercase().as_str() {
+            "true" => ConditionStatus::True,
+            "false" => ConditionStatus::False,
+            "unknown" => ConditionStatus::Unknown,
+            _ => return Err("write condition=Ready, another type of condition, or condition=Ready=False".to_owned()),
+        };
+        Ok(Awaited { kind: kind.to_owned(), status })
+    }
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Awaited { kind, status } = self;
+        if *status == ConditionStatus::True { write!(f, "{kind}") } else { write!(f, "{kind}={status:?}") }
+    }
+}
+
 /// What is waited for.
 pub struct Wait {
-    condition: String,
+    condition: Awaited,
     timeout: Span,
     /// None: every object there is.
     objects: Option<Vec<ObjectId>>,
@@ -28,7 +64,7 @@ pub struct Wait {
 impl Wait {
     /// # Errors
     /// Words that name no object.
-    pub fn new(condition: String, timeout: Span, all: bool, objects: &[String]) -> Result<Wait, Failure> {
+    pub fn new(condition: Awaited, timeout: Span, all: bool, objects: &[String]) -> Result<Wait, Failure> {
         let ids: Result<Vec<ObjectId>, Failure> = objects.iter().map(|word| object::parse_one(word, None)).collect();
         Ok(Wait { condition, timeout, objects: if all { None } else { Some(ids?) } })
     }
@@ -90,26 +126,26 @@ impl Wait {
     }
 }
 
-/// What keeps `entry` from having `condition`; None if it has it, for the newest version of its spec.
-fn missing(entry: &Entry, condition: &str) -> Option<String> {
+/// What keeps `entry` from what is awaited; None if it has it, for the newest version of its spec.
+fn missing(entry: &Entry, awaited: &Awaited) -> Option<String> {
     let status = &entry.status;
     if status.observed_generation < entry.revision() {
         let (seen, newest) = (status.observed_generation, entry.revision());
         return Some(format!("the operator has not come to generation {newest} yet (it is at {seen})"));
     }
-    if status.condition(condition).is_some_and(|found| found.status == ConditionStatus::True) {
+    if status.condition(&awaited.kind).is_some_and(|found| found.status == awaited.status) {
         return None;
     }
     let stated: Vec<String> = status
         .conditions
         .iter()
-        .filter(|other| other.status != ConditionStatus::True)
+        .filter(|other| other.status != ConditionStatus::True || other.kind == awaited.kind)
         .map(|other| {
             let separator = if other.message.is_empty() { "" } else { ": " };
             format!("{} is {:?}, {}{separator}{}", other.kind, other.status, other.reason, other.message)
         })
         .collect();
-    Some(if stated.is_empty() { format!("it has no condition {condition}") } else { stated.join("; ") })
+    Some(if stated.is_empty() { format!("it has no condition {}", awaited.kind) } else { stated.join("; ") })
 }
 
 fn out_of_time(timeout: Span, missing: &[String]) -> String {
@@ -122,12 +158,16 @@ mod tests {
     use super::*;
     use crate::entry::samples::{entry, site};
 
+    fn awaited(words: &str) -> Awaited {
+        words.parse().unwrap()
+    }
+
     #[test]
     fn an_object_is_ready_when_the_condition_speaks_of_its_newest_version() {
-        assert_eq!(missing(&site(7, "True", "Verified", ""), "Ready"), None);
-        assert_eq!(missing(&site(8, "True", "Verified", ""), "Ready"), None);
+        assert_eq!(missing(&site(7, "True", "Verified", ""), &awaited("condition=Ready")), None);
+        assert_eq!(missing(&site(8, "True", "Verified", ""), &awaited("condition=Ready")), None);
         assert_eq!(
-            missing(&site(6, "True", "Verified", ""), "Ready").unwrap(),
+            missing(&site(6, "True", "Verified", ""), &awaited("condition=Ready")).unwrap(),
             "the operator has not come to generation 7 yet (it is at 6)"
         );
     }
@@ -135,20 +175,37 @@ mod tests {
     #[test]
     fn what_is_missing_is_every_condition_that_does_not_hold_with_reason_and_message() {
         assert_eq!(
-            missing(&site(7, "False", "TunnelDown", "slot 2 has no handshake"), "Ready").unwrap(),
+            missing(&site(7, "False", "TunnelDown", "slot 2 has no handshake"), &awaited("condition=Ready")).unwrap(),
             "Ready is False, TunnelDown: slot 2 has no handshake"
         );
-        assert_eq!(missing(&site(7, "Unknown", "NoReport", ""), "Ready").unwrap(), "Ready is Unknown, NoReport");
-        assert_eq!(missing(&site(7, "True", "Verified", ""), "Loud").unwrap(), "it has no condition Loud");
-        assert_eq!(missing(&site(7, "False", "TunnelDown", ""), "Admitted"), None);
+        assert_eq!(
+            missing(&site(7, "Unknown", "NoReport", ""), &awaited("condition=Ready")).unwrap(),
+            "Ready is Unknown, NoReport"
+        );
+        assert_eq!(
+            missing(&site(7, "True", "Verified", ""), &awaited("condition=Loud")).unwrap(),
+            "it has no condition Loud"
+        );
+        assert_eq!(missing(&site(7, "False", "TunnelDown", ""), &awaited("condition=Admitted")), None);
+    }
+
+    #[test]
+    fn a_condition_may_be_awaited_to_hold_no_longer() {
+        let lost = awaited("condition=Ready=false");
+        assert_eq!(lost.to_string(), "Ready=False");
+        assert_eq!(missing(&site(7, "False", "TunnelDown", ""), &lost), None);
+        assert_eq!(missing(&site(7, "True", "CarriedOut", ""), &lost).unwrap(), "Ready is True, CarriedOut");
+        for wrong in ["Ready", "condition=", "condition=Ready=maybe", "condition=Ready=True=False"] {
+            assert!(wrong.parse::<Awaited>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn an_object_nobody_has_looked_at_is_not_ready() {
         let fresh = entry("kind: Site\nmetadata: {name: a, resourceVersion: 3}\nspec: {}");
-        assert!(missing(&fresh, "Ready").unwrap().contains("has not come to generation 3"));
+        assert!(missing(&fresh, &awaited("condition=Ready")).unwrap().contains("has not come to generation 3"));
         let without = entry("kind: Site\nmetadata: {name: a}\nspec: {}");
-        assert_eq!(missing(&without, "Ready").unwrap(), "it has no condition Ready");
+        assert_eq!(missing(&without, &awaited("condition=Ready")).unwrap(), "it has no condition Ready");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub async fn list(kind: Kind, server: Server, query: ListQuery) -> Result<Json<L
     let (mut items, mut last, mut next) = (Vec::new(), None, None);
     for key in keys {
         // What cannot be shown is left out here and refused when asked for by name.
-        let Ok(Some(object)) = stored::show(&snapshot, kind, &key) else { continue };
+        let Ok(Some(object)) = stored::show(&snapshot, &server.health, kind, &key) else { continue };
         let object = serde_json::to_value(object).unwrap_or_default();
         if !selector.selects(&object) {
             continue;
@@ -134,7 +134,7 @@ pub async fn delete(
     let key = key(&names);
     let path = keys::spec(kind, &key);
     let (shown, found) = server.mirror.read(|snapshot| {
-        (stored::show(snapshot, kind, &key), snapshot.get(&path).map_or(0, |entry| entry.mod_revision))
+        (stored::show(snapshot, &server.health, kind, &key), snapshot.get(&path).map_or(0, |entry| entry.mod_revision))
     });
     // An object nobody can read can still be deleted.
     let gone = match shown {
@@ -186,7 +186,7 @@ fn named(kind: Kind, key: &str, change: Change) -> Result<Change, Problem> {
 }
 
 fn existing(server: &Server, kind: Kind, key: &str) -> Result<AnyObject, Problem> {
-    server.mirror.read(|snapshot| stored::show(snapshot, kind, key))?.ok_or_else(|| missing(kind, key))
+    server.mirror.read(|snapshot| stored::show(snapshot, &server.health, kind, key))?.ok_or_else(|| missing(kind, key))
 }
 
 fn missing(kind: Kind, key: &str) -> Problem {

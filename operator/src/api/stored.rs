@@ -1,17 +1,18 @@
-//! Objects as the API shows them: the spec key, with the revision and the status.
+//! Objects as the API shows them: the spec key, with the revision and the status; and on a Fabric how its store is, which
+//! the store itself cannot be relied on to hold.
 
 use axum::http::StatusCode;
 use pathsteer_crds::meta::Status;
 use pathsteer_crds::{AnyObject, Kind, keys};
 
 use super::Problem;
-use crate::store::Snapshot;
+use crate::store::{Health, Snapshot};
 
 /// The object `kind` `key`; none if there is no such key.
 ///
 /// # Errors
 /// The key holds something that is no such object and never was one.
-pub fn show(snapshot: &Snapshot, kind: Kind, key: &str) -> Result<Option<AnyObject>, Problem> {
+pub fn show(snapshot: &Snapshot, health: &Health, kind: Kind, key: &str) -> Result<Option<AnyObject>, Problem> {
     let path = keys::spec(kind, key);
     let Some(entry) = snapshot.get(&path) else { return Ok(None) };
     // Someone may have put anything there. What cannot be read is shown as the last good version, which is the one in
@@ -27,7 +28,11 @@ pub fn show(snapshot: &Snapshot, kind: Kind, key: &str) -> Result<Option<AnyObje
     };
     let status = snapshot.get(&keys::status(kind, key));
     object.metadata_mut().resource_version = Some(entry.mod_revision);
-    object.set_status(status.and_then(|entry| serde_json::from_str::<Status>(&entry.value).ok()));
+    let mut status = status.and_then(|entry| serde_json::from_str::<Status>(&entry.value).ok());
+    if kind == Kind::Fabric {
+        status.get_or_insert_default().conditions.push(health.condition());
+    }
+    object.set_status(status);
     Ok(Some(object))
 }
 

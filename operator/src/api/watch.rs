@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -9,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use pathsteer_crds::api::{WatchChange, WatchLine, WatchQuery};
+use pathsteer_crds::meta::Condition;
 use pathsteer_crds::selector::Selector;
 use pathsteer_crds::{AnyObject, Kind, keys};
 use serde::Serialize;
@@ -18,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::limits::Stream;
 use super::{Problem, Server, objects, stored};
-use crate::store::{Entry, Snapshot, Topic};
+use crate::store::{Entry, Health, Snapshot, Topic};
 
 /// Lines ahead of a slow reader. Beyond it the watch waits, and of what changes meanwhile only the last state is sent.
 const BUFFER: usize = 64;
@@ -30,10 +32,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 pub async fn watch(kind: Kind, server: Server, stream: Stream, query: WatchQuery) -> Result<Response, Problem> {
     let selector = objects::selector(&query.label_selector, &query.field_selector)?;
     let seen = match query.resource_version {
-        None => Seen::nothing(kind, selector),
+        None => Seen::nothing(kind, selector, Arc::clone(&server.health)),
         Some(since) => server
             .mirror
-            .read(|snapshot| Seen::until(snapshot, kind, selector, since))
+            .read(|snapshot| Seen::until(snapshot, kind, selector, Arc::clone(&server.health), since))
             .ok_or_else(|| forgotten(since))?,
     };
     Ok(answer(server, stream, Topic::Objects(kind), seen))
@@ -69,7 +71,7 @@ async fn feed(
     mut follow: impl Follow,
     out: mpsc::Sender<Result<Bytes, Infallible>>,
 ) {
-    let mut changes = server.mirror.subscribe(topic);
+    let (mut changes, mut health) = (server.mirror.subscribe(topic), server.health.changes());
     let mut is_due = true;
     loop {
         let (mut lines, revision) = server.mirror.read(|snapshot| (follow.next(snapshot), snapshot.revision));
@@ -86,6 +88,7 @@ async fn feed(
         }
         is_due = tokio::select! {
             _ = changes.changed() => false,
+            _ = health.changed() => false,
             () = tokio::time::sleep(HEARTBEAT) => true,
             () = out.closed() => return,
             () = server.ending.cancelled() => return,
@@ -97,6 +100,7 @@ async fn feed(
 struct Seen {
     kind: Kind,
     selector: Selector,
+    health: Arc<Health>,
     objects: BTreeMap<String, Known>,
     /// Deletions until here are known to the client.
     until: i64,
@@ -105,24 +109,26 @@ struct Seen {
 struct Known {
     /// Of the spec or the status, whichever is newer.
     revision: i64,
+    /// How the store was, if that is shown with it; none as well where it is not known what the client has been told.
+    store: Option<Condition>,
     /// The spec, to be shown when it is gone; none if the client does not have the object: it is not selected.
     shown: Option<Entry>,
 }
 
 impl Seen {
-    fn nothing(kind: Kind, selector: Selector) -> Seen {
-        Seen { kind, selector, objects: BTreeMap::new(), until: i64::MAX }
+    fn nothing(kind: Kind, selector: Selector, health: Arc<Health>) -> Seen {
+        Seen { kind, selector, health, objects: BTreeMap::new(), until: i64::MAX }
     }
 
     /// What a client has that has seen everything until `since`. None: it cannot be told.
-    fn until(snapshot: &Snapshot, kind: Kind, selector: Selector, since: i64) -> Option<Seen> {
+    fn until(snapshot: &Snapshot, kind: Kind, selector: Selector, health: Arc<Health>, since: i64) -> Option<Seen> {
         let _ = snapshot.deleted_since(since)?;
-        let mut seen = Seen { kind, selector, objects: BTreeMap::new(), until: since };
+        let mut seen = Seen { kind, selector, health, objects: BTreeMap::new(), until: since };
         for key in stored::keys_of(snapshot, kind) {
             let revision = revision(snapshot, kind, &key);
             if revision <= since {
                 let shown = seen.shown(snapshot, &key).and(snapshot.get(&keys::spec(kind, &key)).cloned());
-                seen.objects.insert(key, Known { revision, shown });
+                seen.objects.insert(key, Known { revision, store: None, shown });
             }
         }
         Some(seen)
@@ -130,7 +136,7 @@ impl Seen {
 
     /// The object as a client sees it, if it is selected and can be shown.
     fn shown(&self, snapshot: &Snapshot, key: &str) -> Option<Value> {
-        let object = stored::show(snapshot, self.kind, key).ok().flatten()?;
+        let object = stored::show(snapshot, &self.health, self.kind, key).ok().flatten()?;
         let object = serde_json::to_value(object).ok()?;
         self.selector.selects(&object).then_some(object)
     }
@@ -173,23 +179,27 @@ impl Follow for Seen {
 
     fn next(&mut self, snapshot: &Snapshot) -> Vec<WatchLine<Value>> {
         let mut lines = self.deletions(snapshot);
+        let store = (self.kind == Kind::Fabric).then(|| self.health.condition());
         for key in stored::keys_of(snapshot, self.kind) {
             let revision = revision(snapshot, self.kind, &key);
             let known = self.objects.get(&key);
-            if known.is_some_and(|known| known.revision == revision) {
+            let is_old = known.is_some_and(|known| known.revision == revision);
+            if is_old && known.is_some_and(|known| known.store == store) {
                 continue;
             }
+            // How the store is has no revision: it is so now.
+            let at = if is_old { snapshot.revision } else { revision };
             let before = known.and_then(|known| known.shown.clone());
             let now = self.shown(snapshot, &key);
-            let line = |change, object| WatchLine { change, resource_version: revision, object: Some(object) };
+            let line = |change, object| WatchLine { change, resource_version: at, object: Some(object) };
             let shown = now.as_ref().and(snapshot.get(&keys::spec(self.kind, &key)).cloned());
             lines.extend(match (&before, now) {
                 (None, Some(object)) => Some(line(WatchChange::Added, object)),
                 (Some(_), Some(object)) => Some(line(WatchChange::Modified, object)),
-                (Some(last), None) => self.gone(revision, last),
+                (Some(last), None) => self.gone(at, last),
                 (None, None) => None,
             });
-            self.objects.insert(key, Known { revision, shown });
+            self.objects.insert(key, Known { revision, store: store.clone(), shown });
         }
         lines.sort_by_key(|line| line.resource_version);
         lines
@@ -227,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_is_there_comes_first_and_then_each_change_once() {
-        let mut seen = Seen::nothing(Kind::Mode, Selector::default());
+        let mut seen = Seen::nothing(Kind::Mode, Selector::default(), Arc::default());
         let first = snapshot(5, &[("a", "west", 5), ("b", "west", 4)]);
         assert_eq!(words(&seen.next(&first)), [r#"Added "b" 4"#, r#"Added "a" 5"#]);
         assert!(seen.next(&first).is_empty());
@@ -237,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_is_selected_no_longer_is_told_as_deleted_and_what_never_was_is_not_told() {
-        let mut seen = Seen::nothing(Kind::Mode, Selector::labels("region=west").unwrap());
+        let mut seen = Seen::nothing(Kind::Mode, Selector::labels("region=west").unwrap(), Arc::default());
         assert_eq!(words(&seen.next(&snapshot(5, &[("a", "west", 5), ("b", "east", 4)]))), [r#"Added "a" 5"#]);
         assert_eq!(words(&seen.next(&snapshot(6, &[("a", "east", 6), ("b", "east", 4)]))), [r#"Deleted "a" 6"#]);
         assert_eq!(words(&seen.next(&snapshot(7, &[("b", "west", 7)]))), [r#"Added "b" 7"#]);
@@ -246,9 +256,9 @@ mod tests {
     #[test]
     fn a_watch_goes_on_after_what_the_client_has_seen() {
         let now = snapshot(8, &[("a", "west", 5), ("b", "west", 8)]);
-        let mut seen = Seen::until(&now, Kind::Mode, Selector::default(), 8).unwrap();
+        let mut seen = Seen::until(&now, Kind::Mode, Selector::default(), Arc::default(), 8).unwrap();
         assert!(seen.next(&now).is_empty());
-        assert!(Seen::until(&now, Kind::Mode, Selector::default(), 7).is_none(), "before the list");
-        assert!(Seen::until(&now, Kind::Mode, Selector::default(), 9).is_none(), "still to come");
+        assert!(Seen::until(&now, Kind::Mode, Selector::default(), Arc::default(), 7).is_none(), "before the list");
+        assert!(Seen::until(&now, Kind::Mode, Selector::default(), Arc::default(), 9).is_none(), "still to come");
     }
 }

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::node::{Node, Plan};
 use crate::objects;
-use crate::rig::{Rig, eventually};
+use crate::rig::{Rig, condition, eventually};
 
 /// Waits until somebody who asks is told a sentence that contains `words`; without words, until there is none.
 pub fn warned(user: &Client, words: Option<&str>) -> String {
@@ -127,7 +127,23 @@ fn somebody_elses_etcd_that_is_full_is_left_alone_and_its_owner_is_told_what_to_
     let user = rig.user();
     assert_eq!(user.post("/v1/apply", objects::all()).0, 200);
     fill(|arguments| cluster.try_etcdctl(arguments));
-    warned(&user, Some("etcdctl alarm disarm"));
+    let sentence = warned(&user, Some("etcdctl alarm disarm"));
+    // Nothing can be written, least of all a condition: it is shown all the same, and waited for.
+    let (_, fabric) = user.get("/v1/fabrics/default");
+    let full = ("False".to_owned(), "StoreFull".to_owned(), sentence);
+    assert_eq!(condition(&fabric, "StoreHealthy"), Some(full.clone()));
+    let (_, list) = user.get("/v1/fabrics");
+    assert_eq!(condition(&list["items"][0], "StoreHealthy"), Some(full));
+    let mut watched =
+        rig.user_named("alex").lines(&format!("/v1/watch/fabrics?resourceVersion={}", list["resourceVersion"]));
+    let mut healthy = || {
+        let line = watched.find(|line| line["type"] != "bookmark").unwrap();
+        (
+            condition(&line["object"], "StoreHealthy").unwrap().0,
+            line["resourceVersion"].as_i64() >= list["resourceVersion"].as_i64(),
+        )
+    };
+    assert_eq!(healthy(), ("False".to_owned(), true), "whoever goes on is told how it is now");
     let (status, detail) = refused(&user);
     assert!(status == 503 && detail.contains("NOSPACE"), "{status} {detail}");
     assert_eq!(user.get("/v1/sites/rv-07").0, 200);
@@ -137,6 +153,7 @@ fn somebody_elses_etcd_that_is_full_is_left_alone_and_its_owner_is_told_what_to_
     for step in [&["compact", &revision][..], &["defrag"], &["alarm", "disarm"]] {
         cluster.etcdctl(step);
     }
+    assert_eq!(healthy(), ("True".to_owned(), true));
     warned(&user, None);
     written(&user);
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::degraded::warned;
 use crate::node::{Node, Plan};
 use crate::objects;
-use crate::rig::{Rig, eventually, eventually_within};
+use crate::rig::{Rig, condition, eventually, eventually_within};
 
 /// Megabytes: etcd's program (25), two files of its log (128), its data, and 64 that it must have left.
 const SIZE: u32 = 256;
@@ -86,6 +86,9 @@ fn a_full_disk_is_named_to_those_who_write_and_stops_nobody_else_until_there_is_
         other => Err(format!("{other:?}")),
     });
     assert_eq!(warned(&user, None), "");
+    let fabric = || condition(&user.get("/v1/fabrics/default").1, "StoreHealthy").unwrap();
+    assert_eq!(fabric(), ("True".to_owned(), "NoProblems".to_owned(), String::new()));
+    let mut watched = rig.user_named("alex").lines("/v1/watch/fabrics");
 
     let ballast = disk.fill();
     let before = remembered(&memory);
@@ -108,7 +111,13 @@ fn a_full_disk_is_named_to_those_who_write_and_stops_nobody_else_until_there_is_
     let full = format!("the disk that holds {} is full", rig.data.path().display());
     assert!(status == 503 && detail.contains(&full), "{status} {detail}");
     println!("{} writes taken on the full disk, then: {detail}", acknowledged.len());
-    warned(&user, Some(&full));
+    let sentence = warned(&user, Some(&full));
+    assert_eq!(fabric(), ("False".to_owned(), "DiskFull".to_owned(), sentence.clone()));
+    let since = Instant::now();
+    let told =
+        watched.find(|line| condition(&line["object"], "StoreHealthy").is_some_and(|(_, _, said)| said == sentence));
+    assert_eq!(told.unwrap()["type"], "modified");
+    assert!(since.elapsed() < Duration::from_secs(3), "it is told when it happens: {:?}", since.elapsed());
 
     // etcd is tried again and again, with pauses.
     let (began, spent) = (Instant::now(), processor_time(rig.pid()));
@@ -138,6 +147,7 @@ fn a_full_disk_is_named_to_those_who_write_and_stops_nobody_else_until_there_is_
     });
     plan.follow(&mut lines, |plan| plan.count("paths") == 2);
     warned(&user, None);
+    assert_eq!(fabric().0, "True");
     for path in &acknowledged {
         let padding = user.get(path).1["metadata"]["labels"]["padding"].as_str().map(str::len);
         assert_eq!(padding, Some(50_000), "{path} was acknowledged");

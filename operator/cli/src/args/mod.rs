@@ -11,6 +11,7 @@ pub use steer::{ModeCommand, OverrideCommand, UplinkCommand};
 pub use words::{DryRun, LogOutput, Manifests, ObjectWords, Output, PlanOutput, Pruning, Selection};
 
 use crate::duration::{self, Span};
+use crate::wait::Awaited;
 
 /// Declares, shows and steers a PathSteer fabric.
 #[derive(Debug, Parser)]
@@ -159,8 +160,8 @@ pub enum Command {
     /// Wait until objects are as declared
     Wait {
         /// What to wait for
-        #[arg(long = "for", value_name = "condition=TYPE", default_value = "condition=Ready", value_parser = condition)]
-        condition: String,
+        #[arg(long = "for", value_name = "condition=TYPE[=STATUS]", default_value = "condition=Ready")]
+        condition: Awaited,
         /// How long, such as 90s, 5m or 1h
         #[arg(long, default_value = "60s", value_parser = duration::parse)]
         timeout: Span,
@@ -213,13 +214,6 @@ pub enum Command {
     },
 }
 
-fn condition(words: &str) -> Result<String, String> {
-    match words.split_once('=') {
-        Some(("condition", kind)) if !kind.is_empty() => Ok(kind.to_owned()),
-        _ => Err("write condition=Ready or another type of condition".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use pathsteer_crds::ModeKind;
@@ -249,7 +243,7 @@ mod tests {
         let Command::Wait { condition, timeout, all, objects } = parse("pathsteer wait site/rv-07").unwrap() else {
             panic!("not a wait");
         };
-        assert_eq!((condition.as_str(), timeout.seconds(), all), ("Ready", 60, false));
+        assert_eq!((condition.to_string().as_str(), timeout.seconds(), all), ("Ready", 60, false));
         assert_eq!(objects, ["site/rv-07"]);
         assert!(parse("pathsteer wait").is_err());
         assert!(parse("pathsteer wait --all site/rv-07").is_err());
