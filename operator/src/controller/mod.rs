@@ -175,10 +175,7 @@ impl Controller {
             let guard = Guard::judge(&snapshot, &declared, vanished, self.guarded);
             Ok::<_, TurnError>((snapshot, declared, known, guard))
         })?;
-        match guard.sentence() {
-            Some(sentence) => self.health.warn(Concern::Vanished, sentence),
-            None => self.health.well(Concern::Vanished),
-        }
+        let nothing_vanished = guard.sentence().map(|sentence| self.health.warn(Concern::Vanished, sentence)).is_none();
         self.guarded = !guard.withheld.is_empty();
         if let Some(write) = guard.write.clone() {
             self.write(vec![write]).await?;
@@ -211,6 +208,10 @@ impl Controller {
         let faulty = publication.faulty.clone();
         let revision = publication.write(&self.writer).await?;
         self.echoed(revision).await;
+        // Only now everything is back where it was.
+        if nothing_vanished {
+            self.health.well(Concern::Vanished);
+        }
         self.done = Done {
             entries: snapshot.entries,
             declared: declared.clone(),

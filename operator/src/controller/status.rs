@@ -369,8 +369,9 @@ mod tests {
         assert_eq!(world.turn(0).0, said(&["rv-07 PlanPending", "rv-07/crew PlanPending"]));
         world.publish(1);
         world.report(1);
-        assert_eq!(world.turn(1), (said(&["rv-07 CarriedOut", "rv-07/crew CarriedOut"]), None));
-        assert_eq!(world.turn(2), (said(&[]), None));
+        // its anchor has no plan yet
+        assert_eq!(world.turn(1), (said(&["rv-07 CarriedOut", "rv-07/crew CarriedOut"]), Some(5)));
+        assert_eq!(world.turn(6), (said(&[]), None));
         world.publish(2);
         assert_eq!(world.turn(10), (said(&["rv-07 PlanPending"]), Some(15)));
         world.report(2);
