@@ -14,11 +14,16 @@ use crate::rig::Rig;
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
                       response_schema_conformance,negative_data_rejection,unsupported_method,use_after_free,\
                       missing_required_header";
-/// No node is connected, so of what only a node knows 503 is the right answer.
+/// No node is connected, so of what only a node knows 503 is the right answer. After a dry run of a deletion the object is
+/// found, which would count as used after it is gone.
 const CONFIG: &str = r#"
 [[operations]]
 include-operation-id = "getNodeLog"
 checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "503"]
+
+[[operations]]
+include-method = "DELETE"
+parameters = { "query.dryRun" = false }
 "#;
 
 #[test]
