@@ -388,6 +388,7 @@ mod tests {
         assert_eq!(world.turn(10), (said(&["rv-07 PlanPending"]), Some(15)));
         world.publish(3);
         assert_eq!(world.turn(14).1, Some(15), "another change is no reason to wait any longer");
+        assert_eq!(world.turn(14), (said(&[]), Some(15)));
         assert_eq!(world.turn(15), (said(&["rv-07/crew PlanPending"]), None));
         assert_eq!(world.turn(16), (said(&[]), None));
         world.report(3);
