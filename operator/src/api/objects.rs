@@ -105,8 +105,12 @@ pub async fn patch(
     let is_tied = !patch["metadata"]["resourceVersion"].is_null();
     for _ in 1..TRIES {
         match patch_once(&server, kind, &key, &patch, query.dry_run).await {
-            // Somebody wrote between our reading and our writing; the patch itself depends on no version.
-            Err(problem) if problem.status() == StatusCode::CONFLICT && !is_tied => {}
+            // Somebody wrote between our reading and our writing; the patch itself depends on no version. Only what he
+            // wrote can be patched now.
+            Err(problem) if problem.status() == StatusCode::CONFLICT && !is_tied => {
+                let written = server.writer.read(&keys::spec(kind, &key)).await?.mod_revision;
+                apply::seen(&server, written).await;
+            }
             done => return done.map(Json),
         }
     }

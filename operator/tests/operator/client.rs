@@ -123,7 +123,7 @@ impl Client {
             let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{{");
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut answer = [0; 12];
-            stream.read_exact(&mut answer).await.unwrap();
+            tokio::time::timeout(DEADLINE, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
             String::from_utf8_lossy(&answer[9..]).parse().unwrap()
         })
     }
