@@ -84,7 +84,7 @@ impl Client {
 
     /// Status and body; a request that cannot even be made is status 0 and the reason.
     fn request(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
-        self.runtime.block_on(async {
+        let answered = async {
             match self.send(method, path, body, None).await {
                 Ok(answer) => {
                     let status = answer.status().as_u16();
@@ -93,7 +93,11 @@ impl Client {
                 }
                 Err(error) => (0, Value::String(error)),
             }
-        })
+        };
+        // A refusal that is none may be a stream without an end.
+        self.runtime
+            .block_on(async { tokio::time::timeout(DEADLINE, answered).await })
+            .unwrap_or_else(|_| panic!("{path} has not ended within {DEADLINE:?}"))
     }
 
     /// Asks for `path` so many times over one connection, as fast as it goes: each status, and the seconds of `Retry-After`.
